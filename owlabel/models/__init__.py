@@ -1,0 +1,1 @@
+"""Networks.  The only place in owlabel that imports torch."""

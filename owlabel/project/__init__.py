@@ -1,0 +1,1 @@
+"""One annotation project: a folder with one database and its caches."""

@@ -1,0 +1,1 @@
+"""What the annotator sees: the napari panel."""

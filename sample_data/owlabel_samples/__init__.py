@@ -1,0 +1,1 @@
+"""Procedural street scenes and a small checkpoint trained on them."""

@@ -1,0 +1,1 @@
+"""How models are made, and made again.  Knows no window."""
