@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import unicodedata
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,16 @@ MAX_CLASSES = 253
 """Class ids are 0 .. 252."""
 
 Labels = NDArray[np.uint8]
+
+
+class Source(IntEnum):
+    """Who says that a pixel has its label; the values stand in exported source maps."""
+
+    NONE = 0
+    HUMAN = 1
+    BASE = 2
+    NPM = 3
+    PLM = 4
 
 
 @dataclass(frozen=True)

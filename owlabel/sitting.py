@@ -1,0 +1,86 @@
+"""What a sitting remembers between two clicks: pending clicks and the shots of novel classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel import fewshot
+from owlabel.classes import Labels
+from owlabel.fewshot import NovelPrototype
+
+Vector = NDArray[np.float64]
+Means = dict[int, dict[int, Vector]]
+"""Class id to image id to the mean embedding of that image's shot."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """One click on an image, in image pixels; `add` is False where it takes away."""
+
+    row: int
+    col: int
+    add: bool = True
+
+
+class EventLike(Protocol):
+    """The part of a project's event that is read here."""
+
+    @property
+    def kind(self) -> str:
+        """What was done."""
+        ...
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """With what."""
+        ...
+
+
+def pending_clicks(events: Sequence[EventLike], image_id: int) -> tuple[Click, ...]:
+    """Return the clicks at the end of the effective events that nobody has accepted yet.
+
+    Clicks on another image, or any other act, end the pending region.
+    """
+    clicks: list[Click] = []
+    for event in reversed(events):
+        if event.kind != "click" or event.payload["image_id"] != image_id:
+            break
+        clicks.append(
+            Click(int(event.payload["row"]), int(event.payload["col"]), bool(event.payload["add"]))
+        )
+    return tuple(reversed(clicks))
+
+
+def shot_means(
+    embedding: NDArray[np.float32], human: Labels, class_ids: Iterable[int]
+) -> dict[int, Vector]:
+    """Return the mean embedding of the pixels of each class that the human layer holds."""
+    present = np.flatnonzero(np.bincount(human.ravel(), minlength=256))
+    wanted = set(class_ids)
+    return {
+        int(c): fewshot.image_mean(embedding, human == c) for c in present if int(c) in wanted
+    }
+
+
+def prototypes(means: Means) -> tuple[NovelPrototype, ...]:
+    """Average the image means of each class that has any; each image counts once."""
+    return tuple(
+        NovelPrototype(
+            class_id, fewshot.novel_prototype([shots[i] for i in sorted(shots)]), len(shots)
+        )
+        for class_id, shots in sorted(means.items())
+        if shots
+    )
+
+
+def findings_key(head_hash: str, found: Sequence[NovelPrototype], lambda_novel: float) -> str:
+    """Return the key under which the finds of these prototypes over the data set are stored."""
+    value = [head_hash, lambda_novel, [[p.class_id, p.vector.tolist()] for p in found]]
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
