@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel import fewshot
+from owlabel import fewshot, regions
 from owlabel.classes import Labels
 from owlabel.fewshot import NovelPrototype
+from owlabel.labelling import ModelOutput, Rule
+from owlabel.regions import Region
+from owlabel.scores import SCORES
 
 Vector = NDArray[np.float64]
 Means = dict[int, dict[int, Vector]]
@@ -84,3 +87,30 @@ def findings_key(head_hash: str, found: Sequence[NovelPrototype], lambda_novel: 
     """Return the key under which the finds of these prototypes over the data set are stored."""
     value = [head_hash, lambda_novel, [[p.class_id, p.vector.tolist()] for p in found]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def click_region(
+    clicks: Sequence[Click],
+    output: ModelOutput | None,
+    image: Callable[[], NDArray[np.uint8]],
+    rule: Rule,
+) -> Region:
+    """Return the region that the clicks propose: by embedding and score, else by colour.
+
+    Parameters
+    ----------
+    clicks : sequence of Click
+        At least one that adds.
+    output : ModelOutput or None
+        None while the image is not embedded; then the picture's colours decide.
+    image : callable
+        Returns the picture; called only where it is needed.
+    rule : Rule
+        For the prototype length of the score.
+    """
+    positives = [(c.row, c.col) for c in clicks if c.add]
+    negatives = [(c.row, c.col) for c in clicks if not c.add]
+    if output is None:
+        return regions.propose_from_colour(image(), positives, negatives)
+    score = SCORES["eds_absolute"].function(output.embedding, rule.prototype_length)
+    return regions.propose(output.embedding, output.shape, positives, negatives, score)

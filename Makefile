@@ -1,0 +1,37 @@
+# make demo: see the tool work.  make test: run the tests.  Both do all their own set-up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export QT_API ?= pyqt5
+export OMP_WAIT_POLICY = PASSIVE
+HEADLESS = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
+
+.PHONY: demo test gui-smoke lint clean
+
+demo: $(VENV)/.ready
+	$(HEADLESS) $(BIN)/owlabel demo $(if $(HEADLESS),--walk demo-output)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: $(VENV)/.ready
+	$(BIN)/python -m pip install -q "ruff>=0.9" "mypy>=1.14"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The same window on Qt 6, in an environment of its own beside the first.
+gui-smoke: $(VENV)/.ready
+	scripts/system-packages qt6
+	$(BIN)/python -m pip install -q "PyQt6>=6.6" "PyQt6-Qt6!=6.11.0,!=6.11.1"
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(BIN)/python -m pytest -q -m gui tests/owlabel_napari $(PYTEST_ARGS)
+
+$(VENV)/.ready: pyproject.toml
+	scripts/system-packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -e ".[pyqt5,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-* demo-output dist build

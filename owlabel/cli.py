@@ -1,0 +1,352 @@
+"""The steps of a sitting without a window: ``owlabel new / embed / candidates / click / ...``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from owlabel import __version__
+from owlabel.opening import open_or_create
+
+app = typer.Typer(
+    name="owlabel",
+    help="Open-world labelling: see what a model has never seen, name it with a click.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
+ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
+ModelOption = Annotated[str, typer.Option("--model", help="A checkpoint file, or 'sample'.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def _sitting(folder: Path) -> Iterator[Any]:
+    """Open a project's session without a worker; ends with one line and status 1 on bad input."""
+    from owlabel.session import Session
+
+    session = None
+    try:
+        session = Session(open_or_create(folder), start_worker=False)
+        yield session
+    except (ValueError, OSError) as error:
+        err.print(f"owlabel: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _show(session: Any, image: str) -> None:
+    """Go to the image of this name (its path below the folder, or its file name)."""
+    named = [r for r in session.records if image in (r.relative, Path(r.relative).name)]
+    if len(named) != 1:
+        raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
+    session.go_to(named[0].id)
+
+
+def _work(session: Any) -> None:
+    """Run all queued jobs in a worker process, with a line of progress."""
+    from owlabel.jobs.worker import drain
+
+    width = 0
+    for row in drain(session.project):
+        line = f"{row.kind}: {row.done}/{row.total or '?'} {row.message}"
+        print("\r" + line.ljust(width), end="", file=sys.stderr, flush=True)
+        width = len(line)
+    print(file=sys.stderr)
+    session.poll()
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Open the window where no command is given."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _window(lambda main_module: main_module.open_window(None))
+
+
+def _window(use: Callable[[Any], None]) -> None:
+    """Import the napari panel and use it; says what to install where it is not there."""
+    try:
+        module = import_module("owlabel_napari.main")
+    except ImportError as error:
+        err.print(f"owlabel: the window needs napari ({error}).", style="red", markup=False)
+        err.print('Install it with: pip install "owlabel[pyqt5]"', markup=False)
+        raise typer.Exit(1) from None
+    try:
+        use(module)
+    except (ValueError, OSError) as error:
+        err.print(f"owlabel: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+@app.command("open")
+def open_(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures, or a project.")],
+    model: ModelOption = "sample",
+    project: Annotated[Path | None, typer.Option(help="Where a new project shall lie.")] = None,
+) -> None:
+    """Open a folder of pictures, or a project, in the window."""
+    _window(lambda module: module.open_window(folder, model, project))
+
+
+@app.command()
+def demo(
+    walk: Annotated[
+        Path | None, typer.Option(help="Walk the steps without a user; results go here.")
+    ] = None,
+) -> None:
+    """Open the window on the sample street scenes, or walk through all steps there."""
+    _window(lambda module: module.demo(walk))
+
+
+@app.command()
+def new(
+    images: Annotated[Path, typer.Argument(help="Folder of pictures; it is never changed.")],
+    model: ModelOption = "sample",
+    project: Annotated[Path | None, typer.Option(help="Where the project shall lie.")] = None,
+) -> None:
+    """Make a project of a folder of pictures and print where it lies."""
+    try:
+        with open_or_create(images, model, project) as made:
+            broken = [r for r in made.images() if r.error is not None]
+            print(made.folder)
+            for record in broken:
+                err.print(f"left out: {record.error}", style="yellow", markup=False)
+    except (ValueError, OSError) as error:
+        err.print(f"owlabel: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def embed(project: ProjectArg) -> None:
+    """Embed every image that is not in the cache yet."""
+    with _sitting(project) as session:
+        session.submit_embedding()
+        _work(session)
+        done, total = session.progress
+        out.print(f"{done} of {total} images are embedded", highlight=False)
+
+
+@app.command()
+def candidates(
+    project: ProjectArg,
+    limit: Annotated[int, typer.Option(min=1)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List the open out-of-distribution candidates of the data set, best first."""
+    with _sitting(project) as session:
+        rows = [
+            {
+                "id": item.row.id,
+                "image": item.record.relative,
+                "row": item.row.candidate.peak[0],
+                "col": item.row.candidate.peak[1],
+                "score": round(item.row.candidate.score, 4),
+                "area": item.row.candidate.area,
+                "looks_like": session.classes.names.get(item.row.candidate.likely_class, ""),
+                "claimed_by": item.claimed,
+            }
+            for item in session.queue(limit)
+        ]
+    _print_rows(rows, as_json)
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table(*(rows[0] if rows else ["nothing to list"]))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)
+
+
+@app.command()
+def click(
+    project: ProjectArg,
+    image: ImageArg,
+    row: int,
+    col: int,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away from the region.")] = False,
+) -> None:
+    """Click a pixel: add to the pending region of the image, or take away from it."""
+    with _sitting(project) as session:
+        _show(session, image)
+        session.click(row, col, add=not remove)
+        area = 0 if session.region is None else session.region.area
+        out.print(f"region of {area} pixels, {len(session.clicks)} clicks", highlight=False)
+
+
+@app.command()
+def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
+    """Name the pending region: a new name is a novel class, found in the whole data set."""
+    with _sitting(project) as session:
+        _show(session, image)
+        named = session.accept(name)
+        session.submit_relabelling()
+        _work(session)
+        found = session.found.get(named.id, 0)
+        out.print(f"{named.name}: found in {found} of {len(session.records)} images")
+
+
+@app.command()
+def review(
+    project: ProjectArg,
+    image: ImageArg,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Take the review back.")] = False,
+) -> None:
+    """Freeze the labels of an image as reviewed."""
+    with _sitting(project) as session:
+        _show(session, image)
+        session.review(not reopen)
+        out.print(f"{session.record().relative}: {session.record().state}", highlight=False)
+
+
+@app.command()
+def train(
+    project: ProjectArg,
+    name: Annotated[str, typer.Argument(help="The novel class.")],
+    iterations: Annotated[int, typer.Option(min=1)] = 500,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Use the new model at once.")] = False,
+) -> None:
+    """Train a head for a novel class on its shots (PLM) and compare it with what was before."""
+    with _sitting(project) as session:
+        job_id = session.retrain(name, iterations)
+        _work(session)
+        row = next(r for r in session.jobs() if r.id == job_id)
+        if row.state != "done":
+            raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
+        result = session.result()
+        _print_comparison(result.comparison)
+        if adopt:
+            session.adopt(result.model_id)
+            _work(session)
+        out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    before, after = comparison.get("before", {}), comparison.get("after", {})
+    rows = [
+        {"class": c, "IoU before": _percent(before.get(c)), "IoU after": _percent(after.get(c))}
+        for c in {**before, **after}
+    ]
+    _print_rows(rows, as_json=False)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+@app.command()
+def adopt(project: ProjectArg, model_id: int) -> None:
+    """Use a trained model from now on."""
+    with _sitting(project) as session:
+        session.adopt(model_id)
+        _work(session)
+        out.print(f"in use: {session.model.name}", highlight=False)
+
+
+@app.command()
+def undo(project: ProjectArg) -> None:
+    """Take back the last act, whatever it was."""
+    with _sitting(project) as session:
+        out.print(f"undone: {session.can_undo or 'nothing'}", highlight=False)
+        session.undo()
+
+
+@app.command()
+def redo(project: ProjectArg) -> None:
+    """Do again what was taken back last."""
+    with _sitting(project) as session:
+        out.print(f"done again: {session.can_redo or 'nothing'}", highlight=False)
+        session.redo()
+
+
+@app.command()
+def export(
+    project: ProjectArg,
+    folder: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="masks, coco or panoptic.")
+    ] = "masks",
+    which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
+    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+) -> None:
+    """Export pseudo labels with their provenance."""
+    with _sitting(project) as session:
+        job_id = session.export(folder.resolve(), format_name, which, overwrite)
+        _work(session)
+        row = next(r for r in session.jobs() if r.id == job_id)
+        if row.state != "done":
+            raise ValueError(f"the export ended as {row.state}: {row.error or row.message}")
+        out.print(f"{row.result['images']} images in {folder}", highlight=False)
+
+
+@app.command()
+def info(project: ProjectArg, as_json: JsonOption = False) -> None:
+    """List the images of a project with their state."""
+    with _sitting(project) as session:
+        rows = [
+            {"image": r.relative, "shape": r.shape, "state": r.state, "problem": r.error or ""}
+            for r in session.project.images()
+        ]
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def log(project: ProjectArg) -> None:
+    """Print the recorded sitting, one event a line, for `owlabel replay`."""
+    from owlabel.replay import recorded
+
+    with _sitting(project) as session:
+        for line in recorded(session):
+            print(json.dumps(line, ensure_ascii=False, sort_keys=True))
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="What `owlabel log` printed.")],
+    images: Annotated[Path, typer.Argument(help="The folder of pictures.")],
+    project: Annotated[Path, typer.Option(help="Where the new project shall lie.")],
+    model: ModelOption = "sample",
+) -> None:
+    """Do a recorded sitting again on a new project; fails unless all labels are the same."""
+    from owlabel.replay import replay as again
+
+    if project.exists():
+        err.print(f"owlabel: {project} exists: choose another folder", style="red", markup=False)
+        raise typer.Exit(1)
+    try:
+        open_or_create(images, model, project).close()
+    except (ValueError, OSError) as error:
+        err.print(f"owlabel: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+    with _sitting(project) as session:
+        differing = again(session, recording, lambda: _work(session))
+        if differing:
+            raise ValueError(f"labels differ in {len(differing)} images: {', '.join(differing)}")
+        out.print(f"byte-identical labels in {len(session.records)} images", highlight=False)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,292 @@
+"""What an annotator does to labels and classes: each act is one durable, undoable action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from owlabel.classes import UNSET, VOID, LabelClass, Labels
+from owlabel.labelling import Rule
+from owlabel.project.store import Action, Event
+from owlabel.regions import Region
+from owlabel.sitting import Click, click_region, findings_key
+from owlabel.view import View
+
+
+class Editor(View):
+    """A view whose labels and classes can be changed.  Each act is on disk when it returns."""
+
+    # -- regions and labels ------------------------------------------------------------------
+
+    def click(self, row: int, col: int, add: bool = True) -> None:
+        """Add to the pending region, or take away from it, around one pixel.
+
+        Raises
+        ------
+        ValueError
+            If the pixel is outside the image.
+        """
+        record = self.record()
+        height, width = record.shape or self.image().shape[:2]
+        if not (0 <= row < height and 0 <= col < width):
+            raise ValueError(f"the click ({row}, {col}) is outside the image of {height} x {width}")
+        if not add and not any(c.add for c in self.clicks):
+            return
+        payload = {"image_id": record.id, "row": int(row), "col": int(col), "add": bool(add)}
+        with self.project.action("click", payload, "click"):
+            pass
+        self._refresh_region()
+        self.history_changed.emit()
+
+    def _pending(self, by_colour: bool | None) -> Region:
+        if self.region is None:
+            raise ValueError("there is no region: click an object first")
+        if by_colour:
+            self.by_colour = True
+            self.region = click_region(self.clicks, None, self.image, self.rule)
+        return self.region
+
+    def _region_payload(self) -> dict[str, Any]:
+        return {
+            "image_id": self.record().id,
+            "clicks": len(self.clicks),
+            "by_colour": self.by_colour,
+        }
+
+    def _region_of(self, clicks: tuple[Click, ...]) -> Region:
+        return click_region(clicks, self.output(), self.image, self.rule)
+
+    def cancel_region(self) -> None:
+        """Drop the pending region."""
+        if self.clicks:
+            with self.project.action("cancel", {"image_id": self.record().id}, "drop region"):
+                pass
+            self._refresh_region()
+            self.history_changed.emit()
+
+    def accept(self, name: str, *, by_colour: bool | None = None) -> LabelClass:
+        """Give the pending region this class; a new name makes a novel class, at once (NPM).
+
+        What a human said before stays, but for the class under a click.
+
+        Parameters
+        ----------
+        name : str
+            Of an existing class (case does not matter) or of a new one.
+        by_colour : bool, optional
+            Replay: whether the region was proposed by colour, before there were embeddings.
+
+        Raises
+        ------
+        ValueError
+            If there is no pending region, or the name is malformed.
+        """
+        region = self._pending(by_colour)
+        known = self.classes.find(name)
+        payload = self._region_payload() | {"name": name}
+        with self.project.action("accept", payload, f"label {name}") as action:
+            named = known or action.add_class(name)
+            self._write(action, self._painted(region, named.id))
+        if known is None:
+            self.classes = self.project.classes()
+            self.classes_changed.emit()
+        self._after_labels(self.record().id)
+        return named
+
+    def mark_ignore(self, *, peak: Sequence[int] | None = None) -> None:
+        """Mark the pending region (or the candidate around `peak`) as void: it shall not count."""
+        self._fill("ignore", "ignore region", np.full(self.human().shape, VOID, np.uint8), peak)
+
+    def mark_known(self, *, peak: Sequence[int] | None = None) -> None:
+        """Say that the model is right about the pending region (or the current candidate).
+
+        Raises
+        ------
+        ValueError
+            If the image is not embedded yet, or there is neither region nor candidate.
+        """
+        prediction = self.prediction()
+        if prediction is None:
+            raise ValueError("the image is not embedded yet: wait for the worker")
+        self._fill("known", "known after all", prediction.labels, peak)
+
+    def _fill(self, kind: str, label: str, values: Labels, peak: Sequence[int] | None) -> None:
+        """Write `values` into the human layer where the region, or else the candidate, is."""
+        payload = self._region_payload()
+        region = self.region
+        if region is None:
+            row, col = peak or self._candidate_peak()
+            payload["peak"] = [row, col]
+            region = self._region_of((Click(row, col),))
+        painted = self.human().copy()
+        r0, c0, r1, c1 = region.mask_box
+        painted[r0:r1, c0:c1][region.mask] = values[r0:r1, c0:c1][region.mask]
+        with self.project.action(kind, payload, label) as action:
+            self._write(action, painted)
+        self._after_labels(self.record().id)
+
+    def _candidate_peak(self) -> tuple[int, int]:
+        if self.candidate is None or self.candidate.record.id != self.image_id:
+            raise ValueError("there is no region: click an object or go to a candidate (N) first")
+        return self.candidate.row.candidate.peak
+
+    def _painted(self, region: Region, class_id: int) -> Labels:
+        """Return the human layer with the region in it; what else a human said stays."""
+        human = self.human()
+        r0, c0, r1, c1 = region.mask_box
+        inside = human[r0:r1, c0:c1]
+        yielding = {UNSET, *(int(human[c.row, c.col]) for c in self.clicks if c.add)}
+        painted = human.copy()
+        painted[r0:r1, c0:c1][region.mask & np.isin(inside, list(yielding))] = class_id
+        return painted
+
+    def paint(self, labels: Labels) -> None:
+        """Replace the human layer of the current image: one finished stroke of a brush.
+
+        Parameters
+        ----------
+        labels : array of uint8, shape (H, W)
+            Class ids of the project, `VOID`, or `UNSET` where nobody has said anything.
+
+        Raises
+        ------
+        ValueError
+            If the shape is not the image's or a value is no class.
+        """
+        human = self.human()
+        if labels.shape != human.shape or labels.dtype != np.uint8:
+            raise ValueError(
+                f"labels must be uint8 of shape {human.shape}, got {labels.dtype} {labels.shape}"
+            )
+        allowed = {*self.classes.names, VOID, UNSET}
+        unknown = sorted(set(np.flatnonzero(np.bincount(labels.ravel()))) - allowed)
+        if unknown:
+            raise ValueError(f"labels hold {unknown}, which are no classes of this project")
+        if np.array_equal(labels, human):
+            return
+        with self.project.action("paint", {"image_id": self.record().id}, "paint") as action:
+            self._write(action, labels)
+        self._after_labels(self.record().id)
+
+    def _write(self, action: Action, labels: Labels) -> None:
+        record = self.record()
+        action.set_labels(record.id, labels)
+        if record.state == "reviewed":
+            action.set_review(record.id, None, None)
+        action.set_state(record.id, "edited")
+
+    def review(self, done: bool = True) -> None:
+        """Freeze the labels of the current image as reviewed, or take that back.
+
+        Raises
+        ------
+        ValueError
+            If the image is not embedded yet, so that there is nothing to review.
+        """
+        record = self.record()
+        payload = {"image_id": record.id, "done": done}
+        if done and self.output() is None and record.revision_id is None:
+            raise ValueError("nothing to review yet: the image is not embedded and not labelled")
+        frozen = self.labels()
+        with self.project.action("review", payload, "review" if done else "reopen") as action:
+            if done:
+                action.set_review(record.id, frozen.labels, frozen.source)
+                action.set_state(record.id, "reviewed")
+            else:
+                action.set_review(record.id, None, None)
+                action.set_state(record.id, "edited" if record.revision_id else "proposed")
+        self._after_labels(record.id)
+
+    def rename_class(self, class_id: int, name: str) -> None:
+        """Give a class another name; its id and its pixels stay."""
+        payload = {"class_id": class_id, "name": name}
+        with self.project.action("rename", payload, f"rename to {name}") as action:
+            action.update_class(class_id, name=name)
+        self._after_classes()
+
+    def set_lambda(self, lambda_novel: float) -> None:
+        """Set the squared distance within which NPM claims a pixel for a novel class."""
+        if not lambda_novel >= 0:
+            raise ValueError(f"lambda_novel must be at least 0, got {lambda_novel}")
+        self._set("lambda_novel", float(lambda_novel))
+
+    def set_threshold(self, threshold: float) -> None:
+        """Set the absolute EDS score from which a candidate is shown."""
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+        self._set("threshold", float(threshold))
+
+    def _set(self, key: str, value: float) -> None:
+        if value == self.project.setting(key, None):
+            return
+        with self.project.action("setting", {"key": key, "value": value}, f"set {key}") as action:
+            action.set_setting(key, value)
+        self._reload_rule()
+
+    # -- history -----------------------------------------------------------------------------
+
+    def undo(self) -> None:
+        """Take back the last act, whatever it was; goes to its image."""
+        self._travel(self.project.undo())
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._travel(self.project.redo())
+
+    def _travel(self, event: Event | None) -> None:
+        if event is None:
+            return
+        image_id = self.image_id
+        self._load()
+        self.classes_changed.emit()
+        self.model_changed.emit()
+        touched = event.payload.get("image_id", image_id)
+        if touched in self._by_id:
+            self.go_to(touched)
+            self.labels_changed.emit(touched)
+        self._rule_changed()
+        self.queue_changed.emit()
+        self.history_changed.emit()
+
+    # -- after an act ------------------------------------------------------------------------
+
+    def _after_labels(self, image_id: int) -> None:
+        """Bring memory up to date with the labels of one image and tell who listens."""
+        self._human.pop(image_id, None)
+        self._by_id[image_id] = self.project.image(image_id)
+        before = self.rule
+        self._refresh_shots(self.record(image_id))
+        self._refresh_rule()
+        self._refresh_region()
+        self.labels_changed.emit(image_id)
+        if self._differs(before):
+            self.prediction_changed.emit(image_id)
+            self.classes_changed.emit()
+            self._rule_changed()
+        self.queue_changed.emit()
+        self.history_changed.emit()
+
+    def _differs(self, before: Rule) -> bool:
+        return findings_key("", before.prototypes, before.lambda_novel) != findings_key(
+            "", self.rule.prototypes, self.rule.lambda_novel
+        )
+
+    def _after_classes(self) -> None:
+        self.classes = self.project.classes()
+        self.classes_changed.emit()
+        self.history_changed.emit()
+
+    def _reload_rule(self) -> None:
+        self.lambda_novel = float(self.project.setting("lambda_novel", 1.5))
+        self.threshold = float(self.project.setting("threshold", 0.5))
+        self._refresh_rule()
+        if self.image_id is not None:
+            self.prediction_changed.emit(self.image_id)
+        self._rule_changed()
+        self.queue_changed.emit()
+        self.history_changed.emit()
+
+    def _rule_changed(self) -> None:
+        """Do what follows from new prototypes for the rest of the data set."""

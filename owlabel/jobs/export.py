@@ -1,0 +1,98 @@
+"""Export of labels as a job: streams the images of a project into one of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from owlabel import __version__, labelling
+from owlabel.formats import EXPORTERS
+from owlabel.formats.provenance import LabelledImage, Provenance
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.labelling import LabelMap
+from owlabel.project.store import ImageRecord, Project
+from owlabel.view import View
+
+WHICH = ("reviewed", "all")
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """Write reviewed or all pseudo labels into a new folder.
+
+    Attributes
+    ----------
+    folder : str
+        Target; nothing is written over unless `overwrite`.
+    format : str
+        A key of `owlabel.formats.EXPORTERS`.
+    which : str
+        ``reviewed``, or ``all`` images that have labels.
+    overwrite : bool
+        Put the export in the place of an existing folder.
+    abstain : float or None
+        Absolute EDS score from which a base label is withdrawn (255); None withdraws nothing.
+    """
+
+    folder: str
+    format: str = "masks"
+    which: str = "reviewed"
+    overwrite: bool = False
+    abstain: float | None = None
+
+    def check(self, project: Project) -> None:
+        """Raise ValueError where the export could not begin."""
+        if self.format not in EXPORTERS:
+            raise ValueError(f"format must be one of {sorted(EXPORTERS)}, got {self.format!r}")
+        if self.which not in WHICH:
+            raise ValueError(f"which must be one of {WHICH}, got {self.which!r}")
+        target = Path(self.folder)
+        if target.exists() and not self.overwrite:
+            raise ValueError(f"{target} exists: choose another folder, or allow to overwrite it")
+        if self.which == "reviewed" and all(r.state != "reviewed" for r in project.images()):
+            raise ValueError("no image is reviewed yet: review one, or export all images")
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Write the export; yields once an image."""
+        with Project.open(context.project) as project:
+            self.check(project)
+            view = View(project)
+            wanted = [r for r in view.records if self.which == "all" or r.state == "reviewed"]
+            done: list[LabelledImage] = []
+            write = EXPORTERS[self.format].stream(
+                Path(self.folder),
+                view.classes,
+                self._labelled(view, wanted, done),
+                self._provenance(view),
+                self.overwrite,
+            )
+            count = 0
+            for _ in write:
+                count += 1
+                yield Progress(count, len(wanted), f"exporting {count} of {len(wanted)}")
+            return {"folder": self.folder, "images": count}
+
+    def _provenance(self, view: View) -> Provenance:
+        return Provenance(
+            tool=f"owlabel {__version__}",
+            model=view.model.name,
+            model_hash=view.header.heads[-1].hash,
+            lambda_novel=view.lambda_novel,
+        )
+
+    def _labelled(
+        self, view: View, wanted: list[ImageRecord], done: list[LabelledImage]
+    ) -> Iterator[LabelledImage]:
+        for record in wanted:
+            labelled = self._of(view, record)
+            if labelled is not None:
+                yield labelled
+
+    def _of(self, view: View, record: ImageRecord) -> LabelledImage | None:
+        output = view.output(record.id)
+        if output is None and record.revision_id is None:
+            return None  # neither model nor human has said anything
+        result: LabelMap = view.labels(record.id)
+        raise NotImplementedError

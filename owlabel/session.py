@@ -1,0 +1,342 @@
+"""One annotator's sitting: labels, models, jobs, export.  Knows no window, no thread, no torch."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from owlabel.checkpoints import read_header
+from owlabel.editing import Editor
+from owlabel.jobs.export import ExportJob
+from owlabel.jobs.queue import JobQueue, JobRow
+from owlabel.jobs.worker import start_worker
+from owlabel.project.store import ModelVersion, Project
+from owlabel.view import QueueItem
+
+__all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
+
+EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
+"""Priorities: labels of a new class first, then pictures, then exports, then training."""
+QUEUE_EVERY = 1.0
+"""Seconds between two signals that the queue has grown while images are embedded."""
+
+
+class StaleResultError(ValueError):
+    """The model changed while a job ran, so that its result does not fit any more."""
+
+
+@dataclass(frozen=True)
+class PlmResult:
+    """A trained head that waits to be adopted or discarded.
+
+    Attributes
+    ----------
+    model_id : int
+        The new model version.
+    class_name : str
+        The class whose head was trained.
+    comparison : dict
+        ``before`` and ``after``: IoU per class name on the reviewed pixels; ``pixels``: how many.
+    base_id : int
+        The model version it was trained from.
+    """
+
+    model_id: int
+    class_name: str
+    comparison: dict[str, Any]
+    base_id: int
+
+
+class Session(Editor):
+    """Everything an annotator can do.  Each act is durable when its method returns.
+
+    Parameters
+    ----------
+    project : Project
+        The open project; `close` closes it.
+    start_worker : bool
+        Start the worker process and submit the embedding of all images.
+    """
+
+    def __init__(self, project: Project, *, start_worker: bool = True) -> None:
+        self._jobs = JobQueue(project)
+        self._with_worker = start_worker
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._seen: dict[int, tuple[Any, ...]] = {}
+        self._shown: tuple[int | None, int] = (None, 0)
+        self._queue_told = 0.0
+        super().__init__(project)
+        if start_worker:
+            self.submit_embedding()
+            self._rule_changed()
+
+    def close(self) -> None:
+        """End the worker and close the project; what was acknowledged is on disk already."""
+        if self._worker is not None and self._worker.poll() is None:
+            self._worker.terminate()
+        self.project.close()
+
+    # -- the worker --------------------------------------------------------------------------
+
+    def _ensure_worker(self) -> None:
+        """Start the worker process where none is running."""
+        if self._with_worker and (self._worker is None or self._worker.poll() is not None):
+            self._worker = start_worker(self.project.folder)
+
+    def _submit(self, kind: str, payload: dict[str, Any], priority: int) -> int:
+        """Queue a job, in place of a queued one of its kind unless it is training or export."""
+        if kind in ("embed", "relabel"):
+            for row in self._jobs.active():
+                if row.kind == kind:
+                    self._jobs.cancel(row.id)
+        job_id = self._jobs.submit(kind, payload, priority=priority)
+        self._ensure_worker()
+        self.jobs_changed.emit()
+        return job_id
+
+    def submit_embedding(self) -> None:
+        """Queue a job: embed every image that is not in the cache, the current one first."""
+        if self.progress[0] < self.progress[1] or len(self.header.heads) > 1:
+            payload = {"checkpoint": self._relative(self.model.path), "image_ids": None}
+            self._submit("embed", payload, EMBED)
+
+    def submit_relabelling(self) -> None:
+        """Queue a job: look for the novel classes in the whole data set."""
+        payload = {
+            "head_hash": self.header.heads[0].hash,
+            "prototypes": [[p.class_id, p.vector.tolist()] for p in self.rule.prototypes],
+            "lambda_novel": self.lambda_novel,
+            "key": self._findings_key(),
+        }
+        if self.rule.prototypes:
+            self._submit("relabel", payload, RELABEL)
+
+    def _rule_changed(self) -> None:
+        """Look for the novel classes in the whole data set, unless that was done before."""
+        if self._with_worker and not self.found:
+            self.submit_relabelling()
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.project.folder).as_posix()
+
+    def jobs(self) -> list[JobRow]:
+        """Return the jobs of this project, newest first."""
+        return self._jobs.recent()
+
+    def metrics(self, job_id: int, since: int = 0) -> list[Any]:
+        """Return the numbers a job has reported after its event `since`."""
+        return self._jobs.events(job_id, since)
+
+    def cancel_job(self, job_id: int) -> None:
+        """Ask a job to stop; it stops at its next step."""
+        self._jobs.cancel(job_id)
+        self.jobs_changed.emit()
+
+    def poll(self) -> None:
+        """Look what the worker has done since the last call and tell who listens.
+
+        To be called about five times a second; costs a few queries.
+        """
+        now = {
+            row.id: (row.state, row.done, row.total, row.message, row.error) for row in self.jobs()
+        }
+        if now == self._seen:
+            return
+        before, self._seen = self._seen, now
+        ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
+        self._take_embeddings()
+        for row in self.jobs():
+            if row.id in ended:
+                self._job_turned(row)
+        self.jobs_changed.emit()
+
+    def _take_embeddings(self) -> None:
+        """Use embeddings that have come since: overlays of this image, shots that waited."""
+        waiting = [i for i in self._shots_waiting if self.reader.embedded(self.record(i))]
+        for image_id in waiting:
+            self._refresh_shots(self.record(image_id))
+        if waiting:
+            self._refresh_rule()
+            self._rule_changed()
+        current = self.image_id
+        if current is not None and self._shown != self._shown_now():
+            self._shown = self._shown_now()
+            self._refresh_region()
+            self.prediction_changed.emit(current)
+        if monotonic() - self._queue_told > QUEUE_EVERY:
+            self._queue_told = monotonic()
+            self.queue_changed.emit()
+
+    def _shown_now(self) -> tuple[int | None, int]:
+        """Return the current image and how many outputs of it there are."""
+        output = self.output()
+        return self.image_id, 0 if output is None else 1 + len(output.heads)
+
+    def _job_turned(self, row: JobRow) -> None:
+        """Do what follows from a job that has started, ended or failed."""
+        if row.state == "failed":
+            self.message.emit("error", f"{row.kind}: {row.error}")
+        if row.state != "done":
+            return
+        if row.kind == "relabel":
+            self.found = self.project.found(self._findings_key())
+            self.classes_changed.emit()
+        elif row.kind == "export":
+            self.message.emit("info", f"Exported {row.result['images']} images to {row.result['folder']}")
+        elif row.kind == "embed":
+            self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+        self.queue_changed.emit()
+
+    # -- training ----------------------------------------------------------------------------
+
+    def retrain(self, class_name: str, iterations: int = 500) -> int:
+        """Train a head for a novel class on its shots in the worker (PLM); return the job's id.
+
+        Raises
+        ------
+        ValueError
+            If the class is unknown, not novel, or has no shot yet.
+        """
+        named = self.classes.find(class_name)
+        if named is None or not named.novel:
+            raise ValueError(f"{class_name!r} is no novel class of this project")
+        shots = sorted(self._means.get(named.id, {}))
+        if not shots:
+            raise ValueError(f"{named.name!r} has no shot yet: click an object and name it first")
+        payload = {
+            "checkpoint": self._relative(self.model.path),
+            "class_id": named.id,
+            "class_name": named.name,
+            "color": list(named.color),
+            "shots": [{"image_id": i, "revision_id": self.record(i).revision_id} for i in shots],
+            "iterations": iterations,
+            "lr": None,
+            "seed": 0,
+            "name": f"{self.model.name} + {named.name}",
+        }
+        with self.project.action("retrain", payload, f"train {named.name}"):
+            pass
+        self.history_changed.emit()
+        return self._submit("plm", payload, TRAIN)
+
+    def result(self) -> PlmResult | None:
+        """Return the newest trained head that was neither adopted nor discarded, or None."""
+        settled = {
+            event.payload["model_id"]
+            for event in self.project.effective_events()
+            if event.kind in ("adopt", "discard")
+        }
+        for row in self.jobs():
+            if row.kind == "plm" and row.state == "done" and row.result is not None:
+                model_id = int(row.result["model_id"])
+                if model_id not in settled:
+                    return self._result_of(row, model_id)
+        return None
+
+    def _result_of(self, row: JobRow, model_id: int) -> PlmResult:
+        version = next(m for m in self.models() if m.id == model_id)
+        comparison = (row.result or {}).get("comparison", {})
+        return PlmResult(model_id, row.payload["class_name"], comparison, version.parent_id or 0)
+
+    def adopt(self, model_id: int) -> None:
+        """Use a trained model from now on.
+
+        Raises
+        ------
+        StaleResultError
+            If the model it was trained from is not the active one any more.
+        """
+        version = self._version(model_id)
+        if version.parent_id != self.model.id:
+            raise StaleResultError(
+                f"{version.name!r} was trained from another model than {self.model.name!r}: "
+                "train again, or switch to the model it was trained from first"
+            )
+        self._activate("adopt", version)
+
+    def discard(self, model_id: int) -> None:
+        """Leave a trained model aside; it stays among the versions."""
+        version = self._version(model_id)
+        payload = {"model_id": model_id}
+        with self.project.action("discard", payload, f"discard {version.name}"):
+            pass
+        self.jobs_changed.emit()
+        self.history_changed.emit()
+
+    def switch_model(self, model_id: int) -> None:
+        """Go over to another model version of the project."""
+        self._activate("switch", self._version(model_id))
+
+    def _activate(self, kind: str, version: ModelVersion) -> None:
+        payload = {"model_id": version.id}
+        with self.project.action(kind, payload, f"use {version.name}") as action:
+            action.set_setting("active_model", version.id)
+        self._load()
+        self.model_changed.emit()
+        self.classes_changed.emit()
+        self._after_model()
+
+    def _after_model(self) -> None:
+        if self._with_worker:
+            self.submit_embedding()
+        self._rule_changed()
+        if self.image_id is not None:
+            self.go_to(self.image_id)
+            self.prediction_changed.emit(self.image_id)
+        self.queue_changed.emit()
+        self.history_changed.emit()
+
+    def _version(self, model_id: int) -> ModelVersion:
+        for version in self.models():
+            if version.id == model_id:
+                return version
+        raise ValueError(f"no model version has the id {model_id}")
+
+    def models(self) -> list[ModelVersion]:
+        """Return all model versions of the project, oldest first."""
+        return self.project.models()
+
+    def add_model_file(self, path: Path) -> ModelVersion:
+        """Add a checkpoint from a file to the project's versions; it is copied.
+
+        Raises
+        ------
+        ValueError
+            If the file is no checkpoint, or its base classes differ from the project's.
+        """
+        header = read_header(path)
+        theirs = {c.id: c.name for c in header.classes.base}
+        ours = {c.id: c.name for c in self.classes.base}
+        if theirs != ours:
+            raise ValueError(
+                f"{path} knows other base classes than this project: make a new project with it"
+            )
+        return self.project.add_model(path, header.name, "base", None, {})
+
+    # -- export ------------------------------------------------------------------------------
+
+    def export(
+        self, folder: Path, format_name: str, which: str = "reviewed", overwrite: bool = False
+    ) -> int:
+        """Export labels in the worker; return the job's id.
+
+        Parameters
+        ----------
+        folder : Path
+            A folder that does not exist yet, unless `overwrite`.
+        format_name : str
+            ``masks``, ``coco`` or ``panoptic``.
+        which : str
+            ``reviewed`` or ``all``.
+
+        Raises
+        ------
+        ValueError
+            If the folder exists and `overwrite` is False, or nothing would be exported.
+        """
+        job = ExportJob(str(folder), format_name, which, overwrite)
+        job.check(self.project)
+        return self._submit("export", asdict(job), EXPORT)

@@ -1,0 +1,306 @@
+"""What one annotator sees: images, overlays, queue.  Knows no window, no thread, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from owlabel import grid, labelling
+from owlabel.checkpoints import CheckpointHeader, read_header
+from owlabel.classes import UNSET, ClassTable, Labels
+from owlabel.labelling import LabelMap, ModelOutput, Rule
+from owlabel.project.store import CandidateRow, ImageRecord, ModelVersion, Project
+from owlabel.reading import Reader, Recent
+from owlabel.regions import Region
+from owlabel.scores import SCORES
+from owlabel.sitting import (
+    Click,
+    Means,
+    click_region,
+    findings_key,
+    pending_clicks,
+    prototypes,
+    shot_means,
+)
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """One open candidate: its row, its image and the novel class that claims it, if any."""
+
+    row: CandidateRow
+    record: ImageRecord
+    claimed: str | None
+
+
+class View:
+    """Hold what an annotator looks at and tell who listens what changed.
+
+    Parameters
+    ----------
+    project : Project
+        The open project.
+    """
+
+    image_changed = Signal(int)
+    labels_changed = Signal(int)
+    region_changed = Signal()
+    prediction_changed = Signal(int)
+    classes_changed = Signal()
+    model_changed = Signal()
+    queue_changed = Signal()
+    history_changed = Signal()
+    jobs_changed = Signal()
+    message = Signal(str, str)
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.image_id: int | None = None
+        self.region: Region | None = None
+        self.clicks: tuple[Click, ...] = ()
+        self.by_colour = False  # whether the pending region was proposed without an embedding
+        self.candidate: QueueItem | None = None
+        self.found: dict[int, int] = {}
+        self._load()
+        if self.records:
+            self.go_to(self.records[0].id)
+
+    # -- loading -----------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Read everything that the project holds and this sitting keeps in memory."""
+        self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+        self.classes: ClassTable = self.project.classes()
+        self.model: ModelVersion = self.project.active_model()
+        self.header: CheckpointHeader = read_header(self.model.path)
+        self.reader = Reader(self.project, self.header)
+        self.lambda_novel = float(self.project.setting("lambda_novel", 1.5))
+        self.threshold = float(self.project.setting("threshold", 0.5))
+        self._means: Means = {}
+        self._shots_waiting: set[int] = set()
+        self._human: Recent[int, Labels] = Recent(32)
+        self._missing = [r.id for r in self.records if not self.reader.embedded(r)]
+        for record in self.records:
+            if record.revision_id is not None:
+                self._refresh_shots(record)
+        self._refresh_rule()
+
+    def _refresh_rule(self) -> None:
+        """Make the NPM rule from the shots; a class with a trained head needs no prototype."""
+        trained = {h.class_id for h in self.header.heads}
+        found = prototypes({c: m for c, m in self._means.items() if c not in trained})
+        self.rule = Rule(found, self.lambda_novel, self.header.prototype_length)
+        self._predictions: Recent[int, LabelMap] = Recent(4)
+        self.found = self.project.found(self._findings_key())
+
+    def _findings_key(self) -> str:
+        return findings_key(self.header.heads[0].hash, self.rule.prototypes, self.lambda_novel)
+
+    def _refresh_shots(self, record: ImageRecord) -> None:
+        """Recompute the shot means of one image from its human layer."""
+        for shots in self._means.values():
+            shots.pop(record.id, None)
+        novel = [c.id for c in self.classes.novel]
+        if not novel or record.revision_id is None:
+            return
+        output = self.reader.output(record)
+        if output is None:
+            self._shots_waiting.add(record.id)
+            return
+        self._shots_waiting.discard(record.id)
+        means = shot_means(output.embedding, self.project.human_labels(record.id), novel)
+        for class_id, mean in means.items():
+            self._means.setdefault(class_id, {})[record.id] = mean
+
+    @property
+    def records(self) -> list[ImageRecord]:
+        """The readable images of the project, in their order."""
+        return list(self._by_id.values())
+
+    # -- state -------------------------------------------------------------------------------
+
+    def record(self, image_id: int | None = None) -> ImageRecord:
+        """Return the record of an image, by default the current one; ValueError without any."""
+        wanted = self.image_id if image_id is None else image_id
+        record = None if wanted is None else self._by_id.get(wanted)
+        if record is None:
+            raise ValueError(f"no image has the id {wanted}")
+        return record
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the current picture, uint8 (H, W, 3); raises ImageError."""
+        return self.reader.image(self.record())
+
+    def output(self, image_id: int | None = None) -> ModelOutput | None:
+        """Return what the model made of an image, None while it is not embedded."""
+        return self.reader.output(self.record(image_id))
+
+    def embedding(self) -> NDArray[np.float32] | None:
+        """Return the base embedding of the current image, (N, h, w), None while there is none."""
+        output = self.output()
+        return None if output is None else output.embedding
+
+    def score(self, name: str) -> NDArray[np.float32] | None:
+        """Return a score of `SCORES` on the grid of the current image, (h, w), or None."""
+        embedding = self.embedding()
+        if embedding is None:
+            return None
+        return np.asarray(SCORES[name].function(embedding, self.rule.prototype_length))
+
+    def prediction(self, image_id: int | None = None) -> LabelMap | None:
+        """Return what the model says of an image, without the human layer."""
+        record = self.record(image_id)
+        output = self.reader.output(record)
+        if output is None:
+            return None
+        if len(output.heads) < len(self.header.heads) - 1:
+            return labelling.predict(output, self.rule)
+        return self._predictions.fetch(record.id, lambda: labelling.predict(output, self.rule))
+
+    def human(self, image_id: int | None = None) -> Labels:
+        """Return the human layer, (H, W), `UNSET` where nobody has said anything."""
+        wanted = self.record(image_id).id
+        return self._human.fetch(wanted, lambda: self.project.human_labels(wanted))
+
+    def labels(self, image_id: int | None = None) -> LabelMap:
+        """Return the labels of an image: human over reviewed over model."""
+        wanted = self.record(image_id).id
+        reviewed = self.project.reviewed(wanted)
+        if reviewed is not None:
+            return labelling.compose(self.human(wanted), None, LabelMap(*reviewed))
+        return labelling.compose(self.human(wanted), self.prediction(wanted))
+
+    def score_at(self, row: int, col: int) -> dict[str, float]:
+        """Return every score at one pixel of the current image; empty while not embedded."""
+        output = self.output()
+        if output is None:
+            return {}
+        at = grid.to_grid(row, col, output.shape, output.embedding.shape[1:])
+        return {name: float(np.asarray(self.score(name))[at]) for name in SCORES}
+
+    def distances(self, row: int, col: int) -> dict[str, float]:
+        """Return the squared distance of one pixel to each class prototype, by class name."""
+        output = self.output()
+        if output is None:
+            return {}
+        at = grid.to_grid(row, col, output.shape, output.embedding.shape[1:])
+        pixel = output.embedding[:, *at]
+        length, names = self.rule.prototype_length, self.classes.names
+        known = (pixel**2).sum() - 2 * length * pixel + length**2
+        result = {names[i]: float(d) for i, d in enumerate(known) if i in names}
+        for p in self.rule.prototypes:
+            result[names[p.class_id]] = float(((pixel - p.vector) ** 2).sum())
+        return result
+
+    def queue(self, limit: int = 200) -> list[QueueItem]:
+        """Return the open candidates of the data set, best first.
+
+        A candidate is open while its image is not reviewed and nobody has said anything about
+        its peak pixel.
+        """
+        rows = self.project.candidates(self.header.heads[0].hash, limit=10 * limit)
+        names = self.classes.names
+        items: list[QueueItem] = []
+        for row in rows:
+            record = self._by_id.get(row.image_id)
+            if record is None or not self._open(row, record):
+                continue
+            claimed = None if row.claimed_by is None else names.get(row.claimed_by)
+            items.append(QueueItem(row, record, claimed))
+            if len(items) == limit:
+                break
+        return items
+
+    def _open(self, row: CandidateRow, record: ImageRecord) -> bool:
+        if record.state == "reviewed" or row.candidate.score < self.threshold:
+            return False
+        return record.revision_id is None or bool(
+            self.human(record.id)[row.candidate.peak] == UNSET
+        )
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many images are embedded, of how many."""
+        missing = [i for i in self._missing if not self.reader.embedded(self.record(i))]
+        self._missing = missing
+        return len(self.records) - len(missing), len(self.records)
+
+    @property
+    def can_undo(self) -> str | None:
+        """The name of the act that `undo` would take back, or None."""
+        return self.project.can_undo
+
+    @property
+    def can_redo(self) -> str | None:
+        """The name of the act that `redo` would do again, or None."""
+        return self.project.can_redo
+
+    # -- moving ------------------------------------------------------------------------------
+
+    def go_to(self, image_id: int) -> None:
+        """Show another image; pending clicks on it come back."""
+        record = self.record(image_id)
+        self.image_id = record.id
+        if self.candidate is not None and self.candidate.record.id != record.id:
+            self.candidate = None
+        self.project.set_focus(record.id)
+        self._refresh_region()
+        self.image_changed.emit(record.id)
+
+    def _refresh_region(self) -> None:
+        """Make the pending region from the clicks that nobody has accepted yet."""
+        record = self.record()
+        self.clicks = pending_clicks(self.project.effective_events(), record.id)
+        self.region = None
+        if any(c.add for c in self.clicks):
+            output = self.output()
+            self.by_colour = output is None
+            self.region = click_region(self.clicks, output, self.image, self.rule)
+        self.region_changed.emit()
+
+    def _step(self, by: int) -> None:
+        ids = list(self._by_id)
+        if ids and self.image_id is not None:
+            self.go_to(ids[(ids.index(self.image_id) + by) % len(ids)])
+
+    def next_image(self) -> None:
+        """Go to the next image, after the last to the first."""
+        self._step(1)
+
+    def previous_image(self) -> None:
+        """Go to the image before, before the first to the last."""
+        self._step(-1)
+
+    def select_candidate(self, row_id: int) -> None:
+        """Go to one candidate of the queue; does nothing where it is not open any more."""
+        item = next((i for i in self.queue() if i.row.id == row_id), None)
+        if item is not None:
+            self._show_candidate(item)
+
+    def _show_candidate(self, item: QueueItem) -> None:
+        self.candidate = item
+        if item.record.id != self.image_id:
+            self.go_to(item.record.id)
+        self.queue_changed.emit()
+
+    def _step_candidate(self, by: int) -> None:
+        items = self.queue()
+        if not items:
+            self.message.emit("info", "No open candidate is left.")
+            return
+        ids = [i.row.id for i in items]
+        current = self.candidate.row.id if self.candidate is not None else None
+        index = ids.index(current) + by if current in ids else 0
+        self._show_candidate(items[index % len(items)])
+
+    def next_candidate(self) -> None:
+        """Go to the next open candidate of the queue, at first to the best."""
+        self._step_candidate(1)
+
+    def previous_candidate(self) -> None:
+        """Go to the open candidate before."""
+        self._step_candidate(-1)
