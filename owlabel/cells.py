@@ -103,19 +103,17 @@ class Cells:
         padded = np.pad(values, 1, mode="edge")
         return padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
 
-    def spread(self, states: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Give each pixel the state of its cell's first corner, and tell where corners differ.
-
-        Returns
-        -------
-        image : ndarray of uint8, shape (H, W)
-        differ : ndarray of bool, shape (h + 1, w + 1)
-        """
+    def differ(self, states: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell for each cell, (h + 1, w + 1), whether the states (h, w) of its corners differ."""
         first, *others = self.corners(states)
         differ = np.zeros(first.shape, bool)
         for other in others:
             differ |= first != other
-        return first[:, self.cols.cell][self.rows.cell], differ
+        return differ
+
+    def spread(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Give each pixel the value of its cell: (h + 1, w + 1) becomes (H, W)."""
+        return values[:, self.cols.cell].take(self.rows.cell, axis=0)
 
     def indices(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return row and column of the chosen cells (h + 1, w + 1) that hold any pixel."""

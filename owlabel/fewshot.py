@@ -148,19 +148,19 @@ def claim_novel(
         If shapes do not fit, class ids repeat or are no class, or `lambda_novel` is negative.
     """
     _check_claim(embedding, prototypes, lambda_novel)
-    claimed = base_map.copy()
     if not prototypes or lambda_novel == 0:
-        return claimed
+        return base_map.copy()
     rule = _Rule.of(prototypes, lambda_novel, length)
     maps = np.ascontiguousarray(embedding, np.float32)
     cells = Cells.of((base_map.shape[0], base_map.shape[1]), maps.shape[1:])
     states = rule.states(maps)
-    codes, differ = cells.spread(states)
-    whole = codes < len(rule.class_ids)  # all four corners of the cell belong to one novel class
-    undecided = differ | (cells.corners(states)[0] == _UNSURE)
-    undecided = _within_reach(maps, cells, undecided, rule)
-    whole &= ~differ[cells.rows.cell][:, cells.cols.cell]
-    np.copyto(claimed, rule.class_ids[np.where(whole, codes, 0)], where=whole)
+    differ = cells.differ(states)
+    first = cells.corners(states)[0]
+    whole = ~differ & (first < len(prototypes))  # the cell belongs to one novel class
+    claims = np.where(whole, rule.class_ids[np.where(whole, first, 0)], np.uint8(_UNSURE))
+    pixels = cells.spread(claims)
+    claimed = np.where(pixels == _UNSURE, base_map, pixels)
+    undecided = _within_reach(maps, cells, differ | (first == _UNSURE), rule)
     for block in cells.blocks(maps, undecided):
         labels, won = rule.decide(block)
         block.put_where(claimed, labels, won)

@@ -123,8 +123,8 @@ def argmax_upsampled(embedding: NDArray[Any], shape: Shape) -> NDArray[np.uint8]
         raise ValueError(f"embedding must have shape (1 .. 255, h, w), got {maps.shape}")
     cells = Cells.of(shape, maps.shape[1:])
     largest, _ = running_argmax(maps)
-    labels, undecided = cells.spread(largest)
-    for block in cells.blocks(maps, undecided):
+    labels = cells.spread(cells.corners(largest)[0])
+    for block in cells.blocks(maps, cells.differ(largest)):
         block.put(labels, running_argmax(block.values)[0])
     return labels
 
