@@ -1,0 +1,132 @@
+"""Write scenes to disk: ``python -m owlabel_samples.make --train DIR`` or ``--shipped DIR``.
+
+A training set is a folder with ``images/NAME.png``, ``labels/NAME.png`` and ``classes.json``; none
+of its scenes holds a strange object.  The shipped set is the 32 images of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from owlabel_samples.kinds import BALE, DEER, KNOWN, SOFA, STRANGE, TROLLEY, rows
+from owlabel_samples.scenes import Scene, generate
+
+SHIPPED_SEED = 1_000_000
+"""Seeds from here on belong to the shipped images, so that no training image is among them."""
+PLAN: list[tuple[int, ...]] = [
+    (DEER,),
+    (BALE,),
+    (SOFA,),
+    (TROLLEY,),
+    (DEER, BALE),
+    (),
+    (SOFA, TROLLEY),
+    (BALE,),
+    (DEER, SOFA),
+    (TROLLEY,),
+    (),
+    (BALE, TROLLEY),
+    (DEER,),
+    (SOFA,),
+    (DEER, TROLLEY),
+    (BALE, SOFA),
+    (),
+    (TROLLEY,),
+    (DEER, BALE),
+    (SOFA,),
+    (BALE,),
+    (DEER,),
+    (),
+    (SOFA, TROLLEY),
+    (DEER, BALE, SOFA),
+    (TROLLEY,),
+    (BALE,),
+    (),
+    (SOFA, DEER),
+    (TROLLEY, BALE),
+    (DEER, TROLLEY),
+    (),
+]
+"""The strange kinds of each shipped image."""
+
+
+def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
+    """Write class ids (H, W) as an indexed PNG in the colours of the classes."""
+    palette = np.zeros((256, 3), np.uint8)
+    for number, (_, color) in enumerate(KNOWN + STRANGE):
+        palette[number] = color
+    picture = Image.fromarray(labels, "P")
+    picture.putpalette(palette.tobytes())
+    picture.save(path, optimize=True)
+
+
+def visible(scene: Scene, kinds: tuple[int, ...], least: int = 250) -> bool:
+    """Return whether every one of `kinds` covers at least `least` pixels."""
+    counts = np.bincount(scene.labels.ravel(), minlength=256)
+    return all(counts[kind] >= least for kind in kinds)
+
+
+def shipped_scene(number: int, size: tuple[int, int] = (240, 320)) -> Scene:
+    """Return the scene of shipped image `number`: the first seed that shows its strange kinds."""
+    kinds = PLAN[number]
+    for attempt in range(100):
+        scene = generate(SHIPPED_SEED + 100 * number + attempt, size, bool(kinds), kinds)
+        if visible(scene, kinds):
+            return scene
+    raise ValueError(f"no scene shows the kinds {kinds} of image {number}")
+
+
+def write_training_set(folder: Path, count: int, first_seed: int, size: tuple[int, int]) -> None:
+    """Write `count` scenes without strange objects."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    table = json.dumps(rows(strange=False), indent=1)
+    (folder / "classes.json").write_text(table, encoding="utf-8")
+    for seed in range(first_seed, first_seed + count):
+        scene = generate(seed, size)
+        Image.fromarray(scene.image).save(folder / "images" / f"street_{seed:05d}.png")
+        write_labels(folder / "labels" / f"street_{seed:05d}.png", scene.labels)
+
+
+def write_shipped(folder: Path) -> None:
+    """Write the sample images as JPEG and their labels as PNG."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(len(PLAN)):
+        scene = shipped_scene(number)
+        name = f"street_{number + 1:02d}"
+        Image.fromarray(scene.image).save(
+            folder / "images" / f"{name}.jpg", quality=90, subsampling=0
+        )
+        write_labels(folder / "labels" / f"{name}.png", scene.labels)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and write what it asks for."""
+    parser = argparse.ArgumentParser(prog="python -m owlabel_samples.make", description=__doc__)
+    parser.add_argument("--train", type=Path, metavar="DIR", help="write a training set here")
+    parser.add_argument("--count", type=int, default=400, help="scenes in the training set")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first training scene")
+    parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))
+    parser.add_argument(
+        "--shipped", type=Path, metavar="DIR", help="write the 32 sample images here"
+    )
+    options = parser.parse_args(arguments)
+    if options.train is None and options.shipped is None:
+        parser.error("say --train DIR or --shipped DIR")
+    if not 0 <= options.seed <= SHIPPED_SEED - options.count:
+        parser.error(f"--seed plus --count must not pass {SHIPPED_SEED}, where the samples begin")
+    if options.train is not None:
+        write_training_set(options.train, options.count, options.seed, tuple(options.size))
+    if options.shipped is not None:
+        write_shipped(options.shipped)
+
+
+if __name__ == "__main__":
+    main()
