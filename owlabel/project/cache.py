@@ -1,0 +1,117 @@
+"""The feature cache: one safetensors file per head and image.  Losing any of it costs only time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,80}")
+_HEADER_LIMIT = 1 << 20
+
+
+class FeatureCache:
+    """Arrays that a model computed for an image, keyed by what both are.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``<head hash>/<image hash>.safetensors``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, head_hash: str, image_hash: str) -> Path:
+        """Return the file's path; raises ValueError where a key is no plain name."""
+        for key in (head_hash, image_hash):
+            if not _NAME.fullmatch(key):
+                raise ValueError(f"a cache key has letters, digits, - and _ only, got {key!r}")
+        return self.folder / head_hash / f"{image_hash}.safetensors"
+
+    def has(self, head_hash: str, image_hash: str) -> bool:
+        """Tell whether there is a file; only `read` finds out whether it is whole."""
+        return bool(image_hash) and self.path(head_hash, image_hash).is_file()
+
+    def read(self, head_hash: str, image_hash: str) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays, or None where there are none; a damaged file is deleted."""
+        found = self._load(head_hash, image_hash)
+        return None if found is None else found[0]
+
+    def metadata(self, head_hash: str, image_hash: str) -> dict[str, str] | None:
+        """Return what was written beside the arrays, or None where there is nothing whole."""
+        found = self._load(head_hash, image_hash)
+        return None if found is None else found[1]
+
+    def _load(
+        self, head_hash: str, image_hash: str
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
+        path = self.path(head_hash, image_hash)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            metadata = _checked_metadata(data)
+            arrays = load(data)
+        except (ValueError, KeyError, TypeError, SafetensorError):
+            path.unlink(missing_ok=True)
+            return None
+        return arrays, metadata
+
+    def write(
+        self,
+        head_hash: str,
+        image_hash: str,
+        arrays: Mapping[str, NDArray[Any]],
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the arrays under a new name, then rename: a reader sees all or nothing.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or cannot be written; no part of a file stays.
+        """
+        path = self.path(head_hash, image_hash)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = _with_checksum(dict(arrays), dict(metadata or {}))
+        partial = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left behind; call it where nobody else is writing."""
+        for partial in self.folder.glob("*/.*.tmp"):
+            partial.unlink(missing_ok=True)
+
+
+def _with_checksum(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    body = save(plain)
+    start = 8 + int.from_bytes(body[:8], "little")
+    return save(plain, {**metadata, "crc32": str(zlib.crc32(memoryview(body)[start:]))})
+
+
+def _checked_metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata of a whole file; raises ValueError or KeyError for any other."""
+    size = int.from_bytes(data[:8], "little")
+    if not 0 < size <= min(_HEADER_LIMIT, len(data)):
+        raise ValueError("the header is cut")
+    metadata = dict(json.loads(data[8 : 8 + size])["__metadata__"])
+    if int(metadata.pop("crc32")) != zlib.crc32(memoryview(data)[8 + size :]):
+        raise ValueError("the checksum differs")
+    return metadata

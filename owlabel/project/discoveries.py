@@ -1,0 +1,157 @@
+"""What models found in the images: candidates, novel classes, means of shots; no history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from owlabel.project.records import CandidateRow
+from owlabel.project.schema import CandidateEntry, FindingRow, ImageRow, ShotMeanRow
+
+if TYPE_CHECKING:
+    from owlabel.candidates import Candidate
+
+_LOOKED_AT = -1
+
+
+def replace_candidates(
+    session: Session, image_id: int, head_hash: str, candidates: Sequence[Candidate]
+) -> None:
+    """Store the candidates of an image under a head in place of the earlier ones."""
+    session.execute(
+        delete(CandidateEntry).where(
+            CandidateEntry.image_id == image_id, CandidateEntry.head_hash == head_hash
+        )
+    )
+    rows = [
+        {
+            "image_id": image_id,
+            "head_hash": head_hash,
+            "score": float(c.score),
+            "area": int(c.area),
+            "box": [int(v) for v in c.box],
+            "peak": [int(v) for v in c.peak],
+            "likely_class": int(c.likely_class),
+            "rank": float(c.rank),
+            "claimed_by": None,
+        }
+        for c in candidates
+    ]
+    if rows:
+        session.execute(insert(CandidateEntry), rows)
+
+
+def candidates(
+    session: Session, head_hash: str, limit: int, offset: int, image_id: int | None
+) -> list[CandidateRow]:
+    """Return candidates of images that are there: unclaimed first, then the highest rank."""
+    query = (
+        select(CandidateEntry)
+        .join(ImageRow, ImageRow.id == CandidateEntry.image_id)
+        .where(CandidateEntry.head_hash == head_hash, ~ImageRow.gone)
+        .order_by(
+            CandidateEntry.claimed_by.is_not(None), CandidateEntry.rank.desc(), CandidateEntry.id
+        )
+    )
+    if image_id is not None:
+        query = query.where(CandidateEntry.image_id == image_id)
+    return [_row(entry) for entry in session.scalars(query.limit(limit).offset(offset))]
+
+
+def _row(entry: CandidateEntry) -> CandidateRow:
+    from owlabel.candidates import Candidate
+
+    row0, col0, row1, col1 = entry.box
+    candidate = Candidate(
+        score=entry.score,
+        area=entry.area,
+        box=(row0, col0, row1, col1),
+        peak=(entry.peak[0], entry.peak[1]),
+        likely_class=entry.likely_class,
+        rank=entry.rank,
+    )
+    return CandidateRow(entry.id, entry.image_id, candidate, entry.claimed_by)
+
+
+def set_claims(session: Session, claims: Mapping[int, int | None]) -> None:
+    """Say which class explains each candidate, None for none; missing ones are passed over."""
+    for candidate_id, class_id in claims.items():
+        session.execute(
+            update(CandidateEntry)
+            .where(CandidateEntry.id == candidate_id)
+            .values(claimed_by=class_id)
+        )
+
+
+def set_findings(session: Session, key: str, image_id: int, pixels: Mapping[int, int]) -> None:
+    """Store how many pixels of each novel class an image has under the rule `key`."""
+    session.execute(
+        delete(FindingRow).where(FindingRow.key == key, FindingRow.image_id == image_id)
+    )
+    counts = {_LOOKED_AT: 0, **{int(c): int(n) for c, n in pixels.items() if n > 0}}
+    session.execute(
+        insert(FindingRow),
+        [
+            {"key": key, "image_id": image_id, "class_id": class_id, "pixels": count}
+            for class_id, count in counts.items()
+        ],
+    )
+
+
+def found(session: Session, key: str) -> dict[int, int]:
+    """Return class id to number of images in which the rule `key` found it."""
+    query = (
+        select(FindingRow.class_id, func.count().label("images"))
+        .where(FindingRow.key == key, FindingRow.class_id != _LOOKED_AT)
+        .group_by(FindingRow.class_id)
+    )
+    return {row.class_id: row.images for row in session.execute(query)}
+
+
+def looked_at(session: Session, key: str) -> set[int]:
+    """Return the images that the rule `key` has been applied to."""
+    query = select(FindingRow.image_id).where(
+        FindingRow.key == key, FindingRow.class_id == _LOOKED_AT
+    )
+    return set(session.scalars(query))
+
+
+def forget_findings(session: Session, keep: Iterable[str]) -> None:
+    """Delete the findings of all rules but these."""
+    session.execute(delete(FindingRow).where(FindingRow.key.not_in(list(keep))))
+
+
+def _shot(revision_id: int, class_id: int, head_hash: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        ShotMeanRow.revision_id == revision_id,
+        ShotMeanRow.class_id == class_id,
+        ShotMeanRow.head_hash == head_hash,
+    )
+
+
+def shot_mean(
+    session: Session, revision_id: int, class_id: int, head_hash: str
+) -> NDArray[np.float64] | None:
+    """Return the stored mean embedding of a shot, shape (N,), or None."""
+    query = select(ShotMeanRow.mean).where(*_shot(revision_id, class_id, head_hash))
+    data = session.scalars(query).first()
+    if data is None or len(data) % 8:
+        return None
+    return np.frombuffer(data, "<f8").astype(np.float64)
+
+
+def store_shot_mean(
+    session: Session, shot: tuple[int, int, str], mean: NDArray[np.float64]
+) -> None:
+    """Store the mean embedding, shape (N,), of a shot (revision, class, head)."""
+    session.execute(delete(ShotMeanRow).where(*_shot(*shot)))
+    data = np.ascontiguousarray(mean, "<f8").tobytes()
+    revision_id, class_id, head_hash = shot
+    session.add(
+        ShotMeanRow(revision_id=revision_id, class_id=class_id, head_hash=head_hash, mean=data)
+    )

@@ -1,0 +1,387 @@
+"""A project: one folder with one database, which is the only truth about labels and history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.classes import UNSET, ClassTable, Labels
+from owlabel.project import catalog, creation, discoveries, history, migrate, versions
+from owlabel.project.action import Action, class_table
+from owlabel.project.cache import FeatureCache
+from owlabel.project.database import Database
+from owlabel.project.records import (
+    CandidateRow,
+    Change,
+    Event,
+    ImageRecord,
+    ModelVersion,
+    ProjectError,
+)
+from owlabel.project.revisions import Revisions
+from owlabel.project.schema import REVISION, MetaRow, SettingRow
+
+if TYPE_CHECKING:
+    from owlabel.candidates import Candidate
+
+__all__ = [
+    "Action",
+    "CandidateRow",
+    "Change",
+    "Event",
+    "ImageRecord",
+    "ModelVersion",
+    "Project",
+    "ProjectError",
+]
+
+
+class Project:
+    """An open project.  Made by `create` or `open`; use it as a context manager or call `close`.
+
+    Several processes may hold the same project.  Every method sees what the others committed, and
+    every change is on disk when its method, or the block of its `action`, is left.
+
+    Parameters
+    ----------
+    folder : Path
+        A project's folder whose database is at the newest revision.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = Database(folder / creation.DATABASE)
+        self.cache = FeatureCache(folder / "cache")
+        self._revisions = Revisions()
+        self.images_root = self._find_images_root()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        images_root: Path | str,
+        checkpoint_path: Path | str | None = None,
+        name: str | None = None,
+    ) -> Project:
+        """Make a project; the checkpoint is copied in, its classes become the base classes.
+
+        Parameters
+        ----------
+        folder : Path
+            Made if missing; must not hold a project.
+        images_root : Path
+            The images' folder, which stays where it is and is never written.
+        checkpoint_path : Path or None
+            The first model; None makes a project without a model and without classes.
+        name : str or None
+            For people; the folder's name unless given.
+
+        Raises
+        ------
+        ProjectError
+            If there is a project already or the folder cannot be written.
+        owlabel.checkpoints.CheckpointError
+            If the checkpoint is not one of ours.
+        """
+        folder, images_root = Path(folder).resolve(), Path(images_root).resolve()
+        checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
+        creation.create(folder, images_root, checkpoint, name or folder.stem)
+        project = cls(folder)
+        project.sync_images()
+        return project
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Project:
+        """Open a project, after migrating an older one (a backup is made first).
+
+        Raises
+        ------
+        ProjectError
+            If it is no project, is damaged, locked, or was written by a newer program.
+        """
+        folder = Path(folder).resolve()
+        path = folder / creation.DATABASE
+        if not path.is_file():
+            raise ProjectError(f"{folder} is not a project: it has no {creation.DATABASE}")
+        if migrate.found_revision(path) != REVISION:
+            creation.migrate_in_place(path)
+        return cls(folder)
+
+    def close(self) -> None:
+        """Close the database; nothing is pending, for every action was written when it ended."""
+        self.database.close()
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The project's name, for people."""
+        return str(self._meta("name", self.folder.stem))
+
+    def _meta(self, key: str, default: Any = None) -> Any:
+        with self.database.reading() as session:
+            row = session.get(MetaRow, key)
+            return default if row is None else row.value
+
+    def _set_meta(self, key: str, value: Any) -> None:
+        with self.database.writing() as session:
+            session.merge(MetaRow(key=key, value=value))
+
+    def _find_images_root(self) -> Path:
+        """Return the images' folder: beside the project if it moved along, else where it was."""
+        beside = self._meta("images_root_relative")
+        if beside is not None and (self.folder / str(beside)).is_dir():
+            return (self.folder / str(beside)).resolve()
+        return Path(str(self._meta("images_root", self.folder)))
+
+    def focus(self) -> int | None:
+        """Return the image that the annotator looks at, None if none was said."""
+        value = self._meta("focus_image")
+        return None if value is None else int(value)
+
+    def set_focus(self, image_id: int) -> None:
+        """Say which image the annotator looks at; workers begin with its neighbours."""
+        self._set_meta("focus_image", int(image_id))
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """Return a setting's plain JSON value."""
+        with self.database.reading() as session:
+            row = session.get(SettingRow, key)
+            return default if row is None else row.value
+
+    def classes(self) -> ClassTable:
+        """Return the active classes in the order in which they were added."""
+        with self.database.reading() as session:
+            return class_table(session)
+
+    # -- images and labels -----------------------------------------------------------------------
+
+    def images(self) -> list[ImageRecord]:
+        """Return all images in natural order; one that is missing or broken has an `error`."""
+        with self.database.reading() as session:
+            return catalog.select_records(session, self.images_root)
+
+    def image(self, image_id: int) -> ImageRecord:
+        """Return one image; raises ValueError if there is none with this id."""
+        with self.database.reading() as session:
+            catalog.image_row(session, image_id)
+            return catalog.select_records(session, self.images_root, image_id)[0]
+
+    def sync_images(self) -> dict[str, int]:
+        """Scan the images' folder again; return how many are new, gone, changed and renamed.
+
+        Labels stay with an image that is gone, and go along with one that was renamed.
+        """
+        with self.database.reading() as session:
+            known = catalog.known_files(session)
+        found = catalog.survey(self.images_root, known)
+        with self.database.writing() as session:
+            return catalog.take(session, found)
+
+    def set_image_error(self, image_id: int, error: str | None) -> None:
+        """Note why an image cannot be read, or None that it can."""
+        with self.database.writing() as session:
+            catalog.image_row(session, image_id).error = error
+
+    def human_labels(self, image_id: int) -> Labels:
+        """Return the human layer, uint8 (H, W), UNSET where nobody has said anything; a copy.
+
+        Raises
+        ------
+        ValueError
+            If there is no such image or its size is unknown.
+        ProjectError
+            If the stored map is damaged.
+        """
+        with self.database.reading() as session:
+            row = catalog.image_row(session, image_id)
+            if row.revision_id is not None:
+                return self._revisions.read(session, row.revision_id).copy()
+            if row.height is None or row.width is None:
+                raise ValueError(f"{row.relative} cannot be labelled: {row.error}")
+            return np.full((row.height, row.width), UNSET, np.uint8)
+
+    def revision(self, revision_id: int) -> Labels:
+        """Return a label map of the past, uint8 (H, W), a copy; raises ProjectError if damaged."""
+        with self.database.reading() as session:
+            return self._revisions.read(session, revision_id).copy()
+
+    def reviewed(self, image_id: int) -> tuple[Labels, Labels] | None:
+        """Return the frozen labels and their sources, each uint8 (H, W), or None."""
+        with self.database.reading() as session:
+            row = catalog.image_row(session, image_id)
+            if row.review_labels_id is None or row.review_source_id is None:
+                return None
+            labels = self._revisions.read(session, row.review_labels_id)
+            return labels.copy(), self._revisions.read(session, row.review_source_id).copy()
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def models(self) -> list[ModelVersion]:
+        """Return all model versions, oldest first."""
+        with self.database.reading() as session:
+            return versions.models(session, self.folder)
+
+    def active_model(self) -> ModelVersion:
+        """Return the model in use; raises ProjectError if there is none."""
+        wanted = self.setting("active_model")
+        for model in self.models():
+            if model.id == wanted:
+                return model
+        raise ProjectError(f"{self.folder} has no model in use (active_model is {wanted!r})")
+
+    def add_model(
+        self,
+        path: Path | str,
+        name: str,
+        kind: str,
+        parent_id: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> ModelVersion:
+        """Register a checkpoint; it is copied into the project unless it is there.  Not an action.
+
+        Raises
+        ------
+        ProjectError
+            If the file cannot be read or copied.
+        """
+        stored = versions.copied_in(self.folder, Path(path))
+        with self.database.writing() as session:
+            row = versions.add(session, self.folder, stored, (name, kind, parent_id), metrics or {})
+            return versions.as_model(row, self.folder)
+
+    # -- history ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def action(
+        self, kind: str, payload: Mapping[str, Any] | None = None, label: str | None = None
+    ) -> Iterator[Action]:
+        """Do something that can be undone; it is on disk when the block is left.
+
+        Parameters
+        ----------
+        kind : str
+            What is done, e.g. "paint".
+        payload : mapping
+            Plain JSON values, enough to do it again.
+        label : str
+            For people; `kind` unless given.
+
+        Raises
+        ------
+        ValueError
+            If the kind is reserved or the payload is not JSON.
+        ProjectError
+            If it could not be written; then nothing has changed.
+        """
+        with self.database.writing() as session:
+            event = history.begin(session, kind, payload or {}, kind if label is None else label)
+            action = Action(session, self._revisions, event)
+            yield action
+        action.committed()
+
+    def undo(self) -> Event | None:
+        """Take back the last action, whoever did it; None if there is none."""
+        with self.database.writing() as session:
+            return history.undo(session)
+
+    def redo(self) -> Event | None:
+        """Do again what was taken back last; None if there is nothing."""
+        with self.database.writing() as session:
+            return history.redo(session)
+
+    @property
+    def can_undo(self) -> str | None:
+        """The label of what `undo` would take back, or None."""
+        with self.database.reading() as session:
+            return history.label_at(session, history.heads(history.last(session))[0])
+
+    @property
+    def can_redo(self) -> str | None:
+        """The label of what `redo` would do again, or None."""
+        with self.database.reading() as session:
+            return history.label_at(session, history.heads(history.last(session))[1])
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Return the log after a `seq`, oldest first, undo and redo included."""
+        with self.database.reading() as session:
+            return history.events(session, since)
+
+    def effective_events(self) -> list[Event]:
+        """Return the actions that are not undone, oldest first."""
+        return history.effective(self.events())
+
+    # -- discoveries -----------------------------------------------------------------------------
+
+    def replace_candidates(
+        self, image_id: int, head_hash: str, candidates: Sequence[Candidate]
+    ) -> None:
+        """Store an image's candidates under a head in place of the earlier ones."""
+        with self.database.writing() as session:
+            discoveries.replace_candidates(session, image_id, head_hash, candidates)
+            catalog.image_row(session, image_id).proposed = True
+
+    def candidates(
+        self, head_hash: str, limit: int = 200, offset: int = 0, image_id: int | None = None
+    ) -> list[CandidateRow]:
+        """Return candidates under a head: unclaimed first, then the highest rank."""
+        with self.database.reading() as session:
+            return discoveries.candidates(session, head_hash, limit, offset, image_id)
+
+    def set_claims(self, claims: Mapping[int, int | None]) -> None:
+        """Say which class explains each candidate (by its row's id); None: none does."""
+        with self.database.writing() as session:
+            discoveries.set_claims(session, claims)
+
+    def set_findings(
+        self,
+        key: str,
+        image_id: int,
+        pixels: Mapping[int, int],
+        claims: Mapping[int, int | None] | None = None,
+    ) -> None:
+        """Store pixels per novel class of an image under the rule `key`, and claims with them."""
+        with self.database.writing() as session:
+            discoveries.set_findings(session, key, image_id, pixels)
+            discoveries.set_claims(session, claims or {})
+
+    def found(self, key: str) -> dict[int, int]:
+        """Return class id to number of images in which the rule `key` found it."""
+        with self.database.reading() as session:
+            return discoveries.found(session, key)
+
+    def looked_at(self, key: str) -> set[int]:
+        """Return the ids of the images to which the rule `key` was applied."""
+        with self.database.reading() as session:
+            return discoveries.looked_at(session, key)
+
+    def shot_mean(
+        self, revision_id: int, class_id: int, head_hash: str
+    ) -> NDArray[np.float64] | None:
+        """Return the stored mean embedding of a shot, shape (N,), or None."""
+        with self.database.reading() as session:
+            return discoveries.shot_mean(session, revision_id, class_id, head_hash)
+
+    def store_shot_mean(
+        self, revision_id: int, class_id: int, head_hash: str, mean: NDArray[np.float64]
+    ) -> None:
+        """Store the mean embedding of a shot, shape (N,)."""
+        with self.database.writing() as session:
+            discoveries.store_shot_mean(session, (revision_id, class_id, head_hash), mean)
