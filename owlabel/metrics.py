@@ -1,0 +1,281 @@
+"""How good labels and scores are: IoU, and AUROC, AP and FPR95 of anomaly scores.
+
+Everything is streaming and mergeable: pixels may come image by image and from several processes.
+Void pixels are never counted.  Ratios are float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from owlabel.classes import MAX_CLASSES, VOID
+
+Counts = NDArray[np.int64]
+FprRule = Literal["first", "closest"]
+
+_BITS = 20
+_BLOCK = 1 << 20
+
+
+class ConfusionMatrix:
+    """Counts of pixels by true and by predicted class.
+
+    Parameters
+    ----------
+    n : int
+        Number of classes; ids are 0 .. n - 1.  1 <= n <= 253.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (n, n + 1)
+        Row: true class.  Column: predicted class; the last one holds pixels to which the prediction
+        gives no class (253 .. 255), an error of the true class and of no other.
+
+    Raises
+    ------
+    ValueError
+        If n is out of range.
+    """
+
+    def __init__(self, n: int) -> None:
+        if not 1 <= n <= MAX_CLASSES:
+            raise ValueError(f"n must lie in 1 .. {MAX_CLASSES}, got {n}")
+        self.counts: Counts = np.zeros((n, n + 1), np.int64)
+
+    def update(self, truth: NDArray[Any], prediction: NDArray[Any]) -> None:
+        """Count the pixels of one image.
+
+        Parameters
+        ----------
+        truth, prediction : ndarray of int, same shape
+            Class ids.  Pixels whose truth is no class (VOID, OOD_PROXY, UNSET) are skipped.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ or an id is neither below n nor one of 253 .. 255.
+        """
+        if truth.shape != prediction.shape:
+            raise ValueError(f"shapes differ: {truth.shape} and {prediction.shape}")
+        n = len(self.counts)
+        known = (truth < MAX_CLASSES) | (truth > VOID)
+        row = truth[known].astype(np.intp)
+        column = prediction[known].astype(np.intp)
+        column[(column >= MAX_CLASSES) & (column <= VOID)] = n
+        for ids, largest in ((row, n - 1), (column, n)):
+            if ids.size and (ids.min() < 0 or ids.max() > largest):
+                raise ValueError(f"class ids must lie in 0 .. {n - 1}, got {_range(ids)}")
+        pairs = np.bincount(row * (n + 1) + column, minlength=self.counts.size)
+        self.counts += pairs.reshape(self.counts.shape)
+
+    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        if len(other.counts) != len(self.counts):
+            raise ValueError(f"{len(self.counts)} and {len(other.counts)} classes cannot be added")
+        total = ConfusionMatrix(len(self.counts))
+        total.counts = self.counts + other.counts
+        return total
+
+    def iou(self) -> NDArray[np.float64]:
+        """Return the intersection over union of each class, shape (n,); NaN if it never occurs."""
+        square = self.counts[:, :-1]
+        hit = np.diagonal(square)
+        union = self.counts.sum(1) + square.sum(0) - hit
+        iou = np.full(len(hit), np.nan)
+        np.divide(hit, union, out=iou, where=union > 0)
+        return iou
+
+    def miou(self, classes: Sequence[int] | None = None) -> float:
+        """Return the mean IoU over some classes (all by default) of this one matrix; NaN skipped.
+
+        Raises
+        ------
+        ValueError
+            If a class id is not below n.
+        """
+        iou = self.iou()
+        if classes is not None and any(not 0 <= c < len(iou) for c in classes):
+            raise ValueError(f"class ids must lie in 0 .. {len(iou) - 1}, got {list(classes)}")
+        chosen = iou if classes is None else iou[list(classes)]
+        chosen = chosen[~np.isnan(chosen)]
+        return float(chosen.mean()) if chosen.size else math.nan
+
+    def harmonic(self, old: Sequence[int], novel: Sequence[int]) -> float:
+        """Return the harmonic mean of the mIoU over the old and over the novel classes."""
+        return harmonic(self.miou(old), self.miou(novel))
+
+
+def harmonic(old: float, novel: float) -> float:
+    """Return ``2ab / (a + b)``: 0 if either is 0, NaN if either is NaN.
+
+    Raises
+    ------
+    ValueError
+        If one is negative.
+    """
+    if old < 0 or novel < 0:
+        raise ValueError(f"mIoU cannot be negative, got {old} and {novel}")
+    return 0.0 if old == 0 or novel == 0 else 2 * old * novel / (old + novel)
+
+
+@dataclass(frozen=True)
+class OodResult:
+    """How well a score tells out-of-distribution (positive) from in-distribution pixels.
+
+    Attributes
+    ----------
+    auroc : float
+        Area under TPR over FPR; tied pixels count half.
+    ap : float
+        Average precision, ``sum (R_n - R_{n-1}) P_n`` over distinct thresholds (step rule).
+    fpr95 : float
+        False positive rate where the true positive rate reaches 0.95.
+    positives, negatives : int
+        Pixels counted.  Where either is 0 the three numbers are NaN: nothing is to be told apart.
+    fpr_rule : {"first", "closest"}
+        fpr95 is taken at the first threshold from above with TPR >= 0.95, or at the one whose TPR
+        is closest to 0.95.
+    """
+
+    auroc: float
+    ap: float
+    fpr95: float
+    positives: int
+    negatives: int
+    fpr_rule: FprRule = "first"
+
+
+def exact_ood(scores: ArrayLike, labels: ArrayLike, fpr_rule: FprRule = "first") -> OodResult:
+    """Measure a score exactly, by sorting positives and negatives apart.
+
+    Parameters
+    ----------
+    scores : array of float, any shape
+        Higher is more anomalous; infinities are allowed.
+    labels : array, same shape
+        1 or True out-of-distribution, 0 or False in-distribution, anything else void.
+    fpr_rule : {"first", "closest"}
+        See `OodResult`.
+
+    Returns
+    -------
+    OodResult
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a counted score is NaN.
+    """
+    positive, negative = _split(scores, labels)
+    values, gain = np.unique(positive, return_counts=True)
+    values, gain = values[::-1], gain[::-1].astype(np.int64)
+    negative.sort()
+    at_least = negative.size - np.searchsorted(negative, values, "left")
+    above = negative.size - np.searchsorted(negative, values, "right")
+    return _measure(gain, at_least, above, negative.size, fpr_rule)
+
+
+class PixelOod:
+    """The same measures from a stream of pixels, pooled, in constant memory (16 MB).
+
+    Scores are counted in 2^20 bins that keep the order of float32: sign, exponent and 11 bits of
+    the mantissa, so float16 scores are measured exactly and float32 scores to about 1e-4 in AP.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counts = np.zeros((2, 1 << _BITS), np.int64)  # in-distribution, OoD
+
+    def update(self, scores: ArrayLike, labels: ArrayLike) -> None:
+        """Count the pixels of one image; arguments and errors as in `exact_ood`."""
+        positive, negative = _split(scores, labels)
+        for row, values in enumerate((negative, positive)):
+            for start in range(0, values.size, _BLOCK):
+                keys = _ordered_keys(values[start : start + _BLOCK])
+                self.counts[row] += np.bincount(keys, minlength=1 << _BITS)
+
+    def __add__(self, other: PixelOod) -> PixelOod:
+        total = PixelOod()
+        total.counts = self.counts + other.counts
+        return total
+
+    def result(self, fpr_rule: FprRule = "first") -> OodResult:
+        """Return the measures of all pixels so far."""
+        negative, positive = self.counts[:, ::-1]  # from the highest score down
+        at_least = np.cumsum(negative)
+        filled = np.flatnonzero(positive)
+        strictly = at_least[filled] - negative[filled]
+        total = int(at_least[-1])
+        return _measure(positive[filled], at_least[filled], strictly, total, fpr_rule)
+
+
+def mean_ood(results: Iterable[OodResult]) -> OodResult:
+    """Return the mean over images that hold both kinds of pixels (per-image protocol of DMLNet).
+
+    Raises
+    ------
+    ValueError
+        If there are no such images, or their FPR rules differ.
+    """
+    both = [r for r in results if r.positives and r.negatives]
+    rules = {r.fpr_rule for r in both}
+    if len(rules) != 1:
+        raise ValueError(f"need images of both kinds under one FPR rule, got {len(both)}, {rules}")
+    means = [float(np.mean([getattr(r, n) for r in both])) for n in ("auroc", "ap", "fpr95")]
+    pixels = sum(r.positives for r in both), sum(r.negatives for r in both)
+    return OodResult(means[0], means[1], means[2], *pixels, rules.pop())
+
+
+def _measure(
+    gain: Counts, at_least: Counts, above: Counts, negatives: int, fpr_rule: FprRule
+) -> OodResult:
+    """Combine the counts at each distinct positive score, from the highest down.
+
+    Parameters
+    ----------
+    gain : positives with this score; recall changes here and nowhere else.
+    at_least, above : negatives with a score not below it, and strictly above it.
+    negatives : all negatives.
+    fpr_rule : see `OodResult`.
+    """
+    if fpr_rule not in ("first", "closest"):
+        raise ValueError(f'fpr_rule must be "first" or "closest", got {fpr_rule!r}')
+    positives = int(gain.sum())
+    if not positives or not negatives:
+        return OodResult(math.nan, math.nan, math.nan, positives, negatives, fpr_rule)
+    hits = np.cumsum(gain)
+    below = negatives - (at_least + above) / 2  # of tied pairs, one half
+    auroc = float((gain * below).sum() / positives / negatives)
+    ap = float((gain * (hits / (hits + at_least))).sum() / positives)
+    if fpr_rule == "first":
+        place = int(np.argmax(20 * hits >= 19 * positives))
+    else:
+        place = int(np.argmin(np.abs(20 * hits - 19 * positives)))
+    return OodResult(auroc, ap, int(at_least[place]) / negatives, positives, negatives, fpr_rule)
+
+
+def _split(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the scores of positives and of negatives, both 1-D and ours to change."""
+    values, truth = np.asarray(scores), np.asarray(labels)
+    if values.shape != truth.shape:
+        raise ValueError(f"scores and labels differ in shape: {values.shape} and {truth.shape}")
+    positive, negative = values[truth == 1], values[truth == 0]
+    missing = sum(int(np.isnan(v).sum()) for v in (positive, negative))
+    if missing:
+        raise ValueError(f"scores must be numbers, got {missing} NaN")
+    return positive, negative
+
+
+def _ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return the upper 20 bits of float32 in an order that agrees with the numbers'."""
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0.0 becomes 0.0
+    flip = np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    return (bits ^ flip) >> np.uint32(32 - _BITS)
+
+
+def _range(ids: NDArray[Any]) -> str:
+    return f"{ids.min()} .. {ids.max()}"
