@@ -1,0 +1,99 @@
+"""The backbones by name: smp encoders with the settings of the head that sits on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+
+MODELS: dict[str, str] = {
+    "mobilenet_v3_small": "tu-mobilenetv3_small_100",
+    "mobilenet_v3_large": "tu-mobilenetv3_large_100",
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+}
+"""Our name of an architecture to the name of its encoder in segmentation-models-pytorch."""
+
+DEFAULTS: dict[str, Any] = {
+    "width": 256,
+    "low_width": 48,
+    "rates": [6, 12, 18],
+    "separable": True,
+    "dropout": 0.1,
+    "output_stride": 16,
+}
+"""Settings of the DeepLabV3+ head and of the encoder's stride (DMLNet, supplement B.1)."""
+
+LOW_STAGE = 2
+"""Index of the stride-4 feature among an encoder's outputs."""
+
+
+class Features(NamedTuple):
+    """What a frozen backbone says of a batch; all that a head needs.
+
+    Attributes
+    ----------
+    high : Tensor, shape (B, C_high, h_high, w_high)
+        Deep feature at the output stride, 16 by default.
+    low : Tensor, shape (B, C_low, h, w)
+        Shallow feature at stride 4; its size is the embedding grid.
+    """
+
+    high: Tensor
+    low: Tensor
+
+
+class Backbone(nn.Module):
+    """An encoder without pretrained weights, reduced to the two features DeepLabV3+ uses.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `MODELS`.
+    output_stride : int
+        8, 16 or 32.
+    """
+
+    def __init__(self, architecture: str, output_stride: int) -> None:
+        super().__init__()
+        self.encoder = get_encoder(
+            MODELS[architecture], weights=None, depth=5, output_stride=output_stride
+        )
+        channels = self.encoder.out_channels
+        self.low_channels = int(channels[LOW_STAGE])
+        self.high_channels = int(channels[-1])
+
+    def forward(self, images: Tensor) -> Features:
+        """Return both features of normalised images, shape (B, 3, H, W)."""
+        stages = self.encoder(images)
+        return Features(high=stages[-1], low=stages[LOW_STAGE])
+
+
+def full_settings(architecture: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with the defaults filled in, checked.
+
+    Raises
+    ------
+    ValueError
+        If the architecture or a setting is unknown, or a value is out of its range.
+    """
+    if architecture not in MODELS:
+        raise ValueError(f"no architecture is called {architecture!r}; there are {sorted(MODELS)}")
+    unknown = sorted(set(settings) - set(DEFAULTS))
+    if unknown:
+        raise ValueError(f"unknown model settings {unknown}; there are {sorted(DEFAULTS)}")
+    full = {**DEFAULTS, **settings}
+    full["rates"] = [int(rate) for rate in full["rates"]]
+    if full["output_stride"] not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {full['output_stride']}")
+    if len(full["rates"]) != 3 or min(full["rates"]) < 1:
+        raise ValueError(f"rates must be three positive numbers, got {full['rates']}")
+    if not 0 <= full["dropout"] < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {full['dropout']}")
+    for name in ("width", "low_width"):
+        if not 1 <= int(full[name]) <= 4096:
+            raise ValueError(f"{name} must lie in 1 .. 4096, got {full[name]}")
+    return full

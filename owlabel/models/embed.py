@@ -1,0 +1,57 @@
+"""An image to its embedding grids, one per head: what the feature cache holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from owlabel.models.segmenter import Segmenter
+
+LARGEST_F16 = 65504.0
+
+
+def prepare(image: NDArray[np.uint8], max_side: int) -> Tensor:
+    """Return the network's input: (1, 3, h, w) in [0, 1], channels last, at most max_side long.
+
+    Raises
+    ------
+    ValueError
+        If the image is not uint8 of shape (H, W, 3).
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    batch = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    longest = max(image.shape[:2])
+    if longest > max_side:
+        size = [max(1, round(side * max_side / longest)) for side in image.shape[:2]]
+        batch = functional.interpolate(batch, size=size, mode="bilinear", antialias=True)
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def embed_image(segmenter: Segmenter, image: NDArray[np.uint8]) -> list[NDArray[np.float16]]:
+    """Return the embedding grid of every head, the base head's first.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    image : array of uint8, shape (H, W, 3)
+        Reduced first where it is larger than the segmenter's `max_side`.
+
+    Returns
+    -------
+    list of float16 array, shape (N_i, h, w)
+        Stride about 4; (h, w) and (H, W) are related by bilinear, align_corners=False.
+    """
+    segmenter.eval()
+    device = segmenter.mean.device
+    batch = prepare(image, segmenter.max_side).to(device)
+    features = segmenter.features(batch)
+    grids = []
+    for index in range(len(segmenter.heads)):
+        grid = segmenter.embed(features, index)[0].clamp(-LARGEST_F16, LARGEST_F16)
+        grids.append(np.ascontiguousarray(grid.cpu().numpy().astype(np.float16)))
+    return grids

@@ -1,0 +1,125 @@
+"""The segmenter: one backbone, one base head, and one more complete head per novel class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from owlabel.models.architecture import Backbone, Features, full_settings
+from owlabel.models.head import DeepLabHead, new_head
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+PROTOTYPE_LENGTH = 3.0
+"""T of DMLNet, supplement, Table b."""
+DEFAULT_MAX_SIDE = 2048
+"""Larger images are reduced to this side before they are embedded."""
+
+
+class Segmenter(nn.Module):
+    """A network whose embedding f obeys z = 2T f for the logits z, whatever it was trained as.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `owlabel.models.architecture.MODELS`.
+    settings : mapping
+        Settings of the head; what is missing is filled in from `DEFAULTS`.
+    n_classes : int
+        Base classes, at least 2.
+    kind : {"metric", "softmax"}
+        "softmax" heads give logits, which `embed` divides by 2T.
+    prototype_length : float
+        T > 0.
+
+    Raises
+    ------
+    ValueError
+        If any of them is out of its range.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        architecture: str,
+        settings: Mapping[str, Any],
+        n_classes: int,
+        *,
+        kind: Literal["metric", "softmax"] = "metric",
+        prototype_length: float = PROTOTYPE_LENGTH,
+    ) -> None:
+        super().__init__()
+        if n_classes < 2:
+            raise ValueError(f"a segmenter needs at least two classes, got {n_classes}")
+        if kind not in ("metric", "softmax"):
+            raise ValueError(f"kind must be 'metric' or 'softmax', got {kind!r}")
+        if prototype_length <= 0:
+            raise ValueError(f"the prototype length must be positive, got {prototype_length}")
+        self.architecture = architecture
+        self.settings = full_settings(architecture, settings)
+        self.kind = kind
+        self.prototype_length = float(prototype_length)
+        self.novel_ids: list[int] = []
+        self.max_side = DEFAULT_MAX_SIDE
+        self.backbone = Backbone(architecture, self.settings["output_stride"])
+        self.heads = nn.ModuleList([self._new_head(n_classes)])
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+
+    @property
+    def n_classes(self) -> int:
+        """Number of base classes."""
+        return self.head(0).outputs
+
+    def head(self, index: int) -> DeepLabHead:
+        """Return head 0 (base) or the head of the index-th novel class."""
+        head = self.heads[index]
+        assert isinstance(head, DeepLabHead)
+        return head
+
+    def features(self, images: Tensor) -> Features:
+        """Return the backbone features of RGB images in [0, 1], shape (B, 3, H, W)."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
+        features: Features = self.backbone((images - self.mean) / self.std)
+        return features
+
+    def embed(self, features: Features, head: int = 0) -> Tensor:
+        """Return the embedding f of one head, shape (B, N, h, w) at stride 4."""
+        output: Tensor = self.heads[head](features)
+        return output / (2 * self.prototype_length) if self.kind == "softmax" else output
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the base embedding of RGB images in [0, 1]: (B, 3, H, W) to (B, N, h, w)."""
+        return self.embed(self.features(images))
+
+    def add_head(self, class_id: int) -> DeepLabHead:
+        """Add a complete new head for one novel class, with random weights.
+
+        Its outputs are the base classes, the novel classes before it, and the new class last
+        (DMLNet: N + i outputs).
+
+        Raises
+        ------
+        ValueError
+            If the class has a head already, or the id is a base class's.
+        """
+        if class_id < self.n_classes or class_id in self.novel_ids:
+            raise ValueError(f"class id {class_id} is taken; there are heads for {self.novel_ids}")
+        head = self._new_head(self.n_classes + len(self.heads))
+        self.heads.append(head)
+        self.novel_ids.append(class_id)
+        return head
+
+    def _new_head(self, outputs: int) -> DeepLabHead:
+        return new_head(self.backbone, outputs, self.settings, self.prototype_length)
+
+
+def build(architecture: str, settings: Mapping[str, Any], n_classes: int) -> Segmenter:
+    """Return a metric segmenter with random weights; see `Segmenter` for kinds and errors."""
+    return Segmenter(architecture, settings, n_classes)

@@ -1,0 +1,227 @@
+"""A training recipe: one TOML file, read into frozen dataclasses and checked in words."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """What is built.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `owlabel.models.architecture.MODELS`.
+    kind : str
+        "metric" (prototypes, DCE + VL) or "softmax" (plain cross entropy), same network.
+    settings : mapping
+        Settings of the head, see `owlabel.models.architecture.DEFAULTS`.
+    prototype_length : float
+        T.
+    initial : str
+        Checkpoint whose backbone and base head (all but its last layer) are the start; "" is
+        random weights.  Relative to the recipe's folder or the working folder.
+    max_side : int
+        Larger images are reduced to this side before they are embedded.
+    half : bool
+        True stores the weights in 16 bits: half the file, a relative change of at most 5e-4.
+    """
+
+    architecture: str = "mobilenet_v3_large"
+    kind: str = "metric"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prototype_length: float = 3.0
+    initial: str = ""
+    max_side: int = 2048
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """What it is trained on: ``images/``, ``labels/``, ``classes.json`` and lists of names.
+
+    Attributes
+    ----------
+    folder : str
+        The data's folder; the command's option or the environment may name another.
+    train, val : str
+        Text files in that folder with one name a line, without suffix.
+    left_out : tuple of str
+        Classes that the base model shall not know; their pixels become 255.
+    val_step : int
+        Every val_step-th frame of `val` is measured while training.
+    """
+
+    folder: str = ""
+    train: str = "train.txt"
+    val: str = "val.txt"
+    left_out: tuple[str, ...] = ()
+    val_step: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How long and how; each number's source stands beside it in the recipe files.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps at most.
+    minutes : float
+        Wall time at most; the learning rate falls with whichever is further on.  0 is no limit.
+    batch_size : int
+        Crops in a step, at least 2 (BatchNorm of the pooled branch).
+    crop : tuple of int
+        Rows, columns.
+    scale : tuple of float
+        Smallest and largest zoom of a crop.
+    jitter : float
+        Brightness, contrast and saturation are multiplied by 1 +- jitter.
+    optimiser : str
+        "sgd" or "adamw".
+    lr, lr_backbone : float
+        Highest rates of the head and of the backbone.
+    weight_decay : float
+        Not applied to biases and normalisation.
+    warmup : float
+        Share of the run in which the rate rises; afterwards it falls as (1 - t)^power.
+    power : float
+        Poly exponent.
+    variance_weight : float
+        lambda_VL; ignored for softmax models.
+    class_weight_cap : float
+        Cap of the weights sqrt(median frequency / frequency); 1 is no weighting.
+    rare_share : float
+        Share of crops that are centred on a pixel of a rare class.
+    loss_stride : int
+        1, 2 or 4: the embedding is upsampled to this stride before the loss.
+    ema : float
+        Decay of the running mean of the weights, which is what is kept; 0 keeps the last ones.
+    validate_every : int
+        Steps between two validations.
+    patience : int
+        Validations without a better mIoU before it stops; 0 never stops early.
+    precision : str
+        Fabric precision, "32-true" or "bf16-mixed".
+    seed : int
+        Of weights, crops and jitter.
+    """
+
+    iterations: int = 5000
+    minutes: float = 0.0
+    batch_size: int = 8
+    crop: tuple[int, int] = (240, 240)
+    scale: tuple[float, float] = (0.5, 1.25)
+    jitter: float = 0.5
+    optimiser: str = "sgd"
+    lr: float = 0.1
+    lr_backbone: float = 0.01
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    power: float = 0.9
+    variance_weight: float = 0.01
+    class_weight_cap: float = 1.0
+    rare_share: float = 0.0
+    loss_stride: int = 4
+    ema: float = 0.0
+    validate_every: int = 250
+    patience: int = 0
+    precision: str = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("iterations", "lr", "lr_backbone", "validate_every", "class_weight_cap")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"training.{name} must be positive, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise ValueError(f"training.batch_size must be at least 2, got {self.batch_size}")
+        if len(self.crop) != 2 or min(self.crop) < 64:
+            raise ValueError(f"training.crop must be two numbers from 64, got {self.crop}")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"training.scale must be two rising numbers, got {self.scale}")
+        if self.optimiser not in ("sgd", "adamw"):
+            raise ValueError(f"training.optimiser must be sgd or adamw, got {self.optimiser!r}")
+        if self.loss_stride not in (1, 2, 4):
+            raise ValueError(f"training.loss_stride must be 1, 2 or 4, got {self.loss_stride}")
+        for name in ("jitter", "warmup", "rare_share", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must lie in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run: its name and what, on what, how."""
+
+    name: str
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+
+def from_toml(text: str) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML, names something unknown, or a value has the wrong type or range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"the recipe is not valid TOML: {error}") from error
+    unknown = sorted(set(table) - {"name", "model", "data", "training"})
+    if unknown:
+        raise ValueError(f"the recipe has unknown parts {unknown}; expected name, model, data, training")
+    if not isinstance(table.get("name"), str) or not table["name"].strip():
+        raise ValueError(f"the recipe needs a name, got {table.get('name')!r}")
+    return Recipe(
+        table["name"].strip(),
+        _section(ModelRecipe, table, "model"),
+        _section(DataRecipe, table, "data"),
+        _section(TrainingRecipe, table, "training"),
+    )
+
+
+def read(path: Path) -> Recipe:
+    """Read a recipe file; every fault is a ValueError that names the file."""
+    try:
+        return from_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _section(kind: type[T], table: Mapping[str, Any], name: str) -> T:
+    """Build one dataclass from one table of the TOML file."""
+    values = table.get(name, {})
+    if not isinstance(values, dict):
+        raise ValueError(f"[{name}] must be a table, got {values!r}")
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"[{name}] has unknown keys {unknown}; there are {sorted(known)}")
+    typical = kind()
+    return kind(**{k: _like(f"{name}.{k}", getattr(typical, k), v) for k, v in values.items()})
+
+
+def _like(name: str, typical: object, value: object) -> object:
+    """Return the value in the type of the default, or refuse it."""
+    if isinstance(typical, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(typical, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(typical, Mapping) and isinstance(value, dict):
+        return value
+    if type(value) is type(typical):
+        return value
+    raise ValueError(f"{name} must be of type {type(typical).__name__}, got {value!r}")
