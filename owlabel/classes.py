@@ -175,4 +175,6 @@ class ClassTable:
                 )
             )
         except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"a class table needs id, name and color in each row: {error}") from error
+            raise ValueError(
+                f"a class table needs id, name and color in each row: {error}"
+            ) from error

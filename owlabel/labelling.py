@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +136,10 @@ def _npm_confidence(output: ModelOutput, rule: Rule) -> Floats:
     norm = (f**2).sum(axis=0)
     old = 2 * length * f - norm - length**2  # (N, h, w), minus the squared distances
     new = np.stack(
-        [-((f - p.vector[:, None, None].astype(np.float32)) ** 2).sum(axis=0) for p in rule.prototypes]
+        [
+            -((f - p.vector[:, None, None].astype(np.float32)) ** 2).sum(axis=0)
+            for p in rule.prototypes
+        ]
     )
     every = np.concatenate([old, new])
     top = every.max(axis=0)
@@ -175,5 +177,3 @@ def count_by_source(source: Labels) -> dict[str, int]:
     """Return how many pixels each source claims, by its name in lower case."""
     counts = np.bincount(source.ravel(), minlength=len(Source))
     return {s.name.lower(): int(counts[s]) for s in Source}
-
-

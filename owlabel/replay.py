@@ -1,4 +1,4 @@
-"""A sitting as a recording, and doing it again: the same events give the same labels, byte for byte."""
+"""A sitting as a recording; doing it again gives the same labels, byte for byte."""
 
 from __future__ import annotations
 

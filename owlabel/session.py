@@ -185,7 +185,8 @@ class Session(Editor):
             self.found = self.project.found(self._findings_key())
             self.classes_changed.emit()
         elif row.kind == "export":
-            self.message.emit("info", f"Exported {row.result['images']} images to {row.result['folder']}")
+            done = row.result or {}
+            self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
         elif row.kind == "embed":
             self._by_id = {r.id: r for r in self.project.images() if r.error is None}
         self.queue_changed.emit()
@@ -224,15 +225,10 @@ class Session(Editor):
 
     def result(self) -> PlmResult | None:
         """Return the newest trained head that was neither adopted nor discarded, or None."""
-        settled = {
-            event.payload["model_id"]
-            for event in self.project.effective_events()
-            if event.kind in ("adopt", "discard")
-        }
         for row in self.jobs():
             if row.kind == "plm" and row.state == "done" and row.result is not None:
                 model_id = int(row.result["model_id"])
-                if model_id not in settled:
+                if self.project.setting(f"settled_{model_id}") is None:
                     return self._result_of(row, model_id)
         return None
 
@@ -261,8 +257,8 @@ class Session(Editor):
         """Leave a trained model aside; it stays among the versions."""
         version = self._version(model_id)
         payload = {"model_id": model_id}
-        with self.project.action("discard", payload, f"discard {version.name}"):
-            pass
+        with self.project.action("discard", payload, f"discard {version.name}") as action:
+            action.set_setting(f"settled_{version.id}", "discarded")
         self.jobs_changed.emit()
         self.history_changed.emit()
 
@@ -274,6 +270,8 @@ class Session(Editor):
         payload = {"model_id": version.id}
         with self.project.action(kind, payload, f"use {version.name}") as action:
             action.set_setting("active_model", version.id)
+            if kind == "adopt":
+                action.set_setting(f"settled_{version.id}", "adopted")
         self._load()
         self.model_changed.emit()
         self.classes_changed.emit()

@@ -36,24 +36,19 @@ class EventLike(Protocol):
     """The part of a project's event that is read here."""
 
     @property
-    def kind(self) -> str:
-        """What was done."""
-        ...
-
-    @property
     def payload(self) -> Mapping[str, Any]:
-        """With what."""
+        """What was done with what."""
         ...
 
 
-def pending_clicks(events: Sequence[EventLike], image_id: int) -> tuple[Click, ...]:
-    """Return the clicks at the end of the effective events that nobody has accepted yet.
+def pending_clicks(newest_first: Iterable[EventLike], image_id: int) -> tuple[Click, ...]:
+    """Return the clicks on an image that nobody has accepted yet, from the clicks that end the log.
 
-    Clicks on another image, or any other act, end the pending region.
+    Clicks on another image end the pending region.
     """
     clicks: list[Click] = []
-    for event in reversed(events):
-        if event.kind != "click" or event.payload["image_id"] != image_id:
+    for event in newest_first:
+        if event.payload["image_id"] != image_id:
             break
         clicks.append(
             Click(int(event.payload["row"]), int(event.payload["col"]), bool(event.payload["add"]))
@@ -67,9 +62,7 @@ def shot_means(
     """Return the mean embedding of the pixels of each class that the human layer holds."""
     present = np.flatnonzero(np.bincount(human.ravel(), minlength=256))
     wanted = set(class_ids)
-    return {
-        int(c): fewshot.image_mean(embedding, human == c) for c in present if int(c) in wanted
-    }
+    return {int(c): fewshot.image_mean(embedding, human == c) for c in present if int(c) in wanted}
 
 
 def prototypes(means: Means) -> tuple[NovelPrototype, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,7 +178,7 @@ class View:
         output = self.output()
         if output is None:
             return {}
-        at = grid.to_grid(row, col, output.shape, output.embedding.shape[1:])
+        at = grid.nearest_point(row, col, output.shape, output.embedding.shape[1:])
         return {name: float(np.asarray(self.score(name))[at]) for name in SCORES}
 
     def distances(self, row: int, col: int) -> dict[str, float]:
@@ -187,7 +186,7 @@ class View:
         output = self.output()
         if output is None:
             return {}
-        at = grid.to_grid(row, col, output.shape, output.embedding.shape[1:])
+        at = grid.nearest_point(row, col, output.shape, output.embedding.shape[1:])
         pixel = output.embedding[:, *at]
         length, names = self.rule.prototype_length, self.classes.names
         known = (pixel**2).sum() - 2 * length * pixel + length**2
@@ -254,7 +253,7 @@ class View:
     def _refresh_region(self) -> None:
         """Make the pending region from the clicks that nobody has accepted yet."""
         record = self.record()
-        self.clicks = pending_clicks(self.project.effective_events(), record.id)
+        self.clicks = pending_clicks(self.project.trailing_events("click"), record.id)
         self.region = None
         if any(c.add for c in self.clicks):
             output = self.output()

@@ -24,7 +24,17 @@ MAY_IMPORT = {
     "owlabel_samples": set(),
 }
 TORCH = {"torch", "torchvision", "lightning_fabric", "segmentation_models_pytorch", "timm"}
-WINDOW = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "pyqtgraph", "vispy"}
+WINDOW = {
+    "napari",
+    "qtpy",
+    "PyQt5",
+    "PyQt6",
+    "PySide6",
+    "magicgui",
+    "superqt",
+    "pyqtgraph",
+    "vispy",
+}
 # Inside owlabel: a module may import from its own floor or from floors before it.
 FLOORS = [
     {"__init__", "classes"},
@@ -98,7 +108,9 @@ def _floor(module: str) -> int:
 def test_owlabel_is_built_in_floors() -> None:
     wrong = []
     for path in files("owlabel"):
-        here = _floor("owlabel." + path.relative_to(PACKAGES["owlabel"]).parts[0].removesuffix(".py"))
+        here = _floor(
+            "owlabel." + path.relative_to(PACKAGES["owlabel"]).parts[0].removesuffix(".py")
+        )
         assert here >= 0, f"{path.name} has no floor: add it to FLOORS"
         for name in imports(path):
             if name.startswith("owlabel.") and _floor(name) > here:
@@ -115,5 +127,7 @@ def test_files_are_short(package: str) -> None:
 @pytest.mark.parametrize("module", ["owlabel.session", "owlabel.cli", "owlabel.jobs.worker"])
 def test_importing_leaves_torch_and_qt_out(module: str) -> None:
     code = f"import sys, {module}; print(sorted({TORCH | WINDOW!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from owlabel import __version__, labelling
+from owlabel import __version__
 from owlabel.formats import EXPORTERS
 from owlabel.formats.provenance import LabelledImage, Provenance
 from owlabel.jobs.job import JobContext, Progress

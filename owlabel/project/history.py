@@ -148,6 +148,16 @@ def effective(log: list[Event]) -> list[Event]:
     return done
 
 
+def trailing(session: Session, kind: str) -> list[Event]:
+    """Return the effective events of one kind that end the log, newest first."""
+    found = []
+    top, _ = heads(last(session))
+    while top is not None and (row := session.get_one(EventRow, top)).kind == kind:
+        found.append(as_event(row, ()))
+        top, _ = heads(last(session, before=top))
+    return found
+
+
 def undo(session: Session) -> Event | None:
     """Flip the last effective event back; None if there is none."""
     newest = last(session)

@@ -328,6 +328,11 @@ class Project:
         """Return the actions that are not undone, oldest first."""
         return history.effective(self.events())
 
+    def trailing_events(self, kind: str) -> list[Event]:
+        """Return the actions of one kind at the end of the log that are not undone, newest first."""
+        with self.database.reading() as session:
+            return history.trailing(session, kind)
+
     # -- discoveries -----------------------------------------------------------------------------
 
     def replace_candidates(

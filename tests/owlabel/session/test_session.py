@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from owlabel.checkpoints import HeadInfo
+from owlabel.classes import UNSET, VOID, Source
+from owlabel.project.store import Project
+from owlabel.session import Session, StaleResultError
+
+CENTRE = (24, 34)
+
+
+def labelled_deer(session: Session) -> int:
+    session.click(*CENTRE)
+    return session.accept("deer").id
+
+
+def test_a_click_and_a_name_make_a_class(session: Session) -> None:
+    deer = labelled_deer(session)
+    labels = session.labels()
+    assert labels.labels[CENTRE] == deer
+    assert labels.source[CENTRE] == Source.HUMAN
+    assert session.classes.by_id(deer).novel
+
+
+def test_the_class_is_found_in_another_image_at_once(session: Session) -> None:
+    deer = labelled_deer(session)
+    session.next_image()
+    assert session.prediction().labels[CENTRE] == deer
+    assert session.prediction().source[CENTRE] == Source.NPM
+    session.next_image()
+    assert deer not in session.prediction().labels
+
+
+def test_every_act_survives_a_restart(session: Session) -> None:
+    deer = labelled_deer(session)
+    session.review()
+    folder = session.project.folder
+    session.close()
+    again = Session(Project.open(folder), start_worker=False)
+    assert again.labels().labels[CENTRE] == deer
+    assert again.record().state == "reviewed"
+    assert len(again.rule.prototypes) == 1
+    again.close()
+
+
+def test_undo_takes_everything_back_and_redo_does_it_again(session: Session) -> None:
+    start = session.labels().labels.copy()
+    labelled_deer(session)
+    after = session.labels().labels.copy()
+    session.undo()
+    assert np.array_equal(session.labels().labels, start)
+    assert session.classes.find("deer") is None
+    assert session.clicks, "the click that was accepted is pending again"
+    session.redo()
+    assert np.array_equal(session.labels().labels, after)
+
+
+def test_undo_works_across_a_restart(session: Session) -> None:
+    labelled_deer(session)
+    folder = session.project.folder
+    session.close()
+    again = Session(Project.open(folder), start_worker=False)
+    again.undo()
+    assert again.classes.find("deer") is None
+    assert (again.human() == UNSET).all()
+    again.close()
+
+
+def test_pending_clicks_survive_a_restart(session: Session) -> None:
+    session.click(*CENTRE)
+    area = session.region.area
+    folder = session.project.folder
+    session.close()
+    again = Session(Project.open(folder), start_worker=False)
+    assert again.region is not None
+    assert again.region.area == area
+    again.close()
+
+
+def test_a_human_pixel_is_never_written_by_a_model(session: Session) -> None:
+    painted = session.human().copy()
+    painted[20:24, 26:30] = 1
+    session.paint(painted)
+    labelled_deer(session)
+    assert (session.human()[20:24, 26:30] == 1).all()
+    assert (session.labels().labels[20:24, 26:30] == 1).all()
+
+
+def test_paint_refuses_what_is_no_class(session: Session) -> None:
+    painted = session.human().copy()
+    painted[0, 0] = 77
+    with pytest.raises(ValueError, match="77"):
+        session.paint(painted)
+    assert (session.human() == UNSET).all()
+
+
+def test_a_click_outside_is_refused(session: Session) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        session.click(48, 0)
+
+
+def test_a_name_without_a_region_is_refused(session: Session) -> None:
+    with pytest.raises(ValueError, match="click an object first"):
+        session.accept("deer")
+
+
+def test_a_bad_name_leaves_the_region_pending(session: Session) -> None:
+    session.click(*CENTRE)
+    with pytest.raises(ValueError, match="class name"):
+        session.accept("  ")
+    assert session.region is not None
+    assert (session.human() == UNSET).all()
+
+
+def test_the_queue_leads_to_the_object_and_forgets_it_when_named(session: Session) -> None:
+    session.next_candidate()
+    first = session.candidate
+    assert first.record.relative.startswith("deer")
+    session.click(*first.row.candidate.peak)
+    session.accept("deer")
+    assert first.row.id not in [item.row.id for item in session.queue()]
+
+
+def test_known_after_all_leaves_the_queue_and_keeps_the_models_class(session: Session) -> None:
+    session.next_candidate()
+    peak, row_id = session.candidate.row.candidate.peak, session.candidate.row.id
+    expected = session.prediction().labels[peak]
+    session.mark_known()
+    assert session.human()[peak] == expected
+    assert row_id not in [item.row.id for item in session.queue()]
+
+
+def test_ignored_pixels_are_void(session: Session) -> None:
+    session.click(*CENTRE)
+    session.mark_ignore()
+    assert session.labels().labels[CENTRE] == VOID
+
+
+def test_a_reviewed_image_stays_as_it_was_seen(session: Session) -> None:
+    session.next_image()
+    session.review()
+    seen = session.labels().labels.copy()
+    session.previous_image()
+    labelled_deer(session)
+    session.next_image()
+    assert np.array_equal(session.labels().labels, seen)
+
+
+def test_an_edit_reopens_a_reviewed_image(session: Session) -> None:
+    session.review()
+    labelled_deer(session)
+    assert session.record().state == "edited"
+
+
+def test_lambda_zero_finds_nothing_more(session: Session) -> None:
+    deer = labelled_deer(session)
+    session.set_lambda(0.0)
+    assert deer not in session.prediction().labels
+    session.undo()
+    assert session.lambda_novel == 1.5
+
+
+def test_the_order_of_shots_does_not_matter(toy, tmp_path: Path) -> None:
+    session = Session(toy.project, start_worker=False)
+    ids = [r.id for r in session.records][:2]
+    vectors = []
+    for order in (ids, ids[::-1]):
+        for image_id in order:
+            session.go_to(image_id)
+            session.click(*CENTRE)
+            session.accept("deer")
+        vectors.append(session.rule.prototypes[0].vector)
+        for _ in range(4):
+            session.undo()
+    assert np.array_equal(vectors[0], vectors[1])
+
+
+def test_a_model_trained_from_another_one_is_refused(session: Session, tmp_path: Path) -> None:
+    from conftest import write_checkpoint
+
+    other = write_checkpoint(tmp_path / "other.safetensors", (HeadInfo(None, 2, "1" * 16),))
+    version = session.project.add_model(other, "other", "plm", None, {})
+    with pytest.raises(StaleResultError, match="another model"):
+        session.adopt(version.id)
+
+
+def test_retraining_needs_a_shot(session: Session) -> None:
+    with pytest.raises(ValueError, match="no novel class"):
+        session.retrain("deer")
+
+
+def test_distances_name_every_class(session: Session) -> None:
+    labelled_deer(session)
+    assert set(session.distances(*CENTRE)) == {"road", "sky", "deer"}
+    assert session.distances(*CENTRE)["deer"] < 1.5
