@@ -1,0 +1,116 @@
+"""The keys of the tool, bound where they really fire: on the viewer and on each of our layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.key_bindings import coerce_keybinding
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
+
+from owlabel_napari.layers import OurLayers
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+NAMES: dict[str, str] = {
+    "N": "next candidate",
+    "Shift-N": "previous candidate",
+    "Enter": "name the region",
+    "Escape": "drop the region",
+    "U": "unsure: ignore",
+    "K": "known after all",
+    "A": "previous image",
+    "D": "next image",
+    "H": "heat map on / off",
+    "Shift-H": "next score",
+    "Control-Z": "undo",
+    "Control-Shift-Z": "redo",
+    "Control-S": "export again",
+}
+"""Key as napari writes it, and what it does."""
+
+CANVAS_ONLY = ("Enter", "Escape")
+"""Keys that mean something else to a form field, so they are not bound on the panel."""
+
+
+class Keys:
+    """Bind the keys on the viewer, on our layers (napari's layer keys win) and on the panel.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The keys of its canvas.
+    layers : OurLayers
+        Present and future layers.
+    panel : QWidget
+        The keys work while one of its children has the focus, too.
+    acts : mapping
+        Key of `NAMES` to what it does.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        layers: OurLayers,
+        panel: QWidget,
+        acts: Mapping[str, Callable[[], Any]],
+    ) -> None:
+        self.viewer, self.acts = viewer, acts
+        self._taken: dict[str, Any] = {}
+        self._layers = layers
+        layers.made.append(self._bind_layer)
+        for layer in layers.present():
+            self._bind_layer("", layer)
+        for key in acts:
+            self._taken[key] = viewer.bind_key(key, self._on_viewer(key), overwrite=True)
+        self._shortcuts = [self._shortcut(panel, key) for key in acts if key not in CANVAS_ONLY]
+
+    def close(self) -> None:
+        """Give every key back."""
+        for key, before in self._taken.items():
+            self.viewer.bind_key(key, before, overwrite=True)
+        self._taken.clear()
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts.clear()
+
+    def _on_viewer(self, key: str) -> Callable[[Any], None]:
+        act = self.acts[key]
+
+        def press(_viewer: Any) -> None:
+            act()
+
+        return press
+
+    def _bind_layer(self, _kind: str, layer: Any) -> None:
+        for key in self.acts:
+            layer.bind_key(key, self._on_layer(key), overwrite=True)
+
+    def _on_layer(self, key: str) -> Callable[[Any], None]:
+        act = self.acts[key]
+
+        def press(layer: Any) -> None:
+            if key in CANVAS_ONLY and str(layer.mode) != "pan_zoom":
+                _napari_key(layer, key)  # e.g. closes the polygon
+            else:
+                act()
+
+        return press
+
+    def _shortcut(self, panel: QWidget, key: str) -> QShortcut:
+        sequence = QKeySequence(key.replace("Control", "Ctrl").replace("-", "+"))
+        shortcut = QShortcut(sequence, panel)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self.acts[key])
+        return shortcut
+
+
+def _napari_key(layer: Any, key: str) -> None:
+    """Do what napari itself does on this key while one of its tools is in use."""
+    press = type(layer).class_keymap.get(coerce_keybinding(key))
+    if callable(press):
+        press(layer)

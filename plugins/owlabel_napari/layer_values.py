@@ -1,0 +1,78 @@
+"""Class ids to the values of napari's Labels layers and back; colours and names of a class table.
+
+napari takes 0 as background, so a class id stands in a layer as id + 1; `UNSET` is 0, `VOID` 255.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels
+
+NOTHING = 0
+"""Value of a layer where nobody has said anything."""
+
+
+def _to_layer_table() -> Labels:
+    table = np.zeros(256, np.uint8)
+    table[:MAX_CLASSES] = np.arange(1, MAX_CLASSES + 1)
+    table[VOID] = VOID
+    return table
+
+
+def _from_layer_table() -> Labels:
+    table = np.full(256, UNSET, np.uint8)
+    table[1 : MAX_CLASSES + 1] = np.arange(MAX_CLASSES)
+    table[VOID] = VOID
+    return table
+
+
+_TO_LAYER, _FROM_LAYER = _to_layer_table(), _from_layer_table()
+
+
+def to_layer(labels: Labels) -> Labels:
+    """Return the layer values of a label map, uint8 of the same shape."""
+    return np.take(_TO_LAYER, labels)
+
+
+def from_layer(values: Labels) -> Labels:
+    """Return the label map of layer values; what is no class becomes `UNSET`."""
+    return np.take(_FROM_LAYER, values)
+
+
+def layer_value(class_id: int) -> int:
+    """Return the layer value of one class id (or of `VOID`)."""
+    return int(_TO_LAYER[class_id])
+
+
+def strangers(values: Labels, classes: ClassTable) -> list[int]:
+    """Return the layer values that stand for no class of the table, sorted."""
+    present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    known = {NOTHING, VOID} | {layer_value(c.id) for c in classes.classes}
+    return [int(v) for v in present if int(v) not in known]
+
+
+def class_colormap(classes: ClassTable) -> DirectLabelColormap:
+    """Return the colours of the class table; nothing said is transparent, void pale."""
+    colors: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), NOTHING: (0.0, 0.0, 0.0, 0.0)}
+    for c in classes.classes:
+        colors[layer_value(c.id)] = (*(v / 255 for v in c.color), 1.0)
+    colors[VOID] = (0.92, 0.92, 0.92, 0.75)
+    return DirectLabelColormap(color_dict=colors)
+
+
+def class_features(classes: ClassTable) -> dict[str, list[Any]]:
+    """Return the class names by layer value, as a Labels layer shows them in the status bar."""
+    values = [NOTHING, *(layer_value(c.id) for c in classes.classes), VOID]
+    names = ["nothing said", *(c.name for c in classes.classes), "ignore"]
+    return {"index": values, "class": names}
+
+
+def score_colormap() -> Colormap:
+    """Return the heat map of scores: inferno that fades out at its low end."""
+    steps = np.linspace(0, 1, 64)
+    colors = np.array(ensure_colormap("inferno").map(0.25 + 0.75 * steps))
+    colors[:, 3] = np.clip(steps * 3, 0, 1)
+    return Colormap(colors, name="owlabel score")

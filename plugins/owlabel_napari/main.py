@@ -1,0 +1,59 @@
+"""Opening the window from a command line or from another part of the plugin."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from owlabel_napari.panel import OWLabelPanel
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+PLUGIN, WIDGET = "owlabel", "OWLabel"
+
+
+def panel_of(viewer: napari.viewer.Viewer) -> OWLabelPanel:
+    """Return the panel of a viewer; it is docked if it is not there yet."""
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    return panel
+
+
+def current_panel() -> OWLabelPanel:
+    """Return the panel of the current viewer, or of a new one."""
+    import napari
+
+    return panel_of(napari.current_viewer() or napari.Viewer())
+
+
+def show_training() -> None:
+    """Show the panel with its tab for training."""
+    panel = current_panel()
+    if panel.workspace is not None:
+        panel.workspace.show_training()
+
+
+def open_window(
+    path: str | Path | None, model: str | Path | None = None, project: str | Path | None = None
+) -> None:
+    """Open the window on a folder of images or a project, and stay until it is closed.
+
+    Parameters
+    ----------
+    path : path or None
+        A folder; None shows the start page.
+    model : path, optional
+        Checkpoint for a new project; the sample model by default.
+    project : path, optional
+        Where a new project shall lie; beside the images by default.
+    """
+    import napari
+
+    viewer = napari.Viewer(title="OWLabel")
+    panel = panel_of(viewer)
+    if path is not None:
+        panel.open(path, model, None if project is None else Path(project))
+    napari.run()

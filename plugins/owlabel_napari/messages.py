@@ -1,0 +1,28 @@
+"""Showing what the session says: a refusal is shown, never swallowed and never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari.utils.notifications import show_error, show_info, show_warning
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+R = TypeVar("R")
+_SHOW = {"info": show_info, "warning": show_warning, "error": show_error}
+
+
+def attempt(session: Session, act: Callable[..., R], *args: Any, **kwargs: Any) -> R | None:
+    """Do an act of the session; where it refuses (ValueError), say why and return None."""
+    try:
+        return act(*args, **kwargs)
+    except ValueError as error:
+        session.message.emit("warning", str(error))
+        return None
+
+
+def show(level: str, text: str) -> None:
+    """Show a message of level ``info``, ``warning`` or ``error`` as one of napari's."""
+    _SHOW.get(level, show_info)(text)

@@ -1,0 +1,68 @@
+"""From Enter to a named region: asks for a name at the cursor, tells the session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.name_field import NameField
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+
+class Naming:
+    """Hold the one name field of a panel.
+
+    Parameters
+    ----------
+    session : Session
+        Whose region is named.
+    panel : QWidget
+        The field lies over the middle of the window that this is docked in.
+    """
+
+    def __init__(self, session: Session, panel: QWidget) -> None:
+        self.session, self.panel = session, panel
+        self.field = NameField(self._names)
+        self.field.named.connect(self._accept)
+        self._last = ""
+
+    def close(self) -> None:
+        """Take the field away."""
+        self.field.hide()
+        self.field.setParent(None)
+        self.field.deleteLater()
+
+    def ask(self) -> None:
+        """Ask for the name of the pending region; without one say what to do."""
+        if self.session.region is None:
+            self.session.message.emit("info", "Click an object first; then Enter names it.")
+            return
+        self.field.ask(self._middle(), self._proposal())
+
+    def _middle(self) -> QWidget:
+        """Return the part of the window that holds the canvas."""
+        window = self.panel.window()
+        if isinstance(window, QMainWindow) and window.centralWidget() is not None:
+            return window.centralWidget()
+        for other in QApplication.topLevelWidgets():  # the dock floats
+            if isinstance(other, QMainWindow) and other.centralWidget() is not None:
+                return other.centralWidget()
+        return self.panel
+
+    def _proposal(self) -> str:
+        """Return the class that claims the candidate, else the name given last."""
+        item = self.session.candidate
+        return item.claimed if item is not None and item.claimed else self._last
+
+    def _names(self) -> list[str]:
+        classes = self.session.classes
+        return [c.name for c in (*reversed(classes.novel), *classes.base)]
+
+    def _accept(self, name: str) -> None:
+        named = attempt(self.session, self.session.accept, name)
+        if named is not None:
+            self._last = named.name

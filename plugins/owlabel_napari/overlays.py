@@ -1,0 +1,202 @@
+"""What the session knows as napari layers: picture, prediction, score, region, human labels, box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from owlabel.scores import SCORES
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.layer_values import (
+    class_colormap,
+    class_features,
+    layer_value,
+    score_colormap,
+    to_layer,
+)
+from owlabel_napari.layers import OurLayers
+from owlabel_napari.painting import Painting
+from owlabel_napari.steps import Steps
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from owlabel.session import Session
+
+REGION_COLOR = (0.0, 0.9, 1.0, 1.0)
+BOX_COLOR = "#00e5ff"
+
+
+class Overlays:
+    """Follow the session's signals; the layers never follow a button.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the layers are.
+    session : Session
+        What they show.
+    steps : Steps
+        Runs the slow updates one per turn of the event loop.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, session: Session, steps: Steps) -> None:
+        self.viewer, self.session, self.steps = viewer, session, steps
+        self.layers = OurLayers(viewer)
+        self.score_name = "eds_absolute" if "eds_absolute" in SCORES else next(iter(SCORES))
+        self.opacity = 0.6
+        self._shown_candidate: int | None = None
+        self._wanted = {"prediction": True, "score": True}
+        self._connections = Connections()
+        self.painting = Painting(self.layers, session)
+        self._connect()
+        if session.image_id is not None:
+            self._show_image(session.image_id)
+
+    def _connect(self) -> None:
+        session, add = self.session, self._connections.add
+        add(session.image_changed, self._show_image)
+        add(session.labels_changed, self._show_labels)
+        add(session.region_changed, self._show_region)
+        add(session.prediction_changed, self._ask_model_output)
+        add(session.classes_changed, self._show_classes)
+        add(session.model_changed, self._ask_model_output)
+        add(session.queue_changed, self._show_candidate)
+
+    def close(self, *, remove_layers: bool = True) -> None:
+        """Stop listening and, unless the viewer itself goes, take our layers away."""
+        self._connections.close()
+        self.painting.close()
+        if remove_layers:
+            self.layers.remove_all()
+
+    # -- what the overlay form asks for ------------------------------------------------------
+
+    def show_score(self, name: str) -> None:
+        """Show another score of `SCORES`."""
+        self.score_name = name
+        self._ask_score()
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set the opacity of the score layer, 0 .. 1."""
+        self.opacity = opacity
+        if (layer := self.layers.get("score")) is not None:
+            layer.opacity = opacity
+
+    def show_limits(self) -> None:
+        """Hide scores under the session's threshold, a fraction of the score's range."""
+        if (layer := self.layers.get("score")) is not None:
+            layer.contrast_limits = self._limits(layer.data)
+
+    def show_kind(self, kind: str, wanted: bool) -> None:
+        """Show or hide the ``prediction`` or the ``score``, now and on the images to come."""
+        self._wanted[kind] = wanted
+        self.steps.ask(kind, self._show_prediction if kind == "prediction" else self._show_score)
+
+    def _hide(self, kind: str) -> None:
+        if (layer := self.layers.get(kind)) is not None and layer.visible:
+            layer.visible = False
+
+    def choose_brush(self, class_id: int) -> None:
+        """Let napari's brush paint this class; the layer of human labels becomes the active one."""
+        if (layer := self.layers.get("labels")) is not None:
+            layer.selected_label = layer_value(class_id)
+            self.viewer.layers.selection.active = layer
+
+    # -- from the session --------------------------------------------------------------------
+
+    def _show_image(self, _image_id: int) -> None:
+        new = self.layers.get("image") is None
+        picture = self.session.image()
+        same_shape = not new and self.layers["image"].data.shape == picture.shape
+        self.layers.show_image("image", picture, name="image", rgb=True)
+        self._shown_candidate = None
+        for kind in ("prediction", "score"):
+            self._hide(kind)  # never the last image's values over this one
+        self._ask_model_output()
+        self._show_labels(_image_id)
+        self._show_region()
+        self._show_candidate()
+        if not same_shape:
+            self.viewer.reset_view()
+        if new:
+            self.viewer.layers.selection.active = self.layers["labels"]
+
+    def _ask_model_output(self, *_: Any) -> None:
+        self.steps.ask("prediction", self._show_prediction)
+        self._ask_score()
+
+    def _ask_score(self) -> None:
+        self.steps.ask("score", self._show_score)
+
+    def _show_prediction(self) -> None:
+        wanted = self._wanted["prediction"] and self.session.image_id is not None
+        predicted = self.session.prediction() if wanted else None
+        if predicted is None:
+            self._hide("prediction")
+            return
+        self.layers.show_labels("prediction", to_layer(predicted.labels), self.session.classes)
+
+    def _show_score(self) -> None:
+        wanted = self._wanted["score"] and self.session.image_id is not None
+        values = self.session.score(self.score_name) if wanted else None
+        if values is None:
+            self._hide("score")
+            return
+        self.layers.show_score(
+            values,
+            self.session.image().shape[:2],
+            name=f"OoD: {SCORES[self.score_name].label}",
+            contrast_limits=self._limits(values),
+            opacity=self.opacity,
+            colormap=score_colormap(),
+        )
+
+    def _limits(self, values: np.ndarray) -> tuple[float, float]:
+        display = SCORES[self.score_name].display
+        low, high = display or (float(np.min(values)), float(np.max(values)))
+        start = low + min(self.session.threshold, 0.98) * (high - low)
+        return start, max(high, start + 1e-6)
+
+    def _show_labels(self, _image_id: int) -> None:
+        self.painting.show()
+
+    def _show_region(self) -> None:
+        region = self.session.region
+        if region is None:
+            self._hide("region")
+            return
+        row, col = region.mask_box[:2]
+        self.layers.show_region(region.mask.astype(np.uint8), (row, col), REGION_COLOR)
+
+    def _show_classes(self) -> None:
+        colormap, features = (
+            class_colormap(self.session.classes),
+            class_features(self.session.classes),
+        )
+        for kind in ("prediction", "labels"):
+            if (layer := self.layers.get(kind)) is not None:
+                layer.colormap, layer.features = colormap, features
+        self._ask_model_output()
+
+    def _show_candidate(self) -> None:
+        item = self.session.candidate
+        if item is None:
+            self.layers.show_box(None, BOX_COLOR)
+            self._shown_candidate = None
+            return
+        if item.record.id != self.session.image_id or item.row.id == self._shown_candidate:
+            return
+        self._shown_candidate = item.row.id
+        self.layers.show_box(item.row.candidate.box, BOX_COLOR)
+        self._look_at(item.row.candidate.box)
+
+    def _look_at(self, box: tuple[int, int, int, int]) -> None:
+        """Centre the camera on a box and zoom so that it takes about a third of the canvas."""
+        rows, cols = box[2] - box[0], box[3] - box[1]
+        camera, canvas = self.viewer.scene.camera, self.viewer.canvas.size
+        fit = min(canvas[0] / max(rows, 1), canvas[1] / max(cols, 1)) / 3
+        height, width = self.session.image().shape[:2]
+        whole = min(canvas[0] / height, canvas[1] / width) * 0.95
+        camera.center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        camera.zoom = min(max(fit, whole), 4 * whole)

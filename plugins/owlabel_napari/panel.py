@@ -1,0 +1,127 @@
+"""The panel in napari: the start page, then the workspace of the open project."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+
+from owlabel_napari.messages import show
+from owlabel_napari.widgets.start import StartWidget
+from owlabel_napari.workspace import Workspace
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from owlabel.session import Session
+
+WIDTH = 340
+
+
+class OWLabelPanel(QWidget):
+    """Open-world labelling: find what the model has never seen, name it with a click.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Passed by napari, which goes by the name and the annotation of this argument.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.start = StartWidget()
+        self.workspace: Workspace | None = None
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.start)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.pages)
+        self.setMinimumWidth(WIDTH)
+        self.setAcceptDrops(True)
+        self.start.chosen.connect(self.open)
+        self.start.sample.connect(self.open_sample)
+        self._open: list[Workspace] = []  # outlives the Qt side of this panel
+        self.destroyed.connect(partial(_close_all, self._open))
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the open project, None while the start page is shown."""
+        return None if self.workspace is None else self.workspace.session
+
+    def open(
+        self, folder: str | Path, model: Path | None = None, project: Path | None = None
+    ) -> bool:
+        """Open a project, or make one of a folder of images; tell whether that worked.
+
+        A refusal is shown on the start page and as a message.
+        """
+        from owlabel.opening import open_or_create
+        from owlabel.session import Session
+
+        try:
+            session = Session(open_or_create(Path(folder), model, project))
+        except ValueError as error:
+            self.start.say(str(error))
+            show("error", str(error))
+            return False
+        self.show_session(session)
+        return True
+
+    def open_sample(self) -> None:
+        """Open the sample street scenes."""
+        from owlabel_napari.samples import sample_folder
+
+        self.open(sample_folder())
+
+    def show_session(self, session: Session) -> None:
+        """Work on this session from now on; the one before is closed."""
+        self.close_project()
+        self.workspace = Workspace(self.viewer, session)
+        self._open.append(self.workspace)
+        self.pages.addWidget(self.workspace)
+        self.pages.setCurrentWidget(self.workspace)
+
+    def close_project(self) -> None:
+        """Close the project and show the start page."""
+        if self.workspace is None:
+            return
+        workspace, self.workspace = self.workspace, None
+        self._open.remove(workspace)
+        self.pages.setCurrentWidget(self.start)
+        self.pages.removeWidget(workspace)
+        workspace.close_workspace()
+        workspace.deleteLater()
+
+    def event(self, event: QEvent) -> bool:
+        """Close the project when napari takes the panel out of its dock."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_project()
+        return bool(super().event(event))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take folders."""
+        if _folder(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open the folder that was dropped."""
+        folder = _folder(event)
+        if folder is not None:
+            event.acceptProposedAction()
+            self.open(folder)
+
+
+def _folder(event: QDropEvent) -> Path | None:
+    """Return the first folder that is dragged, None where there is none."""
+    paths = (Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())
+    return next((path for path in paths if path.is_dir()), None)
+
+
+def _close_all(workspaces: list[Workspace], *_: object) -> None:
+    """Close what is open when the window goes; its widgets are gone already."""
+    while workspaces:
+        workspaces.pop().close_workspace(viewer_goes=True)

@@ -1,0 +1,125 @@
+"""The object at hand: the current candidate or the pending region, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.widgets.parts import button, hint, pixmap, tight, title
+from owlabel_napari.widgets.thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+SIDE = 84
+
+
+class CandidateWidget(QFrame):
+    """Show the current candidate large, with a button for each of its keys.
+
+    Parameters
+    ----------
+    session : Session
+        Whose candidate and region are shown.
+    acts : mapping
+        Key of `keys.NAMES` to what it does.
+    """
+
+    def __init__(
+        self, session: Session, acts: Mapping[str, Callable[[], Any]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.picture, self.what, self.detail = QLabel(), title(""), hint()
+        self.name_button = button("Name it  ⏎", acts["Enter"], "Name the clicked region (Enter)")
+        self.ignore_button = button("Ignore  U", acts["U"], "Nobody shall count it (U)")
+        self.known_button = button("Known  K", acts["K"], "The model is right after all (K)")
+        self.back_button = button("‹ Back", acts["Shift-N"], "Previous candidate (Shift+N)")
+        self.next_button = button("Next  N ›", acts["N"], "Next candidate (N)")
+        self.thumbnails = Thumbnails(SIDE, self)
+        self._connections = Connections()
+        self._lay_out()
+        self.thumbnails.ready.connect(self._put_picture)
+        for signal in (session.queue_changed, session.region_changed, session.image_changed):
+            self._connections.add(signal, self.refresh)
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.picture.setFixedSize(SIDE, SIDE)
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.what.setWordWrap(True)
+        text = QVBoxLayout()
+        tight(text)
+        text.addWidget(self.what)
+        text.addWidget(self.detail)
+        text.addStretch(1)
+        top = QHBoxLayout()
+        tight(top)
+        top.addWidget(self.picture)
+        top.addLayout(text, 1)
+        buttons = QGridLayout()
+        tight(buttons)
+        for column, one in enumerate((self.name_button, self.ignore_button, self.known_button)):
+            buttons.addWidget(one, 0, column)
+        buttons.addWidget(self.back_button, 1, 0)
+        buttons.addWidget(self.next_button, 1, 1, 1, 2)
+        layout = QVBoxLayout(self)
+        tight(layout, 6)
+        layout.addLayout(top)
+        layout.addLayout(buttons)
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+        self.thumbnails.close()
+
+    def refresh(self, *_: Any) -> None:
+        """Show what is at hand now."""
+        item, region = self.session.candidate, self.session.region
+        if region is not None:
+            clicks = len(self.session.clicks)
+            self.what.setText("Your region")
+            self.detail.setText(
+                f"{region.area:,} px from {clicks} click{'s' * (clicks != 1)}. "
+                "Click adds, Shift+click removes, Enter names it."
+            )
+        elif item is not None:
+            self.what.setText(f"Is this {item.claimed}?" if item.claimed else "What is this?")
+            self.detail.setText(self._describe(item))
+        else:
+            self.what.setText("No candidate chosen")
+            self.detail.setText("N goes to the best one. Or click any object in the image.")
+        if item is None:
+            self.picture.clear()
+        else:
+            self._show_picture(item)
+        at_hand = item is not None or region is not None
+        self.name_button.setEnabled(region is not None)
+        self.ignore_button.setEnabled(at_hand)
+        self.known_button.setEnabled(at_hand)
+
+    def _describe(self, item: Any) -> str:
+        candidate = item.row.candidate
+        likely = self.session.classes.names.get(candidate.likely_class, "?")
+        return (
+            f"The model would say “{likely}”. Score {candidate.score:.2f}, "
+            f"{candidate.area:,} px. Click it."
+        )
+
+    def _show_picture(self, item: Any) -> None:
+        made = self.thumbnails.made.get(item.row.id)
+        if made is None:
+            self.picture.clear()
+            self.thumbnails.ask(item.row.id, item.record.path, item.row.candidate.box)
+        else:
+            self.picture.setPixmap(pixmap(made))
+
+    def _put_picture(self, row_id: int, picture: Any) -> None:
+        item = self.session.candidate
+        if item is not None and item.row.id == row_id:
+            self.picture.setPixmap(pixmap(picture))

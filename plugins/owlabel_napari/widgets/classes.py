@@ -1,0 +1,144 @@
+"""The class table: colour, name, shots, where it was found; and how far a novel class reaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, FloatSlider
+from owlabel.classes import VOID, LabelClass
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.parts import hint, swatch, tight, title
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+    from owlabel_napari.overlays import Overlays
+
+NAME, SHOTS, FOUND = range(3)
+ID = Qt.ItemDataRole.UserRole
+
+
+class ClassesWidget(QWidget):
+    """List the classes; a row chooses napari's brush, a double click renames a novel class."""
+
+    def __init__(self, session: Session, overlays: Overlays, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session, self.overlays = session, overlays
+        self.table = QTableWidget(0, 3)
+        self.reach = FloatSlider(
+            value=session.lambda_novel, min=0, max=6, step=0.05, label="Reach λ", tracking=True
+        )
+        self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(200)
+        self._later.timeout.connect(self._keep_reach)
+        self._connections = Connections()
+        self._connections.own(self._later)
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        table = self.table
+        table.setHorizontalHeaderLabels(["Class", "Shots", "Found in"])
+        table.verticalHeader().setVisible(False)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setShowGrid(False)
+        table.verticalHeader().setDefaultSectionSize(24)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        for column in (SHOTS, FOUND):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        form = Container(widgets=[self.reach], labels=True)
+        form.margins = (0, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        tight(layout)
+        layout.addWidget(title("Classes"))
+        layout.addWidget(table, 1)
+        layout.addWidget(hint("A row chooses what napari's brush, fill and polygon paint."))
+        layout.addWidget(title("Novel classes from shots (NPM)"))
+        layout.addWidget(form.native)
+
+    def _connect(self) -> None:
+        self.table.itemClicked.connect(self._choose)
+        self.table.itemChanged.connect(self._rename)
+        self.reach.changed.connect(lambda _value: self._later.start())
+        for signal in (
+            self.session.classes_changed,
+            self.session.labels_changed,
+            self.session.model_changed,
+            self.session.prediction_changed,
+        ):
+            self._connections.add(signal, self.refresh)
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    def refresh(self, *_: Any) -> None:
+        """Show the session's classes, the novel ones first."""
+        classes = self.session.classes
+        rows = [*reversed(classes.novel), *classes.base]
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(rows) + 1)
+        for index, one in enumerate(rows):
+            self._fill(index, one)
+        self._put(len(rows), NAME, "ignore", VOID, editable=False)
+        self.table.blockSignals(False)
+        if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
+            with self.reach.changed.blocked():
+                self.reach.value = self.session.lambda_novel
+
+    def _fill(self, index: int, one: LabelClass) -> None:
+        item = self._put(index, NAME, one.name, one.id, editable=one.novel)
+        item.setIcon(swatch(one.color))
+        font = item.font()
+        font.setBold(one.novel)
+        item.setFont(font)
+        shots = self.session.shots.get(one.id, 0) if one.novel else None
+        found = self.session.found.get(one.id) if one.novel else None
+        self._put(index, SHOTS, "" if shots is None else str(shots), one.id, editable=False)
+        text = "" if not one.novel else "…" if found is None else _images(found)
+        self._put(index, FOUND, text, one.id, editable=False)
+
+    def _put(
+        self, index: int, column: int, text: str, class_id: int, *, editable: bool
+    ) -> QTableWidgetItem:
+        item = QTableWidgetItem(text)
+        item.setData(ID, class_id)
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
+        if class_id == VOID:
+            item.setIcon(swatch((235, 235, 235)))
+        if column != NAME:
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.table.setItem(index, column, item)
+        return item
+
+    def _choose(self, item: QTableWidgetItem) -> None:
+        self.overlays.choose_brush(int(item.data(ID)))
+
+    def _rename(self, item: QTableWidgetItem) -> None:
+        if item.column() == NAME:
+            attempt(self.session, self.session.rename_class, int(item.data(ID)), item.text())
+            self.refresh()
+
+    def _keep_reach(self) -> None:
+        attempt(self.session, self.session.set_lambda, float(self.reach.value))
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"

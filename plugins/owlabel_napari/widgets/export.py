@@ -1,0 +1,114 @@
+"""Export of labels: where, how, which; nothing is replaced without being asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, LineEdit, RadioButtons
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.parts import button, hint, row, tight, title
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+FORMATS = [
+    ("Indexed PNG masks and class table", "masks"),
+    ("COCO instances (RLE)", "coco"),
+    ("COCO panoptic", "panoptic"),
+]
+WHICH = [("reviewed images", "reviewed"), ("all images", "all")]
+
+
+class ExportWidget(QWidget):
+    """Ask for an export; the worker writes it."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.folder = LineEdit(value=str(_proposal(session)), label="Into")
+        self.format = ComboBox(choices=FORMATS, value="masks", label="Format")
+        self.which = RadioButtons(choices=WHICH, value="reviewed", label="Which")
+        self.start = button("Export", self.export, "Ctrl+S exports again with these settings")
+        self.replace = button("Replace it", self._replace, "What is in the folder now is lost")
+        self.keep = button("Keep it", self._refresh)
+        self.note = hint()
+        self.done_once = False
+        self._connections = Connections()
+        self._lay_out()
+        self.folder.changed.connect(self._refresh)
+        self.format.changed.connect(self._propose)
+        for signal in (session.history_changed, session.labels_changed):
+            self._connections.add(signal, self._refresh)
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        form = Container(widgets=[self.folder, self.format, self.which], labels=True)
+        form.margins = (0, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        tight(layout)
+        layout.addWidget(title("Export pseudo labels"))
+        layout.addWidget(form.native)
+        layout.addWidget(self.note)
+        layout.addLayout(
+            row(button("Choose …", self._choose), None, self.keep, self.replace, self.start)
+        )
+        layout.addWidget(
+            hint(
+                "Every image gets a sidecar: model version, who said what "
+                "(human, base, NPM, PLM), confidence. 255 stands where nothing is claimed."
+            )
+        )
+        layout.addStretch(1)
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    def export(self) -> None:
+        """Export, or ask first where the folder is there already (Ctrl+S)."""
+        if Path(self.folder.value).expanduser().exists():
+            self._ask()
+        else:
+            self._start(overwrite=False)
+
+    def _replace(self) -> None:
+        self._start(overwrite=True)
+
+    def _start(self, *, overwrite: bool) -> None:
+        folder = Path(self.folder.value).expanduser()
+        args = (folder, str(self.format.value), str(self.which.value))
+        if attempt(self.session, self.session.export, *args, overwrite=overwrite) is not None:
+            self.done_once = True
+        self._refresh()
+
+    def _ask(self) -> None:
+        self._buttons(asking=True)
+        self.note.setText(f"{self.folder.value} is there already. Replace it by this export?")
+
+    def _refresh(self, *_: Any) -> None:
+        self._buttons(asking=False)
+        reviewed = sum(r.state == "reviewed" for r in self.session.records)
+        self.note.setText(f"{reviewed} of {len(self.session.records)} images are reviewed.")
+
+    def _buttons(self, *, asking: bool) -> None:
+        self.start.setVisible(not asking)
+        self.keep.setVisible(asking)
+        self.replace.setVisible(asking)
+
+    def _propose(self, *_: Any) -> None:
+        if Path(self.folder.value).parent == _proposal(self.session).parent:
+            self.folder.value = str(_proposal(self.session, str(self.format.value)))
+
+    def _choose(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Export into a new folder in …")
+        if name:
+            self.folder.value = str(Path(name) / f"labels-{self.format.value}")
+
+
+def _proposal(session: Session, kind: str = "masks") -> Path:
+    folder = Path(session.project.folder)
+    return folder.parent / f"{folder.stem}-{kind}"

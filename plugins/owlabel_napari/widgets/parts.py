@@ -1,0 +1,72 @@
+"""Small pieces that the widgets share: titles, hints, buttons, rows, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLayout, QPushButton, QSizePolicy, QWidget
+
+MARGIN = 6
+
+
+def title(text: str) -> QLabel:
+    """Return a section heading."""
+    label = QLabel(text)
+    label.setStyleSheet("font-weight: 600;")
+    return label
+
+
+def hint(text: str = "") -> QLabel:
+    """Return a line of small, quiet, wrapped text."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setStyleSheet("font-size: 11px; color: rgba(160, 165, 175, 255);")
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def button(text: str, press: Callable[[], Any], tip: str = "") -> QPushButton:
+    """Return a push button that leaves the keyboard to the canvas."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.clicked.connect(lambda _checked=False: press())
+    return made
+
+
+def row(*widgets: QWidget | None) -> QHBoxLayout:
+    """Return widgets side by side; None stands for a stretch."""
+    layout = QHBoxLayout()
+    tight(layout)
+    for widget in widgets:
+        if widget is None:
+            layout.addStretch(1)
+        else:
+            layout.addWidget(widget)
+    return layout
+
+
+def tight(layout: QLayout, margin: int = 0) -> None:
+    """Give a layout the panel's spacing."""
+    layout.setContentsMargins(margin, margin, margin, margin)
+    layout.setSpacing(MARGIN)
+
+
+def pixmap(picture: NDArray[np.uint8]) -> QPixmap:
+    """Return a pixmap of an RGB picture, uint8 (H, W, 3)."""
+    data = np.ascontiguousarray(picture)
+    height, width = data.shape[:2]
+    image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QPixmap.fromImage(image.copy())
+
+
+def swatch(color: tuple[int, int, int], side: int = 14) -> QIcon:
+    """Return a square of one colour."""
+    square = QPixmap(side, side)
+    square.fill(QColor(*color))
+    return QIcon(square)

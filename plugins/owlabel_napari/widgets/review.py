@@ -1,0 +1,99 @@
+"""Where the annotator is: image, its state, reviewed or not; undo and redo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.parts import button, hint, row, tight, title
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+
+class ReviewWidget(QFrame):
+    """The head of the panel; every button is an act of the session."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.name, self.state, self.place = title(""), QLabel(), QLabel()
+        self.back = button("‹", lambda: attempt(session, session.previous_image), "Previous (A)")
+        self.forth = button("›", lambda: attempt(session, session.next_image), "Next (D)")
+        self.reviewed = button("Mark reviewed", self._review)
+        self.undo = button("↶ Undo", lambda: attempt(session, session.undo))
+        self.redo = button("↷ Redo", lambda: attempt(session, session.redo))
+        self.done, self.broken = QProgressBar(), hint()
+        self._connections = Connections()
+        self._lay_out()
+        for signal in (
+            session.image_changed, session.labels_changed, session.history_changed,
+            session.jobs_changed, session.model_changed, session.prediction_changed,
+        ):  # fmt: skip
+            self._connections.add(signal, self.refresh)
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.state.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        for small in (self.back, self.forth):
+            small.setFixedWidth(28)
+        self.done.setTextVisible(False)
+        self.done.setFixedHeight(5)
+        layout = QVBoxLayout(self)
+        tight(layout)
+        top = row(self.back, self.place, self.forth, self.name, self.state)
+        top.setStretch(3, 1)
+        layout.addLayout(top)
+        layout.addLayout(row(self.reviewed, None, self.undo, self.redo))
+        layout.addWidget(self.done)
+        layout.addWidget(self.broken)
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    def refresh(self, *_: Any) -> None:
+        """Show where the session is."""
+        session = self.session
+        if session.image_id is None:
+            self.name.setText("No readable image")
+        else:
+            record = session.record()
+            ids = [r.id for r in session.records]
+            self.name.setText(record.relative)
+            self.name.setToolTip(str(record.path))
+            self.place.setText(f"{ids.index(record.id) + 1} / {len(ids)}")
+            self.state.setText(record.state)
+            self.reviewed.setText("Reopen" if record.state == "reviewed" else "Mark reviewed")
+        self.reviewed.setEnabled(session.image_id is not None)
+        self._show_history()
+        self._show_progress()
+
+    def _show_history(self) -> None:
+        for one, act, keys in (
+            (self.undo, self.session.can_undo, "Ctrl+Z"),
+            (self.redo, self.session.can_redo, "Ctrl+Shift+Z"),
+        ):
+            one.setEnabled(act is not None)
+            one.setToolTip(f"{act} ({keys})" if act else f"Nothing ({keys})")
+
+    def _show_progress(self) -> None:
+        done, total = self.session.progress
+        self.done.setVisible(done < total)
+        self.done.setRange(0, max(total, 1))
+        self.done.setValue(done)
+        self.done.setToolTip(f"{done} of {total} images embedded")
+        broken = self.session.broken
+        self.broken.setVisible(bool(broken))
+        self.broken.setText(f"{len(broken)} file(s) could not be read (hover for reasons)")
+        self.broken.setToolTip("\n".join(f"{r.relative}: {r.error}" for r in broken))
+
+    def _review(self) -> None:
+        reviewed = self.session.record().state == "reviewed"
+        attempt(self.session, self.session.review, not reviewed)

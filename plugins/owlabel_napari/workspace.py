@@ -1,0 +1,151 @@
+"""The panel of an open project: makes the widgets, lays them out, connects them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from owlabel_napari.connections import Connections
+from owlabel_napari.jobs_view import JobsView
+from owlabel_napari.keys import Keys
+from owlabel_napari.messages import attempt, show
+from owlabel_napari.naming import Naming
+from owlabel_napari.overlays import Overlays
+from owlabel_napari.pointer import Pointer
+from owlabel_napari.steps import Steps
+from owlabel_napari.widgets.candidate import CandidateWidget
+from owlabel_napari.widgets.classes import ClassesWidget
+from owlabel_napari.widgets.cursor import CursorWidget
+from owlabel_napari.widgets.export import ExportWidget
+from owlabel_napari.widgets.overlay import OverlayWidget
+from owlabel_napari.widgets.parts import tight
+from owlabel_napari.widgets.queue import QueueWidget
+from owlabel_napari.widgets.review import ReviewWidget
+from owlabel_napari.widgets.train import TrainWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from owlabel.session import Session
+
+POLL_MS = 200
+
+
+class Workspace(QWidget):
+    """Everything that belongs to one session; `close_workspace` undoes all of it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the layers are shown and the mouse and keys come from.
+    session : Session
+        What is worked on.
+    """
+
+    def __init__(
+        self, viewer: napari.viewer.Viewer, session: Session, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self._connections = Connections()
+        self._connections.add(session.message, show)
+        self.steps = Steps(self)
+        self.overlays = Overlays(viewer, session, self.steps)
+        self.naming = Naming(session, self)
+        acts = self._acts()
+        self.review = ReviewWidget(session)
+        self.candidate = CandidateWidget(session, acts)
+        self.overlay = OverlayWidget(session, self.overlays)
+        self.queue = QueueWidget(session, self.steps)
+        self.classes = ClassesWidget(session, self.overlays)
+        self.train = TrainWidget(session)
+        self.export = ExportWidget(session)
+        self.jobs = JobsView(session)
+        self.cursor = CursorWidget(session)
+        self.pointer = Pointer(viewer, session, self.cursor.look_at)
+        self.keys = Keys(viewer, self.overlays.layers, self, acts)
+        self._lay_out()
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(session.poll)
+        self._timer.start(POLL_MS)
+        self._connections.own(self._timer)
+
+    def _acts(self) -> dict[str, Any]:
+        """Return what each key of `keys.NAMES` does."""
+        session = self.session
+        plain = {
+            "N": session.next_candidate,
+            "Shift-N": session.previous_candidate,
+            "Escape": session.cancel_region,
+            "U": session.mark_ignore,
+            "K": session.mark_known,
+            "A": session.previous_image,
+            "D": session.next_image,
+            "Control-Z": session.undo,
+            "Control-Shift-Z": session.redo,
+        }
+        acts = {key: _attempted(session, act) for key, act in plain.items()}
+        acts["Enter"] = self.naming.ask
+        acts["H"] = lambda: self.overlay.toggle_heat()
+        acts["Shift-H"] = lambda: self.overlay.next_score()
+        acts["Control-S"] = self.export_again
+        return acts
+
+    def _lay_out(self) -> None:
+        self.tabs = QTabWidget()
+        self.tabs.addTab(_page(self.overlay, self.queue), "Find")
+        self.tabs.addTab(_page(self.classes), "Classes")
+        self.tabs.addTab(_page(self.train), "Train")
+        self.tabs.addTab(_page(self.export), "Export")
+        layout = QVBoxLayout(self)
+        tight(layout, 4)
+        layout.addWidget(self.review)
+        layout.addWidget(self.candidate)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.cursor)
+        layout.addWidget(self.jobs)
+
+    def export_again(self) -> None:
+        """Export with the last settings; the first time show the form (Ctrl+S)."""
+        self.tabs.setCurrentIndex(3)
+        if self.export.done_once:
+            self.export.export()
+
+    def show_training(self) -> None:
+        """Show the tab for training."""
+        self.tabs.setCurrentIndex(2)
+
+    def close_workspace(self, *, viewer_goes: bool = False) -> None:
+        """Stop everything and close the session; may be called twice."""
+        if not viewer_goes:
+            self.steps.close()
+            self.keys.close()
+            self.pointer.close()
+            self.naming.close()
+        for widget in (
+            self.review, self.candidate, self.overlay, self.queue, self.classes,
+            self.train, self.export, self.jobs, self.cursor,
+        ):  # fmt: skip
+            widget.close_widget()
+        self.overlays.close(remove_layers=not viewer_goes)
+        self._connections.close()
+        self.session.close()
+
+
+def _attempted(session: Session, act: Any) -> Any:
+    def do() -> None:
+        attempt(session, act)
+
+    return do
+
+
+def _page(*widgets: QWidget) -> QWidget:
+    """Return a page of widgets, the last of which takes the room that is left."""
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    tight(layout, 4)
+    for widget in widgets[:-1]:
+        layout.addWidget(widget)
+    layout.addWidget(widgets[-1], 1)
+    return page

@@ -1,0 +1,223 @@
+"""A small session without a project, a worker or a model, for fast tests of the window."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
+from psygnal import Signal
+
+os.environ.setdefault("NAPARI_ASYNC", "0")
+SHAPE, GRID = (60, 80), (15, 20)
+BASE = ClassTable((LabelClass(0, "road", (128, 64, 128)), LabelClass(1, "sky", (70, 130, 180))))
+
+
+@dataclass(frozen=True)
+class Record:
+    id: int
+    path: Path
+    relative: str
+    state: str = "new"
+    error: str | None = None
+    revision_id: int | None = None
+    shape: tuple[int, int] = SHAPE
+
+
+@dataclass(frozen=True)
+class Candidate:
+    score: float
+    area: int
+    box: tuple[int, int, int, int]
+    peak: tuple[int, int]
+    likely_class: int = 0
+    rank: float = 1.0
+
+
+class FakeSession:
+    """What the panel may call, over arrays in memory; `calls` tells what was called."""
+
+    image_changed = Signal(int)
+    labels_changed = Signal(int)
+    region_changed = Signal()
+    prediction_changed = Signal(int)
+    classes_changed = Signal()
+    model_changed = Signal()
+    queue_changed = Signal()
+    history_changed = Signal()
+    jobs_changed = Signal()
+    message = Signal(str, str)
+
+    def __init__(self, folder: Path) -> None:
+        self.project = SimpleNamespace(folder=folder / "toy.owlabel")
+        self.records = [Record(i, folder / f"{i}.png", f"{i}.png") for i in (1, 2, 3)]
+        self.broken: list[Any] = []
+        self.classes, self.found, self.shots = BASE, {}, {}
+        self.image_id: int | None = 1
+        self.lambda_novel, self.threshold = 1.5, 0.5
+        self.region: Any = None
+        self.clicks: tuple[Any, ...] = ()
+        self.candidate: Any = None
+        self.can_undo: str | None = None
+        self.can_redo: str | None = None
+        self.progress = (3, 3)
+        self.model = SimpleNamespace(id=1, name="base")
+        self.calls: list[tuple[Any, ...]] = []
+        self._human = {r.id: np.full(SHAPE, UNSET, np.uint8) for r in self.records}
+        self._jobs: list[Any] = []
+        self._items = [self._item(7, 1), self._item(8, 2)]
+        self.closed = False
+
+    def _item(self, row_id: int, image_id: int) -> Any:
+        candidate = Candidate(0.8, 50, (10, 10, 20, 30), (15, 20))
+        row = SimpleNamespace(id=row_id, image_id=image_id, candidate=candidate, claimed_by=None)
+        return SimpleNamespace(row=row, record=self.record(image_id), claimed=None)
+
+    def record(self, image_id: int | None = None) -> Record:
+        wanted = self.image_id if image_id is None else image_id
+        return next(r for r in self.records if r.id == wanted)
+
+    def image(self) -> np.ndarray:
+        return np.full((*SHAPE, 3), 20 * (self.image_id or 0), np.uint8)
+
+    def score(self, name: str) -> np.ndarray:
+        return np.linspace(0, 1, GRID[0] * GRID[1], dtype=np.float32).reshape(GRID)
+
+    def prediction(self) -> Any:
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[:30] = 1
+        return SimpleNamespace(labels=labels, source=np.full(SHAPE, 2, np.uint8))
+
+    def human(self) -> np.ndarray:
+        return self._human[self.image_id]
+
+    def distances(self, row: int, col: int) -> dict[str, float]:
+        return {"road": 1.0, "sky": 4.0}
+
+    def queue(self, limit: int = 200) -> list[Any]:
+        return self._items
+
+    def go_to(self, image_id: int) -> None:
+        self.image_id, self.region, self.clicks = image_id, None, ()
+        self.image_changed.emit(image_id)
+
+    def next_image(self) -> None:
+        self.calls.append(("next_image",))
+        self.go_to(self.image_id % 3 + 1)
+
+    def previous_image(self) -> None:
+        self.calls.append(("previous_image",))
+        self.go_to((self.image_id + 1) % 3 + 1)
+
+    def select_candidate(self, row_id: int) -> None:
+        self.candidate = next(i for i in self._items if i.row.id == row_id)
+        if self.candidate.record.id != self.image_id:
+            self.go_to(self.candidate.record.id)
+        self.queue_changed.emit()
+
+    def next_candidate(self) -> None:
+        self.calls.append(("next_candidate",))
+        self.select_candidate(8 if self.candidate and self.candidate.row.id == 7 else 7)
+
+    def previous_candidate(self) -> None:
+        self.calls.append(("previous_candidate",))
+
+    def click(self, row: int, col: int, add: bool = True) -> None:
+        self.calls.append(("click", row, col, add))
+        self.clicks = (*self.clicks, SimpleNamespace(row=row, col=col, add=add))
+        mask = np.ones((6, 8), bool)
+        self.region = SimpleNamespace(mask_box=(10, 12, 16, 20), mask=mask, area=48)
+        self.region_changed.emit()
+
+    def cancel_region(self) -> None:
+        self.calls.append(("cancel_region",))
+        self.region, self.clicks = None, ()
+        self.region_changed.emit()
+
+    def accept(self, name: str) -> LabelClass:
+        if self.region is None:
+            raise ValueError("there is no region: click an object first")
+        self.calls.append(("accept", name))
+        named = self.classes.find(name)
+        if named is None:
+            self.classes = self.classes.with_novel(name)
+            named = self.classes.find(name)
+            self.classes_changed.emit()
+        r0, c0, r1, c1 = self.region.mask_box
+        self._human[self.image_id][r0:r1, c0:c1] = named.id
+        self.cancel_region()
+        self.labels_changed.emit(self.image_id)
+        return named
+
+    def paint(self, labels: np.ndarray) -> None:
+        assert set(np.unique(labels)) <= {*self.classes.names, UNSET, VOID}
+        self.calls.append(("paint", self.image_id))
+        self._human[self.image_id] = labels
+        self.labels_changed.emit(self.image_id)
+
+    def review(self, done: bool = True) -> None:
+        state = "reviewed" if done else "proposed"
+        self.records = [
+            replace(r, state=state) if r.id == self.image_id else r for r in self.records
+        ]
+        self.labels_changed.emit(self.image_id)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in ACTS:
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
+
+    def models(self) -> list[Any]:
+        return [self.model, SimpleNamespace(id=2, name="base + deer")]
+
+    def jobs(self) -> list[Any]:
+        return self._jobs
+
+    def metrics(self, job_id: int, since: int = 0) -> list[Any]:
+        return []
+
+    def result(self) -> Any:
+        return None
+
+    def export(self, folder: Path, kind: str, which: str, overwrite: bool = False) -> int:
+        if folder.exists() and not overwrite:
+            raise ValueError(f"{folder} exists")
+        self.calls.append(("export", folder, kind, which, overwrite))
+        return 1
+
+    def poll(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+ACTS = (
+    "undo", "redo", "mark_ignore", "mark_known", "set_threshold", "set_lambda", "rename_class",
+    "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
+)  # fmt: skip
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> FakeSession:
+    return FakeSession(tmp_path)
+
+
+@pytest.fixture
+def panel(make_napari_viewer: Any, session: FakeSession) -> Iterator[Any]:
+    """The docked panel of a real viewer, showing the fake session."""
+    from owlabel_napari.panel import OWLabelPanel
+
+    viewer = make_napari_viewer()
+    made = OWLabelPanel(viewer)
+    viewer.window.add_dock_widget(made, name="OWLabel")
+    made.show_session(session)
+    made.workspace.steps.finish()
+    yield made
+    made.close_project()

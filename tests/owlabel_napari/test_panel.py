@@ -1,0 +1,80 @@
+"""The panel over a fake session: layers follow signals, widgets call acts, closing undoes all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.gui
+
+
+def names(panel: Any) -> list[str]:
+    return [layer.name for layer in panel.viewer.layers]
+
+
+def test_the_layers_of_an_open_project(panel: Any) -> None:
+    assert names(panel) == ["image", "prediction", names(panel)[2], "labels"]
+    assert names(panel)[2].startswith("OoD: ")
+    assert panel.viewer.layers["prediction"].data[0, 0] == 2  # class 1, sky
+    assert "sky" in panel.viewer.layers["prediction"].get_status((0, 0), world=True)["value"]
+
+
+def test_the_score_lies_over_the_image_to_half_a_pixel(panel: Any) -> None:
+    score = panel.viewer.layers[2]
+    assert score.data.shape == (15, 20)
+    np.testing.assert_allclose(score.data_to_world((0, 0)), (1.5, 1.5))  # centre of 4 x 4 pixels
+
+
+def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
+    session.click(12, 14)
+    assert panel.viewer.layers["region"].visible
+    panel.workspace.naming.field.named.emit("deer")
+    panel.workspace.steps.finish()
+    assert panel.viewer.layers["labels"].data[12, 14] == 3  # class 2
+    assert not panel.viewer.layers["region"].visible
+    assert panel.workspace.classes.table.item(0, 0).text() == "deer"
+
+
+def test_a_refusal_is_shown_and_not_raised(panel: Any, session: Any) -> None:
+    told: list[tuple[str, str]] = []
+    session.message.connect(lambda *said: told.append(said))
+    panel.workspace.naming.field.named.emit("deer")  # nothing was clicked
+    assert told == [("warning", "there is no region: click an object first")]
+
+
+def test_going_to_a_candidate_frames_it_and_moves_the_camera(panel: Any, session: Any) -> None:
+    session.select_candidate(8)  # on image 2
+    panel.workspace.steps.finish()
+    assert panel.viewer.layers["candidates"].visible
+    np.testing.assert_allclose(panel.viewer.scene.camera.center[-2:], (15, 20))
+    assert panel.workspace.queue.list.currentRow() == 1
+    assert panel.viewer.layers["image"].data[0, 0, 0] == 40
+
+
+def test_opening_and_closing_three_times(panel: Any, session: Any) -> None:
+    from owlabel_napari.panel import OWLabelPanel
+
+    panel.close_project()
+    viewer = panel.viewer
+    for _ in range(3):
+        one = OWLabelPanel(viewer)
+        dock = viewer.window.add_dock_widget(one, name="again")
+        one.show_session(session)
+        one.workspace.steps.finish()
+        viewer.window.remove_dock_widget(dock)
+        assert session.closed
+        assert not viewer.layers
+        assert len(session.image_changed) == len(session.labels_changed) == 0
+        assert not viewer.mouse_drag_callbacks[1:]
+        assert len(viewer.keymap) == 0
+
+
+def test_export_asks_before_it_replaces(panel: Any, session: Any, tmp_path: Any) -> None:
+    form = panel.workspace.export
+    form.folder.value = str(tmp_path)
+    form.export()
+    assert session.calls == []
+    form.replace.click()
+    assert session.calls == [("export", tmp_path, "masks", "reviewed", True)]
