@@ -329,7 +329,7 @@ class Project:
         return history.effective(self.events())
 
     def trailing_events(self, kind: str) -> list[Event]:
-        """Return the actions of one kind at the end of the log that are not undone, newest first."""
+        """Return the effective actions of one kind that end the log, newest first."""
         with self.database.reading() as session:
             return history.trailing(session, kind)
 

@@ -1,0 +1,138 @@
+"""Embedding the images of a project: the one in focus first, then its neighbours, then the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.candidates import Candidate, find
+from owlabel.checkpoints import CheckpointHeader, read_header
+from owlabel.classes import Labels
+from owlabel.images import ImageError, read
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.project.catalog import inside
+from owlabel.project.store import ImageRecord, Project
+from owlabel.scores import SCORES
+
+if TYPE_CHECKING:
+    from owlabel.models.segmenter import Segmenter
+
+SCORE = "eds_absolute"
+"""The score that candidates come from: in [0, 1] and comparable between images."""
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """Compute what is missing in the cache; an image that cannot be read is noted and passed over.
+
+    Attributes
+    ----------
+    checkpoint : str
+        The model, relative to the project's folder.
+    image_ids : sequence of int or None
+        Only these images; None for all.
+    threshold : float
+        Candidates are where `SCORE` is above this, in [0, 1].
+    """
+
+    checkpoint: str
+    image_ids: Sequence[int] | None = None
+    threshold: float = THRESHOLD
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Embed until nothing is missing; yields after each image."""
+        with Project.open(context.project) as project:
+            path = inside(project.folder, self.checkpoint)
+            header = read_header(path)
+            waiting = self._missing(project, header)
+            total, broken = len(waiting), 0
+            if not waiting:
+                return {"embedded": 0, "errors": 0}
+            yield Progress(0, total, "loading the model")
+            segmenter = _load(path)
+            while waiting:
+                record = _nearest(waiting, project)
+                waiting.remove(record)
+                broken += not embed_one(project, header, segmenter, record, self.threshold)
+                yield Progress(total - len(waiting), total, record.relative)
+        return {"embedded": total - broken, "errors": broken}
+
+    def _missing(self, project: Project, header: CheckpointHeader) -> list[ImageRecord]:
+        """Return the readable images that lack the embedding of any head, in their order."""
+        wanted = None if self.image_ids is None else set(self.image_ids)
+        return [
+            record
+            for record in project.images()
+            if record.error is None
+            and (wanted is None or record.id in wanted)
+            and not all(project.cache.has(h.hash, record.content_hash) for h in header.heads)
+        ]
+
+
+def _load(path: Path) -> Segmenter:
+    from owlabel.models.checkpoint import load  # torch: only in the worker, while a job runs
+
+    return load(path)[0]
+
+
+def _nearest(waiting: Sequence[ImageRecord], project: Project) -> ImageRecord:
+    """Return the waiting image that is nearest in order to the one in focus."""
+    order = {record.id: place for place, record in enumerate(project.images())}
+    focus = order.get(project.focus() or -1, 0)
+    return min(waiting, key=lambda record: abs(order.get(record.id, len(order)) - focus))
+
+
+def embed_one(
+    project: Project,
+    header: CheckpointHeader,
+    segmenter: Segmenter,
+    record: ImageRecord,
+    threshold: float = THRESHOLD,
+) -> bool:
+    """Embed one image with every head; False, and a note at the image, where it cannot be read.
+
+    The cache file is written last: it says that everything before it is there.
+    """
+    from owlabel.models.embed import embed_image
+
+    try:
+        image = read(record.path)
+    except ImageError as error:
+        project.set_image_error(record.id, str(error))
+        return False
+    shape = (image.shape[0], image.shape[1])
+    grids = embed_image(segmenter, image)
+    for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
+        found = candidates_of(grid, shape, channel_classes(header, index), header, threshold)
+        project.replace_candidates(record.id, head.hash, found)
+    for head, grid in zip(header.heads, grids, strict=True):
+        metadata = {"height": str(shape[0]), "width": str(shape[1]), "model": header.name}
+        project.cache.write(head.hash, record.content_hash, {"embedding": grid}, metadata)
+    return True
+
+
+def channel_classes(header: CheckpointHeader, head: int) -> NDArray[np.uint8]:
+    """Return the class id of each output channel of a head, shape (outputs,)."""
+    base = [c.id for c in header.classes.base]
+    novel = [h.class_id for h in header.heads[1 : head + 1] if h.class_id is not None]
+    return np.array([*base, *novel][: header.heads[head].outputs], np.uint8)
+
+
+def candidates_of(
+    grid: NDArray[np.float16],
+    shape: tuple[int, int],
+    classes: NDArray[np.uint8],
+    header: CheckpointHeader,
+    threshold: float,
+) -> list[Candidate]:
+    """Return the candidates of an embedding grid (N, h, w) of an image of shape (H, W)."""
+    embedding = grid.astype(np.float32)
+    score = np.asarray(SCORES[SCORE].function(embedding, header.prototype_length))
+    base_map: Labels = classes[embedding.argmax(axis=0)]  # (h, w)
+    return find(score, base_map, shape, threshold)

@@ -1,0 +1,333 @@
+"""The queue of jobs in a project's database: submit, claim, report, cancel, take back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from owlabel.jobs.job import Progress
+from owlabel.jobs.presence import is_alive
+from owlabel.project.schema import JobEntry, JobMetricRow
+from owlabel.project.store import Project
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+STALE_SECONDS = 10.0
+"""A running job whose worker was silent for so long is given to another one."""
+MAX_ATTEMPTS = 3
+"""How often a job is tried whose worker dies; a job that raises is not tried again."""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job as it stands in the queue.
+
+    Attributes
+    ----------
+    id : int
+        Grows with every submitted job.
+    kind : str
+        A key of `owlabel.jobs.job.JOBS`.
+    state : str
+        "queued", "running", "done", "failed" or "cancelled".
+    done, total : int
+        Steps done and in all; `total` is 0 while unknown.
+    message : str
+        One line for the annotator.
+    result : dict or None
+        What the job returned, once done.
+    error : str or None
+        Why it failed, one line.
+    payload : mapping
+        The job's fields.
+    priority : int
+        Higher is run first.
+    attempts : int
+        How often it was claimed.
+    created, started, finished : float or None
+        Seconds since 1970, UTC.
+    eta_s : float or None
+        Estimated seconds that are left, None while unknown.
+    cancelling : bool
+        Somebody asked it to stop.
+    """
+
+    id: int
+    kind: str
+    state: str
+    done: int
+    total: int
+    message: str
+    result: dict[str, Any] | None
+    error: str | None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    attempts: int = 0
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    eta_s: float | None = None
+    cancelling: bool = False
+
+
+@dataclass(frozen=True)
+class JobMetric:
+    """Numbers of one step of a job; `id` is what to pass as `since` next time."""
+
+    id: int
+    step: int
+    time: float
+    metrics: Mapping[str, float]
+
+
+class JobQueue:
+    """The jobs of one project; any process may submit, watch and cancel.
+
+    Parameters
+    ----------
+    project : Project
+        The open project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._database = project.database
+
+    # -- for who wants work done -----------------------------------------------------------------
+
+    def submit(self, kind: str, payload: Mapping[str, Any], priority: int = 0) -> int:
+        """Put a job into the queue and return its id; it is durable when this returns.
+
+        Raises
+        ------
+        ValueError
+            If the payload is not plain JSON.
+        """
+        try:
+            plain = json.loads(json.dumps(dict(payload), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the payload of a {kind} job must be JSON: {error}") from error
+        with self._database.writing() as session:
+            row = JobEntry(
+                kind=kind,
+                payload=plain,
+                priority=priority,
+                state=QUEUED,
+                cancel=False,
+                attempts=0,
+                done=0,
+                total=0,
+                message="",
+                result=None,
+                created=time.time(),
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def get(self, job_id: int) -> JobRow:
+        """Return one job; raises ValueError if there is none with this id."""
+        with self._database.reading() as session:
+            return _as_row(_entry(session, job_id))
+
+    def active(self) -> list[JobRow]:
+        """Return the jobs that are queued or running, in the order in which they will run."""
+        query = (
+            select(JobEntry)
+            .where(JobEntry.state.in_((QUEUED, RUNNING)))
+            .order_by(JobEntry.state.desc(), JobEntry.priority.desc(), JobEntry.id)
+        )
+        with self._database.reading() as session:
+            return [_as_row(entry) for entry in session.scalars(query)]
+
+    def recent(self, limit: int = 50) -> list[JobRow]:
+        """Return the newest jobs, newest first, whatever their state."""
+        query = select(JobEntry).order_by(JobEntry.id.desc()).limit(limit)
+        with self._database.reading() as session:
+            return [_as_row(entry) for entry in session.scalars(query)]
+
+    def cancel(self, job_id: int) -> None:
+        """Ask a job to stop: at once where it is queued, at its next step where it runs."""
+        with self._database.writing() as session:
+            entry = _entry(session, job_id)
+            if entry.state == QUEUED:
+                entry.state, entry.finished = CANCELLED, time.time()
+            elif entry.state == RUNNING:
+                entry.cancel = True
+
+    def events(self, job_id: int, since: int = 0) -> list[JobMetric]:
+        """Return the numbers that a job reported after the metric with the id `since`."""
+        query = (
+            select(JobMetricRow)
+            .where(JobMetricRow.job_id == job_id, JobMetricRow.id > since)
+            .order_by(JobMetricRow.id)
+        )
+        with self._database.reading() as session:
+            rows = list(session.scalars(query))
+        return [JobMetric(row.id, row.step, row.time, row.metrics) for row in rows]
+
+    # -- for workers -----------------------------------------------------------------------------
+
+    def claim(self, worker: str, above: int | None = None) -> JobRow | None:
+        """Take the next job; None if there is none.
+
+        Parameters
+        ----------
+        worker : str
+            Who takes it, see `owlabel.jobs.presence.worker_name`.
+        above : int or None
+            Take only a job of a higher priority than this.
+        """
+        if not self._waiting(above):
+            return None
+        with self._database.writing() as session:
+            self._take_back_lost(session)
+            entry = session.scalars(_next(above)).first()
+            if entry is None:
+                return None
+            now = time.time()
+            entry.state, entry.worker, entry.heartbeat = RUNNING, worker, time.monotonic()
+            entry.attempts += 1
+            entry.started, entry.started_done = now, None
+            session.flush()
+            return _as_row(entry)
+
+    def _waiting(self, above: int | None) -> bool:
+        """Tell, without the writer's lock, whether a claim could succeed."""
+        with self._database.reading() as session:
+            if session.scalars(_next(above)).first() is not None:
+                return True
+            return any(_is_lost(e) for e in session.scalars(_running()))
+
+    def _take_back_lost(self, session: Session) -> None:
+        for entry in list(session.scalars(_running())):
+            if not _is_lost(entry):
+                continue
+            if entry.cancel:
+                entry.state, entry.finished = CANCELLED, time.time()
+            elif entry.attempts >= MAX_ATTEMPTS:
+                entry.state, entry.finished = FAILED, time.time()
+                entry.error = f"the worker died {entry.attempts} times while it ran this job"
+            else:
+                entry.state, entry.worker = QUEUED, None
+        session.flush()
+
+    def heartbeat(self, worker: str) -> None:
+        """Say that a worker and all its jobs are alive."""
+        with self._database.writing() as session:
+            for entry in session.scalars(_running(worker)):
+                entry.heartbeat = time.monotonic()
+
+    def report(self, job_id: int, worker: str, steps: Sequence[Progress]) -> str:
+        """Write progress, oldest step first; return "run", "cancel" or "lost".
+
+        "lost" means that another worker has the job now: drop it without a word.
+        """
+        with self._database.writing() as session:
+            entry = _entry(session, job_id)
+            if entry.worker != worker or entry.state != RUNNING:
+                return "lost"
+            entry.heartbeat = time.monotonic()
+            for step in steps:
+                _note(session, entry, step)
+            return "cancel" if entry.cancel else "run"
+
+    def finish(self, job_id: int, worker: str, result: Mapping[str, Any]) -> None:
+        """Store the result; raises ValueError unless it is plain JSON."""
+        plain = json.loads(json.dumps(dict(result)))
+        with self._database.writing() as session:
+            entry = _entry(session, job_id)
+            if entry.worker == worker and entry.state == RUNNING:
+                entry.state, entry.result, entry.finished = DONE, plain, time.time()
+                entry.done = max(entry.done, entry.total)
+
+    def end(self, job_id: int, worker: str, state: str, error: str | None = None) -> None:
+        """Mark a job as failed, with a one-line reason, or as cancelled."""
+        with self._database.writing() as session:
+            entry = _entry(session, job_id)
+            if entry.worker == worker and entry.state == RUNNING:
+                entry.state, entry.error, entry.finished = state, error, time.time()
+
+    def release(self, worker: str) -> None:
+        """Put all running jobs of a worker back into the queue; this costs them no attempt."""
+        with self._database.writing() as session:
+            for entry in list(session.scalars(_running(worker))):
+                entry.state, entry.worker = QUEUED, None
+                entry.attempts -= 1
+                if entry.cancel:
+                    entry.state, entry.finished = CANCELLED, time.time()
+
+
+def _entry(session: Session, job_id: int) -> JobEntry:
+    entry = session.get(JobEntry, job_id)
+    if entry is None:
+        raise ValueError(f"no job has the id {job_id}")
+    return entry
+
+
+def _next(above: int | None) -> Any:
+    query = select(JobEntry).where(JobEntry.state == QUEUED)
+    if above is not None:
+        query = query.where(JobEntry.priority > above)
+    return query.order_by(JobEntry.priority.desc(), JobEntry.id).limit(1)
+
+
+def _running(worker: str | None = None) -> Any:
+    query = select(JobEntry).where(JobEntry.state == RUNNING)
+    return query if worker is None else query.where(JobEntry.worker == worker)
+
+
+def _is_lost(entry: JobEntry) -> bool:
+    """Tell whether a running job has no worker any more: it is silent, or its process is gone."""
+    # the monotonic clock is one for all processes of a machine and is never set; it begins anew
+    # with a reboot, after which no worker's process is alive either
+    silent = abs(time.monotonic() - (entry.heartbeat or 0.0)) > STALE_SECONDS
+    return silent or not is_alive(entry.worker or "")
+
+
+def _note(session: Session, entry: JobEntry, step: Progress) -> None:
+    if entry.started_done is None:
+        entry.started_done, entry.started = step.done, time.time()
+    entry.done, entry.total = step.done, step.total
+    entry.message = step.message or entry.message
+    if step.metrics:
+        metrics = {str(k): float(v) for k, v in step.metrics.items()}
+        session.add(
+            JobMetricRow(job_id=entry.id, step=step.done, time=time.time(), metrics=metrics)
+        )
+
+
+def _as_row(entry: JobEntry) -> JobRow:
+    return JobRow(
+        id=entry.id,
+        kind=entry.kind,
+        state=entry.state,
+        done=entry.done,
+        total=entry.total,
+        message=entry.message,
+        result=entry.result,
+        error=entry.error,
+        payload=entry.payload,
+        priority=entry.priority,
+        attempts=entry.attempts,
+        created=entry.created,
+        started=entry.started,
+        finished=entry.finished,
+        eta_s=_eta(entry),
+        cancelling=entry.cancel and entry.state == RUNNING,
+    )
+
+
+def _eta(entry: JobEntry) -> float | None:
+    """Seconds left at the pace of this attempt, None where nothing is known."""
+    if entry.state != RUNNING or entry.started is None or entry.started_done is None:
+        return None
+    steps = entry.done - entry.started_done
+    if steps <= 0 or entry.total <= entry.done:
+        return None
+    pace = max(time.time() - entry.started, 0.0) / steps
+    return pace * (entry.total - entry.done)

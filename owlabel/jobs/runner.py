@@ -1,0 +1,172 @@
+"""Running jobs one step at a time: progress, cancel, pre-emption, failure."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from owlabel.jobs.job import JOBS, Job, JobContext, Progress
+from owlabel.jobs.presence import worker_name
+from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue, JobRow
+from owlabel.project.store import Project, ProjectError
+
+REPORT_SECONDS = 0.2
+"""Progress is written, and cancel and pre-emption are looked for, this often."""
+EXTRA_JOBS = "OWLABEL_EXTRA_JOBS"
+"""Environment variable naming more kinds of jobs, for tests: ``kind=module:Class,...``."""
+_log = logging.getLogger("owlabel.worker")
+Steps = Generator[Progress, None, dict[str, Any]]
+
+
+def job_kinds() -> dict[str, str]:
+    """Return kind to ``module:dataclass``: `JOBS` and what the environment adds.
+
+    A project's database names only the kind, so a project from elsewhere cannot say what to import.
+    """
+    extra = [item.partition("=") for item in os.environ.get(EXTRA_JOBS, "").split(",") if item]
+    return {**JOBS, **{kind: target for kind, _, target in extra}}
+
+
+def make_job(kind: str, payload: dict[str, Any]) -> Job:
+    """Return the job of a queue row.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown or the payload does not fit it.
+    """
+    target = job_kinds().get(kind)
+    if target is None:
+        raise ValueError(f"unknown kind of job: {kind!r}")
+    module, _, name = target.partition(":")
+    made = getattr(importlib.import_module(module), name)
+    try:
+        job: Job = made(**payload)
+    except TypeError as error:
+        raise ValueError(f"the payload does not fit a {kind} job: {error}") from error
+    return job
+
+
+def one_line(error: BaseException) -> str:
+    """Return a reason of one line, at most 300 characters, with the kind of error if it is ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    known = isinstance(error, ValueError | OSError)
+    return (text if known else f"{type(error).__name__}: {text}")[:300]
+
+
+class Runner:
+    """Runs the jobs of a project in this thread.
+
+    Parameters
+    ----------
+    project : Project
+        The open project.
+    stopping : threading.Event
+        Set from elsewhere when the worker shall end at the next step.
+    """
+
+    def __init__(self, project: Project, stopping: threading.Event | None = None) -> None:
+        self.queue = JobQueue(project)
+        self.name = worker_name()
+        self._folder = project.folder
+        self._stopping = stopping or threading.Event()
+        self._depth = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while at least one job is being run."""
+        return self._depth > 0
+
+    def step(self, above: int | None = None) -> bool:
+        """Claim one job and run it to its end; False if none was waiting.
+
+        Parameters
+        ----------
+        above : int or None
+            Take only a job of a higher priority than this.
+        """
+        row = self.queue.claim(self.name, above)
+        if row is None:
+            return False
+        self._depth += 1
+        try:
+            self._run(row)
+        finally:
+            self._depth -= 1
+        return True
+
+    def _work(self, job_id: int) -> Path:
+        return self._folder / "work" / str(job_id)
+
+    def _run(self, row: JobRow) -> None:
+        """Run one job; whatever it raises becomes its state."""
+        _log.info("job %d (%s) begins, attempt %d", row.id, row.kind, row.attempts)
+        try:
+            work = self._work(row.id)
+            work.mkdir(parents=True, exist_ok=True)
+            job = make_job(row.kind, dict(row.payload))
+            self._drive(row, job.run(JobContext(self._folder, work)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            _log.exception("job %d (%s) failed", row.id, row.kind)
+            self._try_to_end(row, one_line(error))
+
+    def _try_to_end(self, row: JobRow, reason: str) -> None:
+        """Mark a job as failed, even where the database refuses for a while (a full disk)."""
+        for pause in (0.0, 1.0, 5.0):
+            time.sleep(pause)
+            try:
+                self.queue.end(row.id, self.name, FAILED, reason)
+                shutil.rmtree(self._work(row.id), ignore_errors=True)
+                return
+            except ProjectError as error:
+                _log.warning("job %d: %s", row.id, error)
+
+    def _drive(self, row: JobRow, steps: Steps) -> None:
+        """Take steps until the job is done, cancelled, lost, or the worker shall end."""
+        waiting: list[Progress] = []
+        reported = 0.0
+        try:
+            while True:
+                try:
+                    waiting.append(next(steps))
+                except StopIteration as end:
+                    self._done(row, waiting, end.value)
+                    return
+                if self._stopping.is_set():
+                    self.queue.report(row.id, self.name, waiting)
+                    return  # the worker releases all that it has
+                if time.monotonic() - reported >= REPORT_SECONDS:
+                    if not self._report(row, waiting):
+                        return
+                    waiting, reported = [], time.monotonic()
+        finally:
+            steps.close()
+
+    def _report(self, row: JobRow, waiting: list[Progress]) -> bool:
+        """Write progress and let a more urgent job go first; False if this one shall stop."""
+        answer = self.queue.report(row.id, self.name, waiting)
+        if answer == "cancel":
+            self.queue.end(row.id, self.name, CANCELLED)
+            shutil.rmtree(self._work(row.id), ignore_errors=True)
+            _log.info("job %d cancelled", row.id)
+        if answer == "lost":
+            _log.warning("job %d is another worker's now", row.id)
+        if answer != "run":
+            return False
+        while not self._stopping.is_set() and self.step(above=row.priority):
+            pass
+        return True
+
+    def _done(self, row: JobRow, waiting: list[Progress], result: Any) -> None:
+        if waiting:
+            self.queue.report(row.id, self.name, waiting)
+        self.queue.finish(row.id, self.name, result or {})
+        shutil.rmtree(self._work(row.id), ignore_errors=True)
+        _log.info("job %d done", row.id)
