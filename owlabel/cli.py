@@ -60,7 +60,7 @@ def _show(session: Any, image: str) -> None:
 
 def _work(session: Any) -> None:
     """Run all queued jobs in a worker process, with a line of progress."""
-    from owlabel.jobs.worker import drain
+    from owlabel.jobs.drain import drain
 
     width = 0
     for row in drain(session.project):

@@ -97,6 +97,12 @@ class Session(Editor):
         self.jobs_changed.emit()
         return job_id
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The process number of the running worker, or None."""
+        alive = self._worker is not None and self._worker.poll() is None
+        return self._worker.pid if alive and self._worker is not None else None
+
     def submit_embedding(self) -> None:
         """Queue a job: embed every image that is not in the cache, the current one first."""
         if self.progress[0] < self.progress[1] or len(self.header.heads) > 1:

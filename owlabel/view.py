@@ -120,6 +120,15 @@ class View:
         """The readable images of the project, in their order."""
         return list(self._by_id.values())
 
+    @property
+    def broken(self) -> list[ImageRecord]:
+        """The images that cannot be read; `error` says why."""
+        return [r for r in self.project.images() if r.error is not None]
+
+    def shots(self, class_id: int) -> int:
+        """Return in how many images a human has labelled this novel class."""
+        return len(self._means.get(class_id, {}))
+
     # -- state -------------------------------------------------------------------------------
 
     def record(self, image_id: int | None = None) -> ImageRecord:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from owlabel import __version__
-from owlabel.formats import EXPORTERS
+import numpy as np
+
+from owlabel import __version__, labelling
+from owlabel.classes import Source
+from owlabel.formats.exporters import EXPORTERS
 from owlabel.formats.provenance import LabelledImage, Provenance
 from owlabel.jobs.job import JobContext, Progress
-from owlabel.labelling import LabelMap
 from owlabel.project.store import ImageRecord, Project
 from owlabel.view import View
 
@@ -27,7 +29,7 @@ class ExportJob:
     folder : str
         Target; nothing is written over unless `overwrite`.
     format : str
-        A key of `owlabel.formats.EXPORTERS`.
+        A key of `owlabel.formats.exporters.EXPORTERS`.
     which : str
         ``reviewed``, or ``all`` images that have labels.
     overwrite : bool
@@ -60,39 +62,36 @@ class ExportJob:
             self.check(project)
             view = View(project)
             wanted = [r for r in view.records if self.which == "all" or r.state == "reviewed"]
-            done: list[LabelledImage] = []
-            write = EXPORTERS[self.format].stream(
-                Path(self.folder),
-                view.classes,
-                self._labelled(view, wanted, done),
-                self._provenance(view),
-                self.overwrite,
+            images = (self._labelled(view, r) for r in wanted if _has_labels(view, r))
+            steps = EXPORTERS[self.format].stream(
+                Path(self.folder), view.classes, images, _provenance(view), self.overwrite
             )
             count = 0
-            for _ in write:
-                count += 1
-                yield Progress(count, len(wanted), f"exporting {count} of {len(wanted)}")
+            for count, name in enumerate(steps, start=1):
+                yield Progress(count, len(wanted), name)
             return {"folder": self.folder, "images": count}
 
-    def _provenance(self, view: View) -> Provenance:
-        return Provenance(
-            tool=f"owlabel {__version__}",
-            model=view.model.name,
-            model_hash=view.header.heads[-1].hash,
-            lambda_novel=view.lambda_novel,
-        )
+    def _labelled(self, view: View, record: ImageRecord) -> LabelledImage:
+        """Return one image with its labels, their source and confidence."""
+        labelled, output = view.labels(record.id), view.output(record.id)
+        if output is None:
+            sure = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
+            return LabelledImage(record.relative, *labelled, sure, record.state)
+        if self.abstain is not None and record.state != "reviewed":
+            labelled = labelling.abstain(labelled, output, view.rule, self.abstain)
+        sure = labelling.confidence(output, view.rule, labelled)
+        return LabelledImage(record.relative, *labelled, sure, record.state)
 
-    def _labelled(
-        self, view: View, wanted: list[ImageRecord], done: list[LabelledImage]
-    ) -> Iterator[LabelledImage]:
-        for record in wanted:
-            labelled = self._of(view, record)
-            if labelled is not None:
-                yield labelled
 
-    def _of(self, view: View, record: ImageRecord) -> LabelledImage | None:
-        output = view.output(record.id)
-        if output is None and record.revision_id is None:
-            return None  # neither model nor human has said anything
-        result: LabelMap = view.labels(record.id)
-        raise NotImplementedError
+def _has_labels(view: View, record: ImageRecord) -> bool:
+    """Tell whether a model or a human has said anything about an image."""
+    return record.revision_id is not None or view.output(record.id) is not None
+
+
+def _provenance(view: View) -> Provenance:
+    return Provenance(
+        tool=f"owlabel {__version__}",
+        model=view.model.name,
+        model_hash=view.header.heads[-1].hash,
+        lambda_novel=view.lambda_novel,
+    )
