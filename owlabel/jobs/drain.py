@@ -1,0 +1,36 @@
+"""Run all queued jobs of a project to their end, without a window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from owlabel.jobs.queue import JobQueue, JobRow
+from owlabel.jobs.worker import start_worker
+from owlabel.project.store import Project
+
+LOOK_SECONDS = 0.1
+
+
+def drain(project: Project) -> Iterator[JobRow]:
+    """Start a worker that ends when no job is left; yield each change of a job's row.
+
+    Where a window's worker runs on the same project, either may do the work.
+
+    Raises
+    ------
+    ValueError
+        If the worker ends though jobs are left: its log says why.
+    """
+    queue = JobQueue(project)
+    seen: dict[int, JobRow] = {}
+    while queue.active():
+        worker = start_worker(project.folder, once=True)
+        while worker.poll() is None:
+            time.sleep(LOOK_SECONDS)
+            for row in queue.active():
+                if seen.get(row.id) != row:
+                    seen[row.id] = row
+                    yield row
+        if worker.returncode:
+            raise ValueError(f"the worker ended with {worker.returncode}: see worker.log")
