@@ -205,7 +205,9 @@ def _check_heads(heads: tuple[HeadInfo, ...], classes: ClassTable) -> None:
     """Refuse heads that do not fit the class table."""
     base = classes.base
     if [c.id for c in base] != list(range(len(base))):
-        raise CheckpointError(f"base classes must have the ids 0 .. N-1, got {[c.id for c in base]}")
+        raise CheckpointError(
+            f"base classes must have the ids 0 .. N-1, got {[c.id for c in base]}"
+        )
     if not heads or heads[0].class_id is not None:
         raise CheckpointError("the first head must be the base head")
     for index, head in enumerate(heads):

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -64,7 +64,7 @@ def save(
         settings=dict(segmenter.settings),
         classes=classes,
         prototype_length=segmenter.prototype_length,
-        kind=cast(Literal["metric", "softmax"], segmenter.kind),
+        kind=segmenter.kind,
         mean=cast("tuple[float, float, float]", tuple(segmenter.mean.flatten().tolist())),
         std=cast("tuple[float, float, float]", tuple(segmenter.std.flatten().tolist())),
         max_side=segmenter.max_side,
@@ -99,7 +99,7 @@ def load(path: Path | str) -> tuple[Segmenter, CheckpointHeader]:
         segmenter.load_state_dict({**_integers(segmenter), **state})
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
-    segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    segmenter.to(memory_format=torch.channels_last)
     return segmenter.eval(), header
 
 
@@ -127,8 +127,11 @@ def _integers(segmenter: Segmenter) -> dict[str, Tensor]:
 def _head_infos(segmenter: Segmenter, state: Mapping[str, Tensor]) -> tuple[HeadInfo, ...]:
     """Return what identifies each head's embedding, computed from the stored values."""
     preprocessing = [
-        segmenter.architecture, segmenter.kind, segmenter.settings,
-        segmenter.prototype_length, segmenter.max_side,
+        segmenter.architecture,
+        segmenter.kind,
+        segmenter.settings,
+        segmenter.prototype_length,
+        segmenter.max_side,
     ]
     common = hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode())
     _digest(common, state, ("backbone.", "mean", "std"))

@@ -116,6 +116,18 @@ class Segmenter(nn.Module):
         self.novel_ids.append(class_id)
         return head
 
+    def renew_head(self, class_id: int) -> DeepLabHead:
+        """Return a head with random weights for the class: a new one, or in place of its old one.
+
+        Heads of classes that were added later keep their outputs and their meaning.
+        """
+        if class_id not in self.novel_ids:
+            return self.add_head(class_id)
+        index = self.novel_ids.index(class_id) + 1
+        head = self._new_head(self.n_classes + index)
+        self.heads[index] = head
+        return head
+
     def _new_head(self, outputs: int) -> DeepLabHead:
         return new_head(self.backbone, outputs, self.settings, self.prototype_length)
 

@@ -123,13 +123,23 @@ def read_split(folder: Path, recipe: DataRecipe) -> tuple[Frames, Frames]:
     """Return the frames to train on and those to validate on; raises as `read_frames`."""
     if not folder.is_dir():
         raise ValueError(f"there is no data folder {folder}")
-    train = read_frames(folder, read_names(folder / recipe.train), recipe.left_out)
-    names = read_names(folder / recipe.val)[:: recipe.val_step]
-    val = read_frames(folder, names, recipe.left_out)
-    shared = sorted(set(train.names) & set(val.names))
+    train_names, val_names = split_names(folder, recipe)
+    shared = sorted(set(train_names) & set(val_names))
     if shared:
         raise ValueError(f"frames are in train and val: {shared[:5]}")
-    return train, val
+    train = read_frames(folder, train_names, recipe.left_out)
+    return train, read_frames(folder, val_names[:: recipe.val_step], recipe.left_out)
+
+
+def split_names(folder: Path, recipe: DataRecipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names to train and to validate on: from the lists, or every n-th held out."""
+    if recipe.train:
+        return read_names(folder / recipe.train), read_names(folder / recipe.val)
+    names = sorted(path.stem for path in (folder / "labels").glob("*.png"))
+    if len(names) < recipe.held_out:
+        raise ValueError(f"{folder / 'labels'} has {len(names)} masks, too few to hold some out")
+    val = names[:: recipe.held_out]
+    return tuple(name for name in names if name not in set(val)), tuple(val)
 
 
 def _read_image(folder: Path, name: str) -> Pixels:
@@ -151,7 +161,9 @@ def _read_label(folder: Path, name: str, table: ClassTable) -> Pixels:
     except OSError as error:
         raise ValueError(f"cannot read the labels {path}: {error}") from error
     if label.ndim != 2 or label.dtype != np.uint8:
-        raise ValueError(f"{path} must be an 8-bit one-channel PNG, got {label.shape} {label.dtype}")
+        raise ValueError(
+            f"{path} must be an 8-bit one-channel PNG, got {label.shape} {label.dtype}"
+        )
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
     wrong = sorted(set(present[present < UNSET].tolist()) - set(table.names))
     if wrong:
@@ -163,14 +175,14 @@ def class_frequencies(frames: Frames) -> NDArray[np.float64]:
     """Return the share of each class among the labelled pixels, shape (N,)."""
     counts = sum(np.bincount(label.ravel(), minlength=256) for label in frames.labels)
     known = np.asarray(counts)[: len(frames.classes)].astype(np.float64)
-    return known / max(known.sum(), 1)
+    return np.asarray(known / max(known.sum(), 1))
 
 
 def class_weights(frequencies: NDArray[np.float64], cap: float) -> NDArray[np.float32]:
     """Return sqrt(median frequency / frequency), between 1 / cap and cap."""
     safe = np.maximum(frequencies, 1e-9)
     weights = np.sqrt(np.median(safe) / safe)
-    return np.clip(weights, 1 / cap, cap).astype(np.float32)
+    return np.asarray(np.clip(weights, 1 / cap, cap), np.float32)
 
 
 class CropSampler:
@@ -219,7 +231,9 @@ def _frames_of_rare_classes(frames: Frames) -> dict[int, NDArray[np.intp]]:
     frequencies = class_frequencies(frames)
     found: dict[int, NDArray[np.intp]] = {}
     for class_id in np.flatnonzero((frequencies > 0) & (frequencies < RARE_SHARE)):
-        found[int(class_id)] = np.flatnonzero([(label == class_id).any() for label in frames.labels])
+        found[int(class_id)] = np.flatnonzero(
+            [(label == class_id).any() for label in frames.labels]
+        )
     return found
 
 
@@ -264,4 +278,4 @@ def jittered(image: Pixels, rng: np.random.Generator, amount: float) -> NDArray[
     grey = values.mean(axis=2, keepdims=True)
     values = grey + saturation * (values - grey)
     mean = grey.mean()
-    return np.clip(mean + contrast * (values - mean), 0, 1, dtype=np.float32)
+    return np.asarray(np.clip(mean + contrast * (values - mean), 0, 1), np.float32)

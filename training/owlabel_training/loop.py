@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,9 @@ from torch.nn import functional
 
 from owlabel.jobs.job import Progress
 from owlabel.models.segmenter import Segmenter
+from owlabel_training import states
 from owlabel_training.data import CropSampler, Frames, class_frequencies, class_weights
+from owlabel_training.log import Log
 from owlabel_training.losses import hybrid_loss
 from owlabel_training.recipe import TrainingRecipe
 
@@ -54,15 +55,14 @@ def train(
         To train on and to validate on.
     recipe : TrainingRecipe
     folder : Path
-        Gets ``state.ckpt`` (resume), ``best.ckpt`` and ``log.csv``.
+        Gets ``state.safetensors`` (resume), ``best.safetensors`` and ``log.csv``.
     """
-    torch.manual_seed(recipe.seed)
     fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)  # type: ignore[arg-type]
-    segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    segmenter.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(segmenter).eval()
     network, optimiser = fabric.setup(segmenter, _optimiser(segmenter, recipe))
     state = State(network, fabric.to_device(averaged), optimiser)
-    _resume(fabric, state, folder / "state.ckpt")
+    _resume(state, folder / "state.safetensors")
     batches = _batches(CropSampler(frames[0], recipe), state.step)
     weight = fabric.to_device(
         torch.from_numpy(class_weights(class_frequencies(frames[0]), recipe.class_weight_cap))
@@ -81,14 +81,14 @@ def train(
             metrics["miou"] = _validate(fabric, state, averaged, frames[1], folder)
             log.write(state.step, metrics)
         if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(fabric, state, folder / "state.ckpt")
+            _save(state, folder / "state.safetensors")
             saved = time.monotonic()
         percent = round(100 * progress(state, recipe))
         yield Progress(state.step, recipe.iterations, f"training, {percent} %", metrics)
         if recipe.patience and state.worse >= recipe.patience:
             break
-    _save(fabric, state, folder / "state.ckpt")
-    segmenter.load_state_dict(torch.load(folder / "best.ckpt", weights_only=True))
+    _save(state, folder / "state.safetensors")
+    segmenter.load_state_dict(states.read(folder / "best.safetensors"))
     return segmenter.eval()
 
 
@@ -138,35 +138,6 @@ def predict(segmenter: nn.Module, image: NDArray[np.uint8]) -> Tensor:
     return full[0].argmax(dim=0).cpu()
 
 
-class Log:
-    """Numbers of a run: a CSV file, and TensorBoard where it is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "log.csv"
-        self._board = _tensorboard(folder)
-
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one row."""
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", *metrics])
-            writer.writerow([step, *(f"{value:.5f}" for value in metrics.values())])
-        if self._board is not None:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
-
-
-def _tensorboard(folder: Path) -> Any:
-    """Return a TensorBoard writer, or None where the package is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
-
-
 def _optimiser(segmenter: Segmenter, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     """Return the optimiser: backbone and heads apart, no decay of biases and normalisation."""
     groups: list[dict[str, Any]] = []
@@ -204,6 +175,7 @@ def _step(
 ) -> float:
     """One step of descent; return its loss."""
     images, labels = fabric.to_device(batch)
+    torch.manual_seed(recipe.seed + 1_000_003 * state.step)  # dropout, the same after a resume
     state.segmenter.train()
     embedding = state.segmenter(images).float()  # (B, N, h, w)
     stride = recipe.loss_stride
@@ -221,7 +193,7 @@ def _step(
     )
     state.optimiser.zero_grad()
     fabric.backward(loss)
-    fabric.clip_gradients(state.segmenter, state.optimiser, max_norm=10.0)  # type: ignore[arg-type]
+    fabric.clip_gradients(state.segmenter, state.optimiser, max_norm=10.0)
     state.optimiser.step()
     return float(loss.detach())
 
@@ -241,7 +213,7 @@ def _average(averaged: nn.Module, segmenter: nn.Module, decay: float, step: int)
     means, values = list(averaged.state_dict().values()), list(segmenter.state_dict().values())
     floating = [mean.dtype.is_floating_point for mean in means]
     smooth = [mean for mean, is_float in zip(means, floating, strict=True) if is_float]
-    torch._foreach_lerp_(  # type: ignore[no-untyped-call]
+    torch._foreach_lerp_(
         smooth, [v for v, is_float in zip(values, floating, strict=True) if is_float], 1 - decay
     )
     for mean, value, is_float in zip(means, values, floating, strict=True):
@@ -257,15 +229,15 @@ def _validate(
         value, _ = miou(averaged, frames)
     if value > state.best:
         state.best, state.worse = value, 0
-        _write(averaged.state_dict(), folder / "best.ckpt")
+        states.write(averaged.state_dict(), folder / "best.safetensors")
     else:
         state.worse += 1
     return value
 
 
-def _save(fabric: Fabric, state: State, path: Path) -> None:
+def _save(state: State, path: Path) -> None:
     """Write everything a resumed run needs."""
-    _write(
+    states.write(
         {
             "segmenter": _bare(state.segmenter).state_dict(),
             "averaged": state.averaged.state_dict(),
@@ -276,18 +248,11 @@ def _save(fabric: Fabric, state: State, path: Path) -> None:
     )
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(content, part)
-    part.replace(path)
-
-
-def _resume(fabric: Fabric, state: State, path: Path) -> None:
+def _resume(state: State, path: Path) -> None:
     """Go on where an earlier run stopped, if it left a state."""
     if not path.exists():
         return
-    saved = torch.load(path, weights_only=True, map_location=fabric.device)
+    saved = states.read(path)
     _bare(state.segmenter).load_state_dict(saved["segmenter"])
     state.averaged.load_state_dict(saved["averaged"])
     state.optimiser.load_state_dict(saved["optimiser"])

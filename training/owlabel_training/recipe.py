@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +52,10 @@ class DataRecipe:
     folder : str
         The data's folder; the command's option or the environment may name another.
     train, val : str
-        Text files in that folder with one name a line, without suffix.
+        Text files in that folder with one name a line, without suffix.  Where both are "", all
+        labelled frames are used and every `held_out`-th one validates.
+    held_out : int
+        At least 2.
     left_out : tuple of str
         Classes that the base model shall not know; their pixels become 255.
     val_step : int
@@ -62,8 +65,15 @@ class DataRecipe:
     folder: str = ""
     train: str = "train.txt"
     val: str = "val.txt"
+    held_out: int = 10
     left_out: tuple[str, ...] = ()
     val_step: int = 1
+
+    def __post_init__(self) -> None:
+        if bool(self.train) != bool(self.val):
+            raise ValueError("data.train and data.val must both be named, or neither")
+        if self.held_out < 2 or self.val_step < 1:
+            raise ValueError("data.held_out must be at least 2 and data.val_step at least 1")
 
 
 @dataclass(frozen=True)
@@ -166,8 +176,8 @@ class Recipe:
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
 
 
-def from_toml(text: str) -> Recipe:
-    """Read a recipe.
+def from_toml(text: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `changes` are lines like ``training.minutes = 9`` that come on top.
 
     Raises
     ------
@@ -176,11 +186,13 @@ def from_toml(text: str) -> Recipe:
     """
     try:
         table = tomllib.loads(text)
+        for change in changes:
+            _merge(table, tomllib.loads(change))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"the recipe is not valid TOML: {error}") from error
     unknown = sorted(set(table) - {"name", "model", "data", "training"})
     if unknown:
-        raise ValueError(f"the recipe has unknown parts {unknown}; expected name, model, data, training")
+        raise ValueError(f"unknown parts {unknown}; expected name, model, data, training")
     if not isinstance(table.get("name"), str) or not table["name"].strip():
         raise ValueError(f"the recipe needs a name, got {table.get('name')!r}")
     return Recipe(
@@ -191,14 +203,23 @@ def from_toml(text: str) -> Recipe:
     )
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe file; every fault is a ValueError that names the file."""
     try:
-        return from_toml(path.read_text(encoding="utf-8"))
+        return from_toml(path.read_text(encoding="utf-8"), changes)
     except OSError as error:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _merge(table: dict[str, Any], change: Mapping[str, Any]) -> None:
+    """Put a change's values into a table, in place."""
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
 
 
 def _section(kind: type[T], table: Mapping[str, Any], name: str) -> T:
