@@ -1,0 +1,168 @@
+"""COCO panoptic: a picture whose colour is a segment's number, and a table of the segments.
+
+Novel classes are things, one segment for each 8-connected region.  Base classes are stuff, one
+segment for each class: the model does not tell one instance from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from owlabel.classes import VOID, ClassTable, Labels
+from owlabel.formats import runs
+from owlabel.formats import stream as steps
+from owlabel.formats.coco_instances import categories, image_row
+from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, Provenance, ReadImage
+from owlabel.formats.target import ArrayFile, ExportError, checked_name, join_json, read_json
+
+FORMAT = "panoptic"
+FILE = "panoptic.json"
+
+
+def segments(labels: Labels, things: set[int]) -> NDArray[np.int32]:
+    """Return the number of every pixel's segment, (H, W); 0 where VOID, then 1, 2, ..."""
+    regions = runs.components(labels)
+    stuff = ~np.isin(labels, [*things, VOID])
+    first = int(regions.max(initial=0)) + 1
+    regions[stuff] = first + labels[stuff]
+    found, dense = np.unique(regions, return_inverse=True)
+    shift = 0 if found.size and found[0] == 0 else 1
+    return np.asarray(dense.reshape(labels.shape) + shift, np.int32)
+
+
+def to_color(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return segment numbers (H, W) as colours (H, W, 3): R + 256 G + 65536 B."""
+    return np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)
+
+
+def from_color(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return colours (H, W, 3) as segment numbers (H, W)."""
+    wide = picture.astype(np.int32)
+    return wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16
+
+
+class PanopticWriter:
+    """Writes ``panoptic/STEM.png`` and ``panoptic.json``."""
+
+    def __init__(self, folder: Path, classes: ClassTable) -> None:
+        self.folder, self.classes = folder, classes
+        self.things = {c.id for c in classes.novel}
+        self.images = ArrayFile(folder / "images.part")
+        self.annotations = ArrayFile(folder / "annotations.part")
+        self.image_id = 0
+
+    def add(self, image: LabelledImage, stem: str) -> None:
+        """Write the segments of one image."""
+        self.image_id += 1
+        numbers = segments(image.labels, self.things)
+        if int(numbers.max(initial=0)) >= 1 << 24:
+            raise ExportError(f"{image.name}: more segments than 24 bits can count")
+        path = self.folder / "panoptic" / f"{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(to_color(numbers)).save(path, format="PNG")
+        sources = runs.main_sources(image.source, numbers)
+        rows = [
+            {
+                "id": number,
+                "category_id": part.class_id + 1,
+                "area": part.area,
+                "bbox": list(part.box),
+                "iscrowd": 0,
+                "source": sources[number],
+            }
+            for number, part in enumerate(runs.parts(image.labels, numbers), start=1)
+        ]
+        self.images.add([image_row(image, self.image_id)])
+        name = f"{stem}.png"
+        self.annotations.add(
+            [{"image_id": self.image_id, "file_name": name, "segments_info": rows}]
+        )
+
+    def finish(self) -> None:
+        """Put the parts together."""
+        rows = [
+            row | {"isthing": int(c.id in self.things)}
+            for row, c in zip(categories(self.classes), self.classes.classes, strict=True)
+        ]
+        arrays = {"images": self.images, "annotations": self.annotations}
+        join_json(self.folder / FILE, arrays, {"categories": rows})
+
+
+def stream(
+    folder: Path,
+    classes: ClassTable,
+    images: Iterable[LabelledImage],
+    provenance: Provenance,
+    overwrite: bool = False,
+) -> steps.Steps:
+    """Write COCO panoptic; yields the name of each image."""
+    return steps.stream(FORMAT, PanopticWriter, folder, classes, images, provenance, overwrite)
+
+
+def write(
+    folder: Path,
+    classes: ClassTable,
+    images: Iterable[LabelledImage],
+    provenance: Provenance,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write COCO panoptic and return all files."""
+    return steps.run(stream(folder, classes, images, provenance, overwrite))
+
+
+def read(folder: Path) -> Iterator[ReadImage]:
+    """Yield the label maps of an export.
+
+    Raises
+    ------
+    ExportError
+        If the folder is no such export, or an entry is malformed.
+    """
+    steps.expect(folder, FORMAT)
+    known = set(steps.read_classes(folder).names)
+    path = folder / FILE
+    content = read_json(path)
+    try:
+        images = {int(row["id"]): row for row in content["images"]}
+        for row in content["annotations"]:
+            yield _read_image(folder, images[int(row["image_id"])], row, known)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{path} is malformed: {error!r}") from error
+
+
+def _read_image(
+    folder: Path, image: dict[str, Any], row: dict[str, Any], known: set[int]
+) -> ReadImage:
+    """Return one image with the classes of its segments."""
+    name, shape = str(image["file_name"]), (int(image["height"]), int(image["width"]))
+    checked_name(name)
+    numbers = _read_numbers(folder / "panoptic" / checked_name(str(row["file_name"])), shape)
+    classes = {int(s["id"]): int(s["category_id"]) - 1 for s in row["segments_info"]}
+    found, dense = np.unique(numbers, return_inverse=True)
+    table = np.full(found.size, VOID, np.uint8)
+    for index, number in enumerate(found.tolist()):
+        if number == 0:
+            continue
+        class_id = classes.get(number, -1)
+        if class_id not in known:
+            raise ExportError(f"{name}: segment {number} has no known class")
+        table[index] = class_id
+    return ReadImage(name, table[dense].reshape(shape))
+
+
+def _read_numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Read the segment numbers of a picture of `shape`; raises ExportError naming the file."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            fits = picture.size == (shape[1], shape[0]) and shape[0] * shape[1] <= MAX_PIXELS
+            if picture.mode != "RGB" or not fits:
+                raise ExportError(f"{path} must be RGB of {shape[0]} x {shape[1]} pixels")
+            return from_color(np.asarray(picture, np.uint8))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from error
