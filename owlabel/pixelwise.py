@@ -13,7 +13,7 @@ Array: TypeAlias = Any
 Kernel: TypeAlias = Callable[[Array], tuple[Array, ...]]
 """Takes a block (C, rows, W); returns maps (rows, W)."""
 
-_BLOCK_PIXELS = 8192  # 19 channels of float32 are 0.6 MB: stays in the second-level cache
+_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: stay in the processor's cache
 _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 0 * inf
 
 

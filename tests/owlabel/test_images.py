@@ -199,7 +199,46 @@ def test_a_broken_exif_block_does_not_hide_the_picture(save) -> None:
     np.testing.assert_array_equal(images.read(path), PICTURE)
 
 
+def test_orientation_after_the_pixels_of_a_png_counts(save) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(picture(), "a.png", exif=exif)
+    early = path.read_bytes()
+    start = early.index(b"eXIf") - 4
+    block = early[start : start + 12 + struct.unpack(">I", early[start : start + 4])[0]]
+    end = early.index(b"IEND") - 4
+    expected = images.read(path)
+    path.write_bytes(early[:start] + early[start + len(block) : end] + block + early[end:])
+    np.testing.assert_array_equal(images.read(path), expected)
+    assert images.size(path) == expected.shape[:2] == (7, 5)
+
+
+def test_the_size_does_not_need_the_pixels(save) -> None:
+    path = save(picture())
+    path.write_bytes(path.read_bytes()[:60])
+    assert images.size(path) == (5, 7)
+
+
 # ---- what is refused, in words
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm", "deep.tif"])
+def test_a_damaged_file_is_an_image_or_one_error(tmp_path: Path, save, suffix: str) -> None:
+    rng = np.random.default_rng(5)
+    path = save(picture(), f"a.{suffix}")
+    if suffix == "deep.tif":
+        tifffile.imwrite(path, DEEP, photometric="rgb", compression="zlib")
+    whole = path.read_bytes()
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in rng.integers(16, len(whole), 3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            shape = images.read(path).shape
+        except ImageError:
+            continue
+        assert shape == (*images.size(path), 3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm"])
