@@ -19,6 +19,10 @@ _SEAM_THICKNESS = 3.0
 """Grid points.  The score also rises where two known classes meet: bands about this thick."""
 _USUAL_SIZE = 0.005
 """Share of the image at which a segment's size earns half of what it can."""
+_LEVELS = 5
+"""How many thresholds are tried between the lowest and 1."""
+_LARGEST = 0.3
+"""Share of the image from which a segment is no object but a scene that is strange as a whole."""
 _DEEP_ENOUGH = 3.0
 """Grid points.  Peaks deeper inside than this are not preferred further."""
 
@@ -75,6 +79,14 @@ def segments(score: NDArray[Any], threshold: float) -> NDArray[np.int32]:
     return np.asarray(cv2.connectedComponents(above, connectivity=8)[1], np.int32)
 
 
+@dataclass(frozen=True)
+class _Level:
+    """The segments above one threshold: their label map, and candidates with label and grid peak."""
+
+    labels: NDArray[np.int32]
+    found: list[tuple[Candidate, int, tuple[int, int]]]
+
+
 def find(
     score: NDArray[Any],
     base_map_grid: Labels,
@@ -82,12 +94,16 @@ def find(
     threshold: float = 0.5,
     min_area_fraction: float = 0.0005,
 ) -> list[Candidate]:
-    """Return the candidates of an image, best first.
+    """Return the candidates of an image, best first; no two overlap.
 
-    The rank is the product of the mean score, of ``a / (a + 0.005)`` with a the share of the image
-    that is covered, and of ``t^2 / (t^2 + 9)`` with the mean thickness t = 2 area / perimeter in
-    grid points.  The last factor is small for the thin seams where two known classes meet, which
-    are long but never thick.
+    Segments are taken above several thresholds from `threshold` upwards, since an object may lie in
+    a region where the score is high everywhere.  They form a tree; of a segment and those inside it
+    the one of the highest rank is kept.
+
+    The rank is the product of the contrast (mean score less the image's median score), of
+    ``a / (a + 0.005)`` with a the share of the image that is covered, and of ``t^2 / (t^2 + 9)`` with
+    the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the thin
+    seams where two known classes meet, which are long but never thick.
 
     Parameters
     ----------
@@ -99,7 +115,7 @@ def find(
     shape : tuple of int
         (H, W) of the image.
     threshold : float
-        A segment is where the score is above this.
+        A segment is where the score is above this, or above a higher level.
     min_area_fraction : float
         Smaller segments are dropped, as a share of the image in [0, 1].
 
@@ -115,11 +131,46 @@ def find(
     """
     if score.shape != base_map_grid.shape:
         raise ValueError(f"score {score.shape} and base map {base_map_grid.shape} must agree")
+    steps = threshold + (1 - threshold) * np.arange(_LEVELS) / _LEVELS
+    levels = [_level(score, base_map_grid, shape, float(t), min_area_fraction) for t in steps]
+    every = [
+        (candidate, level, label, peak)
+        for level, one in enumerate(levels)
+        for candidate, label, peak in one.found
+    ]
+    every.sort(key=lambda entry: (-entry[0].rank, entry[1], entry[0].box))
+    kept: list[tuple[Candidate, int, int, tuple[int, int]]] = []
+    for entry in every:
+        if not any(_nested(levels, entry, other) for other in kept):
+            kept.append(entry)
+    return [candidate for candidate, *_ in kept]
+
+
+def _nested(
+    levels: list[_Level],
+    one: tuple[Candidate, int, int, tuple[int, int]],
+    other: tuple[Candidate, int, int, tuple[int, int]],
+) -> bool:
+    """Tell whether one of two segments lies inside the other: the higher one's peak decides."""
+    low, high = (one, other) if one[1] <= other[1] else (other, one)
+    return int(levels[low[1]].labels[high[3]]) == low[2]
+
+
+def _level(
+    score: NDArray[Any],
+    base_map_grid: Labels,
+    shape: Shape,
+    threshold: float,
+    min_area_fraction: float,
+) -> _Level:
+    """Return the segments above one threshold with their ranks."""
     labels, stats = _components(score, threshold)
-    kept = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area_fraction * score.size) + 1
+    sizes = stats[1:, cv2.CC_STAT_AREA] / score.size
+    kept = np.flatnonzero((sizes >= min_area_fraction) & (sizes <= _LARGEST)) + 1
     boxes, areas = stats[kept, :4], stats[kept, cv2.CC_STAT_AREA]
     mean, likely = _content(labels, score, base_map_grid, kept)
-    rank = mean * _size_factor(areas / score.size) * _seam_factor(labels, areas, kept)
+    contrast = np.clip(mean - float(np.median(score)), 0, 1)
+    rank = contrast * _size_factor(areas / score.size) * _seam_factor(labels, areas, kept)
     peaks = _peaks(labels, score, boxes, kept)
     to_pixels = shape[0] * shape[1] / score.size
     found = [
@@ -133,7 +184,7 @@ def find(
         )
         for i in range(len(kept))
     ]
-    return sorted(found, key=lambda c: (-c.rank, c.box))
+    return _Level(labels, list(zip(found, kept.tolist(), peaks, strict=True)))
 
 
 def _components(score: NDArray[Any], threshold: float) -> tuple[NDArray[np.int32], Counts]:

@@ -62,12 +62,15 @@ def _work(session: Any) -> None:
     """Run all queued jobs in a worker process, with a line of progress."""
     from owlabel.jobs.drain import drain
 
-    width = 0
+    live = sys.stderr.isatty()
+    shown = ""
     for row in drain(session.project):
         line = f"{row.kind}: {row.done}/{row.total or '?'} {row.message}"
-        print("\r" + line.ljust(width), end="", file=sys.stderr, flush=True)
-        width = len(line)
-    print(file=sys.stderr)
+        if live and line != shown:
+            print("\r" + line.ljust(len(shown)), end="", file=sys.stderr, flush=True)
+            shown = line
+    if shown:
+        print(file=sys.stderr)
     session.poll()
 
 
@@ -84,10 +87,10 @@ def main(
         _window(lambda main_module: main_module.open_window(None))
 
 
-def _window(use: Callable[[Any], None]) -> None:
+def _window(use: Callable[[Any], None], name: str = "owlabel_napari.main") -> None:
     """Import the napari panel and use it; says what to install where it is not there."""
     try:
-        module = import_module("owlabel_napari.main")
+        module = import_module(name)
     except ImportError as error:
         err.print(f"owlabel: the window needs napari ({error}).", style="red", markup=False)
         err.print('Install it with: pip install "owlabel[pyqt5]"', markup=False)
@@ -116,7 +119,7 @@ def demo(
     ] = None,
 ) -> None:
     """Open the window on the sample street scenes, or walk through all steps there."""
-    _window(lambda module: module.demo(walk))
+    _window(lambda module: module.demo(walk), "owlabel_napari.demo")
 
 
 @app.command()

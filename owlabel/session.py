@@ -125,6 +125,14 @@ class Session(Editor):
         if self._with_worker and not self.found:
             self.submit_relabelling()
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many images are embedded, of how many."""
+        row = next((r for r in self._jobs.active() if r.kind == "embed" and r.total), None)
+        if row is None:
+            return super().progress
+        return len(self._by_id) - row.total + row.done, len(self._by_id)
+
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.project.folder).as_posix()
 
@@ -168,18 +176,14 @@ class Session(Editor):
             self._refresh_rule()
             self._rule_changed()
         current = self.image_id
-        if current is not None and self._shown != self._shown_now():
-            self._shown = self._shown_now()
+        shown = (current, 0 if current is None else self.embedded_heads())
+        before, self._shown = self._shown, shown
+        if current is not None and before[0] == current and before != shown:
             self._refresh_region()
             self.prediction_changed.emit(current)
         if monotonic() - self._queue_told > QUEUE_EVERY:
             self._queue_told = monotonic()
             self.queue_changed.emit()
-
-    def _shown_now(self) -> tuple[int | None, int]:
-        """Return the current image and how many outputs of it there are."""
-        output = self.output()
-        return self.image_id, 0 if output is None else 1 + len(output.heads)
 
     def _job_turned(self, row: JobRow) -> None:
         """Do what follows from a job that has started, ended or failed."""

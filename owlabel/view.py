@@ -237,6 +237,11 @@ class View:
         self._missing = missing
         return len(self.records) - len(missing), len(self.records)
 
+    def embedded_heads(self) -> int:
+        """Return how many heads' outputs of the current image are there."""
+        output = self.output()
+        return 0 if output is None else 1 + len(output.heads)
+
     @property
     def can_undo(self) -> str | None:
         """The name of the act that `undo` would take back, or None."""

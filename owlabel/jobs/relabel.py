@@ -8,7 +8,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from owlabel.classes import Labels
 from owlabel.fewshot import LAMBDA_NOVEL, NovelPrototype, claim_novel
@@ -16,6 +18,8 @@ from owlabel.grid import argmax_upsampled
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 
+SEAM_SHARE = 0.02
+"""What is thinner than this share of the longer side is a seam between classes, not an object."""
 CLAIMED_SHARE = 0.5
 """A candidate is explained by a class that claims this share of its area within its box."""
 
@@ -90,10 +94,21 @@ class RelabelJob:
         ids = [p.class_id for p in rule]
         if rule:
             labels = claim_novel(embedding, labels, rule, self.lambda_novel)
-        counts = np.bincount(labels.ravel(), minlength=256)
+        sizes = {c: solid_pixels(labels == c) for c in ids}
         claims = {row.id: claimant(labels, row, ids) for row in candidates}
         changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}
-        project.set_findings(key, record.id, {c: int(counts[c]) for c in ids}, changed)
+        project.set_findings(key, record.id, sizes, changed)
+
+
+def solid_pixels(mask: NDArray[np.bool_]) -> int:
+    """Return how many pixels of a mask (H, W) lie in something wider than a seam.
+
+    Where two known classes meet, interpolated embeddings pass between their prototypes, and thin
+    lines may be claimed.  They are no finds: only what survives an opening with a square counts.
+    """
+    side = max(3, round(SEAM_SHARE * max(mask.shape)))
+    opened = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return int(np.count_nonzero(opened))
 
 
 def claimant(labels: Labels, row: CandidateRow, novel: Sequence[int]) -> int | None:

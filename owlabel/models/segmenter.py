@@ -129,7 +129,8 @@ class Segmenter(nn.Module):
         return head
 
     def _new_head(self, outputs: int) -> DeepLabHead:
-        return new_head(self.backbone, outputs, self.settings, self.prototype_length)
+        head = new_head(self.backbone, outputs, self.settings, self.prototype_length)
+        return head.train(self.training)
 
 
 def build(architecture: str, settings: Mapping[str, Any], n_classes: int) -> Segmenter:

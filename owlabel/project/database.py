@@ -94,9 +94,16 @@ class Database:
         ProjectError
             If the database is locked, damaged or cannot be written.
         """
-        with self._session(self._writing) as session:
-            yield session
-            session.commit()
+        committing = False
+        try:
+            with self._session(self._writing) as session:
+                yield session
+                committing = True
+                session.commit()
+        except BaseException:
+            if committing:  # the connection may still hold the writer's lock: close it
+                self.engine.dispose()
+            raise
 
     @contextmanager
     def _session(self, bind: Any) -> Iterator[Session]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Double,
     ForeignKey,
@@ -13,12 +13,35 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Text,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from owlabel.project.records import ProjectError
 
 REVISION = "0001"
 """The newest migration; a database at this revision is opened without loading alembic."""
+
+
+class Json(TypeDecorator[Any]):
+    """Plain JSON values as text; SQLite would turn a column of type JSON into numbers it rounds."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """Return the text of a value; None is ``null``."""
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Return the value of a text; raises ProjectError where it was damaged."""
+        try:
+            return json.loads(value)
+        except (TypeError, ValueError) as error:
+            raise ProjectError(f"the database holds damaged values: {error}") from error
 
 
 class Base(DeclarativeBase):
@@ -32,7 +55,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, float: Double}  # noqa: RUF012
+    type_annotation_map = {dict[str, Any]: Json, float: Double}  # noqa: RUF012
 
 
 class MetaRow(Base):
@@ -40,7 +63,7 @@ class MetaRow(Base):
 
     __tablename__ = "meta"
     key: Mapped[str] = mapped_column(String, primary_key=True)
-    value: Mapped[Any] = mapped_column(JSON)
+    value: Mapped[Any] = mapped_column(Json)
 
 
 class SettingRow(Base):
@@ -48,7 +71,7 @@ class SettingRow(Base):
 
     __tablename__ = "setting"
     key: Mapped[str] = mapped_column(String, primary_key=True)
-    value: Mapped[Any] = mapped_column(JSON)
+    value: Mapped[Any] = mapped_column(Json)
 
 
 class ClassRow(Base):
@@ -57,7 +80,7 @@ class ClassRow(Base):
     __tablename__ = "label_class"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    color: Mapped[Any] = mapped_column(JSON)
+    color: Mapped[Any] = mapped_column(Json)
     novel: Mapped[bool]
     active: Mapped[bool]
 
@@ -136,8 +159,8 @@ class ChangeRow(Base):
     table: Mapped[str]
     row: Mapped[str]
     field: Mapped[str]
-    before: Mapped[Any] = mapped_column(JSON)
-    after: Mapped[Any] = mapped_column(JSON)
+    before: Mapped[Any] = mapped_column(Json)
+    after: Mapped[Any] = mapped_column(Json)
 
 
 class CandidateEntry(Base):
@@ -149,8 +172,8 @@ class CandidateEntry(Base):
     head_hash: Mapped[str]
     score: Mapped[float]
     area: Mapped[int]
-    box: Mapped[Any] = mapped_column(JSON)
-    peak: Mapped[Any] = mapped_column(JSON)
+    box: Mapped[Any] = mapped_column(Json)
+    peak: Mapped[Any] = mapped_column(Json)
     likely_class: Mapped[int]
     rank: Mapped[float]
     claimed_by: Mapped[int | None]
@@ -198,7 +221,7 @@ class JobEntry(Base):
     done: Mapped[int]
     total: Mapped[int]
     message: Mapped[str]
-    result: Mapped[Any] = mapped_column(JSON)
+    result: Mapped[Any] = mapped_column(Json)
     error: Mapped[str | None]
     created: Mapped[float]
     started: Mapped[float | None]

@@ -55,7 +55,9 @@ def act(session: Session, rng: random.Random, number: int) -> None:
     """Do one random act; acts that are refused in words count as done."""
     height, width = session.human().shape
     row, col = rng.randrange(height), rng.randrange(width)
-    choice = rng.choice(["click", "click", "click", "accept", "paint", "undo", "redo", "go", "review"])
+    choice = rng.choice(
+        ["click", "click", "click", "accept", "paint", "undo", "redo", "go", "review"]
+    )
     try:
         if choice == "click":
             session.click(row, col, add=rng.random() < 0.8)
@@ -90,12 +92,18 @@ def sit(folder: Path, seed: int, window: bool) -> None:
         turn = session.poll
     rng = random.Random(seed)
     seq = newest(session.project)
-    print(json.dumps({"seq": seq, "digest": digest(session), "worker": worker_of(session)}), flush=True)
+    print(
+        json.dumps({"seq": seq, "digest": digest(session), "worker": worker_of(session)}),
+        flush=True,
+    )
     for number in range(10**6):
         act(session, rng, number)
         turn()
         seq = newest(session.project, seq)
-        print(json.dumps({"seq": seq, "digest": digest(session), "worker": worker_of(session)}), flush=True)
+        print(
+            json.dumps({"seq": seq, "digest": digest(session), "worker": worker_of(session)}),
+            flush=True,
+        )
 
 
 def worker_of(session: Session) -> int | None:
@@ -117,7 +125,9 @@ def kill_once(folder: Path, rng: random.Random, window: bool) -> dict[str, Any]:
         _kill(lines[0]["worker"])
         time.sleep(rng.uniform(0, 0.3))
     _kill(child.pid)
-    lines += [json.loads(line) for line in child.stdout.read().splitlines(True) if line.endswith("\n")]
+    lines += [
+        json.loads(line) for line in child.stdout.read().splitlines(True) if line.endswith("\n")
+    ]
     child.wait()
     return _verdict(folder, lines[-1], len(lines)) | {"worker_killed": with_worker}
 
@@ -139,7 +149,11 @@ def _verdict(folder: Path, last: dict[str, Any], acts: int) -> dict[str, Any]:
         if more == 1:
             event = project.events(last["seq"])[0]
             # flip the act that was on its way: what is under it must be what was acknowledged
-            flip, back = (project.redo, project.undo) if event.kind == "undo" else (project.undo, project.redo)
+            flip, back = (
+                (project.redo, project.undo)
+                if event.kind == "undo"
+                else (project.undo, project.redo)
+            )
             flip()
             same = digest(view) == last["digest"]
             back()
@@ -152,11 +166,15 @@ def _verdict(folder: Path, last: dict[str, Any], acts: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--window", action="store_true")
-    parser.add_argument("--project", type=Path, help="a project to sit on; by default one of the sample")
+    parser.add_argument(
+        "--project", type=Path, help="a project to sit on; by default one of the sample"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sit", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

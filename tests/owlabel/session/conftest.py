@@ -87,6 +87,12 @@ def toy(tmp_path: Path) -> Iterator[Toy]:
 
 
 @pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A model file with other weights."""
+    return write_checkpoint(tmp_path / "other.safetensors", (HeadInfo(None, 2, "1" * 16),))
+
+
+@pytest.fixture
 def session(toy: Toy) -> Session:
     """A session on the toy project, without a worker."""
     return Session(toy.project, start_worker=False)

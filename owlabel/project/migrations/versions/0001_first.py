@@ -17,7 +17,7 @@ def upgrade() -> None:
         "event",
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("label", sa.String(), nullable=False),
         sa.Column("target", sa.Integer(), nullable=True),
         sa.Column("created", sa.Double(), nullable=False),
@@ -51,7 +51,7 @@ def upgrade() -> None:
         "job",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("cancel", sa.Boolean(), nullable=False),
@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("message", sa.String(), nullable=False),
-        sa.Column("result", sa.JSON(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("started", sa.Double(), nullable=True),
@@ -74,7 +74,7 @@ def upgrade() -> None:
         "label_class",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column("color", sa.JSON(), nullable=False),
+        sa.Column("color", sa.Text(), nullable=False),
         sa.Column("novel", sa.Boolean(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_label_class"),
@@ -82,7 +82,7 @@ def upgrade() -> None:
     op.create_table(
         "meta",
         sa.Column("key", sa.String(), nullable=False),
-        sa.Column("value", sa.JSON(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_meta"),
     )
     op.create_table(
@@ -93,7 +93,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("parent_id", sa.Integer(), nullable=True),
         sa.Column("created", sa.Double(), nullable=False),
-        sa.Column("metrics", sa.JSON(), nullable=False),
+        sa.Column("metrics", sa.Text(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["parent_id"], ["model.id"], name="fk_model_parent_id"),
         sa.PrimaryKeyConstraint("id", name="pk_model"),
@@ -101,7 +101,7 @@ def upgrade() -> None:
     op.create_table(
         "setting",
         sa.Column("key", sa.String(), nullable=False),
-        sa.Column("value", sa.JSON(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_setting"),
     )
     op.create_table(
@@ -111,8 +111,8 @@ def upgrade() -> None:
         sa.Column("head_hash", sa.String(), nullable=False),
         sa.Column("score", sa.Double(), nullable=False),
         sa.Column("area", sa.Integer(), nullable=False),
-        sa.Column("box", sa.JSON(), nullable=False),
-        sa.Column("peak", sa.JSON(), nullable=False),
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("peak", sa.Text(), nullable=False),
         sa.Column("likely_class", sa.Integer(), nullable=False),
         sa.Column("rank", sa.Double(), nullable=False),
         sa.Column("claimed_by", sa.Integer(), nullable=True),
@@ -129,8 +129,8 @@ def upgrade() -> None:
         sa.Column("table", sa.String(), nullable=False),
         sa.Column("row", sa.String(), nullable=False),
         sa.Column("field", sa.String(), nullable=False),
-        sa.Column("before", sa.JSON(), nullable=False),
-        sa.Column("after", sa.JSON(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["seq"], ["event.seq"], name="fk_change_seq"),
         sa.PrimaryKeyConstraint("id", name="pk_change"),
     )
@@ -150,7 +150,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Integer(), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("time", sa.Double(), nullable=False),
-        sa.Column("metrics", sa.JSON(), nullable=False),
+        sa.Column("metrics", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_job_metric_job_id"),
         sa.PrimaryKeyConstraint("id", name="pk_job_metric"),
     )
