@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from owlabel.models.embed import embed_image, prepare
+from owlabel.models.segmenter import Segmenter
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_every_head_gives_a_grid_in_half_precision(segmenter: Segmenter) -> None:
+    segmenter.add_head(3)
+    grids = embed_image(segmenter, picture(64, 96))
+    assert [g.shape for g in grids] == [(3, 16, 24), (4, 16, 24)]
+    assert all(g.dtype == np.float16 for g in grids)
+
+
+def test_the_same_image_gives_the_same_grid(segmenter: Segmenter) -> None:
+    image = picture(64, 96)
+    segmenter.train()
+    first, second = embed_image(segmenter, image)[0], embed_image(segmenter, image)[0]
+    np.testing.assert_array_equal(first, second)
+
+
+def test_large_images_are_reduced_first(segmenter: Segmenter) -> None:
+    segmenter.max_side = 96
+    assert embed_image(segmenter, picture(128, 192))[0].shape == (3, 16, 24)
+
+
+def test_embedding_leaves_the_image_alone(segmenter: Segmenter) -> None:
+    image = picture(64, 64)
+    image.flags.writeable = False
+    embed_image(segmenter, image)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)])
+def test_only_rgb_bytes_are_embedded(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        prepare(np.zeros(shape, np.uint8), 100)
