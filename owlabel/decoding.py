@@ -97,9 +97,7 @@ def errors_named(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(path, "there is not enough memory for it; make it smaller") from error
     except Exception as error:
         words = str(error) or type(error).__name__
-        raise ImageError(
-            path, f"it cannot be decoded ({words}); copy or export it again"
-        ) from error
+        raise ImageError(path, f"it cannot be read ({words}); copy or export it again") from error
 
 
 @contextmanager
@@ -146,10 +144,10 @@ def _orientation(image: ImageFile, file: Path) -> int:
     """Return the EXIF orientation still to be applied, 1 .. 8; unreadable EXIF counts as 1."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
+    if image.format == "PNG" and _png_ends_with_metadata(file):
+        image.load()
     try:
-        late = image.format == "PNG" and _png_ends_with_metadata(file)
-        exif = image.getexif() if late else Image.Image.getexif(image)  # the first decodes a PNG
-        value = exif.get(_ORIENTATION, 1)
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PNG's own always decodes
     except Exception:  # noqa: BLE001 - a broken EXIF block must not hide the picture
         return 1
     return value if value in _TURNS else 1

@@ -211,6 +211,11 @@ def test_orientation_after_the_pixels_of_a_png_counts(save) -> None:
     path.write_bytes(early[:start] + early[start + len(block) : end] + block + early[end:])
     np.testing.assert_array_equal(images.read(path), expected)
     assert images.size(path) == expected.shape[:2] == (7, 5)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"IDAT") + 20] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(ImageError):
+        images.read(path)
 
 
 def test_the_size_does_not_need_the_pixels(save) -> None:
@@ -272,7 +277,7 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
         "text.png": (b"hello, I am a text", "not an image"),
         "empty.jpg": (b"", "empty"),
         "page.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        "half.tif": (b"II*\x00\x08\x00\x00\x00", "decoded"),
+        "half.tif": (b"II*\x00\x08\x00\x00\x00", "cannot be read"),
     }
     for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)

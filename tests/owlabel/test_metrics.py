@@ -2,12 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score, roc_curve
 
 from owlabel.classes import OOD_PROXY, UNSET, VOID
 from owlabel.metrics import ConfusionMatrix, OodResult, PixelOod, exact_ood, harmonic, mean_ood
+
+QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def matrix(n: int, truth: list[int], prediction: list[int]) -> ConfusionMatrix:
@@ -76,6 +78,7 @@ def test_missed_ood_pixels_lower_the_open_miou() -> None:
     assert matrix(2, [0] * 10 + [VOID] * 2, [0] * 12).miou([0]) == 1
 
 
+@QUICK
 @given(st.integers(0, 2**32 - 1))
 def test_iou_agrees_with_scikit_learn_and_adds_up(seed: int) -> None:
     truth, prediction = np.random.default_rng(seed).integers(0, 5, (2, 4, 30), np.uint8)
@@ -151,6 +154,7 @@ def test_one_kind_of_pixel_alone_has_no_measure(measure, labels: list[int]) -> N
     assert all(math.isnan(v) for v in (got.auroc, got.ap, got.fpr95))
 
 
+@QUICK
 @given(
     st.lists(
         st.tuples(st.integers(-4, 4), st.sampled_from([0, 1])), min_size=2, max_size=60

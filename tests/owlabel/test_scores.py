@@ -6,13 +6,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from owlabel import scores
 from owlabel.scores import SCORES
 
+QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LOGIT_SCORES = {
     "msp": scores.msp,
     "entropy": scores.entropy,
@@ -163,6 +164,7 @@ def test_limits_of_the_mixture() -> None:
 # ---- properties
 
 
+@QUICK
 @given(LOGITS)
 def test_scores_are_finite_and_within_range(logits: np.ndarray) -> None:
     c = len(logits)
@@ -177,6 +179,7 @@ def test_scores_are_finite_and_within_range(logits: np.ndarray) -> None:
     assert scores.mmsp(logits).max() <= 1 - 1 / c + 1e-6
 
 
+@QUICK
 @given(LOGITS)
 def test_scores_agree_with_the_textbook(logits: np.ndarray) -> None:
     z = logits.astype(np.float64)
@@ -190,6 +193,7 @@ def test_scores_agree_with_the_textbook(logits: np.ndarray) -> None:
     np.testing.assert_allclose(scores.distance_sum(logits), sums, rtol=1e-5)
 
 
+@QUICK
 @given(LOGITS, st.floats(-50, 50))
 def test_a_constant_added_to_all_logits(logits: np.ndarray, constant: float) -> None:
     z = logits.astype(np.float64)
