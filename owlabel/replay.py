@@ -77,7 +77,8 @@ def read_recording(path: Path) -> list[dict[str, Any]]:
             lines.append(json.loads(text))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
-    if not lines or lines[0].get("owlabel_recording") != FORMAT or "digests" not in lines[-1]:
+    whole = lines and all(isinstance(line, dict) for line in lines)
+    if not whole or lines[0].get("owlabel_recording") != FORMAT or "digests" not in lines[-1]:
         raise ValueError(f"{path} is no recording of this version: make one with `owlabel log`")
     return lines
 

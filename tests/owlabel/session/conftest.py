@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class Toy:
     project: Project
     images: Path
     checkpoint: Path
+    embed_all: Callable[[Project], None]
 
 
 def embed_all(project: Project) -> None:
@@ -82,7 +83,7 @@ def toy(tmp_path: Path) -> Iterator[Toy]:
     checkpoint = write_checkpoint(tmp_path / "toy.safetensors")
     project = Project.create(tmp_path / "street.owlabel", images, checkpoint)
     embed_all(project)
-    yield Toy(project, images, checkpoint)
+    yield Toy(project, images, checkpoint, embed_all)
     project.close()
 
 

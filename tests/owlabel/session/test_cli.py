@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from owlabel import __version__
+from owlabel.cli import app
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def folder(toy: Any) -> str:
+    toy.project.close()
+    return str(toy.images)
+
+
+def test_version() -> None:
+    assert run(app, ["--version"]).stdout.strip() == __version__
+
+
+def test_the_steps_without_a_window(folder: str) -> None:
+    rows = json.loads(run(app, ["candidates", folder, "--json"]).stdout)
+    assert rows[0]["image"].startswith("deer")
+    assert "region of" in run(app, ["click", folder, "deer_1.png", "24", "34"]).stdout
+    done = run(app, ["learn", folder, "deer_1.png", "deer"])
+    assert done.exit_code == 0, done.output
+    assert "found in 2 of 4 images" in done.stdout
+    assert "reviewed" in run(app, ["review", folder, "deer_1.png"]).stdout
+    states = {r["image"]: r["state"] for r in json.loads(run(app, ["info", folder, "--json"]).stdout)}
+    assert states["deer_1.png"] == "reviewed"
+    assert "undone: review" in run(app, ["undo", folder]).stdout
+    assert "again: review" in run(app, ["redo", folder]).stdout
+
+
+def test_export_is_whole_and_never_over_another(folder: str, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    first = run(app, ["export", folder, str(target), "--which", "all"])
+    assert first.exit_code == 0, first.output
+    assert "4 images" in first.stdout
+    again = run(app, ["export", folder, str(target), "--which", "all"])
+    assert again.exit_code == 1
+    assert "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["candidates", "/nowhere"], "no folder"),
+        (["click", "{}", "nobody.png", "1", "1"], "0 images are named"),
+        (["click", "{}", "deer_1.png", "99", "1"], "outside"),
+        (["learn", "{}", "deer_1.png", "deer"], "click an object first"),
+        (["train", "{}", "deer"], "no novel class"),
+        (["adopt", "{}", "77"], "no model version"),
+        (["export", "{}", "/tmp/owlabel-never", "--format", "bmp"], "must be one of"),
+        (["export", "{}", "/tmp/owlabel-never"], "no image is reviewed"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments: list[str], words: str, folder: str) -> None:
+    done = run(app, [a.format(folder) for a in arguments])
+    assert done.exit_code == 1
+    assert words in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.output
