@@ -33,7 +33,7 @@ _WAY = 20.0
 """Embedding units that a way of sqrt(h * w) costs where nothing changes."""
 _SCORE_WEIGHT = 1.5
 """Embedding units that a change of the anomaly score by one is worth."""
-_USUAL_AREA = 0.014
+_USUAL_AREA = 0.007
 """Most likely size of an object, as a share of the image."""
 _AREA_SPREAD = 1.2
 """Standard deviation of the logarithm of the size of objects."""

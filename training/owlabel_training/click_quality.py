@@ -1,0 +1,142 @@
+"""How well does one click, and do a few, give the object?  Simulated on the support of CamVid.
+
+The first click is the protocol's; each further one lies deepest in the largest error, positive or
+negative as it must be.  Beside it, a plain flood: the connected pixels within a fixed squared
+distance of the clicked embedding, its limit chosen for the best result on these very clicks::
+
+    python -m owlabel_training.click_quality CHECKPOINT CAMVID_FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from owlabel import grid, images, regions, scores
+
+Click = tuple[int, int]
+Mask = NDArray[np.bool_]
+LIMITS = tuple(float(x) for x in np.geomspace(0.1, 6, 12))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clicked object of the support set.
+
+    Attributes
+    ----------
+    class_name : str
+    embedding : ndarray of float32, shape (N, h, w)
+    target : ndarray of bool, shape (H, W)
+        The 8-connected component that the click lies in.
+    click : tuple of int
+    """
+
+    class_name: str
+    embedding: NDArray[np.float32]
+    target: Mask
+    click: Click
+
+
+def cases(checkpoint: Path, camvid: Path) -> Iterator[Case]:
+    """Yield the support clicks of all seeds and classes that the model does not know."""
+    from owlabel.models.checkpoint import load
+    from owlabel.models.embed import embed_image
+
+    segmenter, header = load(checkpoint)
+    protocol = json.loads((camvid / "protocol.json").read_text())
+    ids = {name: int(i) for i, name in protocol["label_space"].items()}
+    for seed in protocol["support_details"].values():
+        for name, shots in seed.items():
+            if header.classes.find(name) is not None:
+                continue
+            for shot in shots["five_shot"]:
+                image = images.read(camvid / "images" / f"{shot['frame']}.jpg")
+                labels = np.asarray(Image.open(camvid / "labels" / f"{shot['frame']}.png"))
+                row, col = shot["click_rowcol"]
+                parts = cv2.connectedComponents((labels == ids[name]).astype(np.uint8))[1]
+                embedding = embed_image(segmenter, image)[0].astype(np.float32)
+                yield Case(name, embedding, parts == parts[row, col], (row, col))
+
+
+def iou(one: Mask, other: Mask) -> float:
+    """Return intersection over union."""
+    return float((one & other).sum() / max((one | other).sum(), 1))
+
+
+def refine(case: Case, clicks: int) -> list[float]:
+    """Return the IoU after 1 .. `clicks` clicks, each placed where the result is most wrong."""
+    score = scores.SCORES["eds_absolute"].function(case.embedding, 3.0)
+    positives, negatives = [case.click], list[Click]()
+    found = []
+    for _ in range(clicks):
+        shape = (case.target.shape[0], case.target.shape[1])
+        region = regions.propose(case.embedding, shape, positives, negatives, score)
+        mask = region.full(shape)
+        found.append(iou(mask, case.target))
+        missed, wrong = _deepest(case.target & ~mask), _deepest(mask & ~case.target)
+        if missed[0] >= wrong[0]:
+            positives.append(missed[1])
+        else:
+            negatives.append(wrong[1])
+    return found
+
+
+def _deepest(error: Mask) -> tuple[float, Click]:
+    depth = cv2.distanceTransform(np.pad(error, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(depth[row, col]), (int(row), int(col))
+
+
+def flood(case: Case, limit: float) -> float:
+    """Return the IoU of the plain flood up to a squared distance."""
+    shape = (case.target.shape[0], case.target.shape[1])
+    row, col = grid.nearest_point(*case.click, shape, case.embedding.shape[1:])
+    clicked = case.embedding[:, row, col]
+    distance = np.square(case.embedding - clicked[:, None, None]).sum(axis=0)
+    near = (grid.upsample(distance, shape) < limit).astype(np.uint8)
+    near[case.click] = 1
+    parts = cv2.connectedComponents(near, connectivity=4)[1]
+    return iou(parts == parts[case.click], case.target)
+
+
+def _by_class(every: list[Case], measure: Callable[[Case], Any]) -> dict[str, Any]:
+    """Return the mean of a measure over the cases of each class, and over all."""
+    values = {case.class_name: list[Any]() for case in every}
+    for case in every:
+        values[case.class_name].append(measure(case))
+    values["all"] = [value for some in list(values.values()) for value in some]
+    return {name: np.mean(some, axis=0).round(3).tolist() for name, some in values.items()}
+
+
+def main() -> None:
+    """Parse the command line, measure, print JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("camvid", type=Path)
+    parser.add_argument("--clicks", type=int, default=5)
+    chosen = parser.parse_args()
+    every = list(cases(chosen.checkpoint, chosen.camvid))
+    floods = {limit: _by_class(every, partial(flood, limit=limit)) for limit in LIMITS}
+    best = max(floods, key=lambda limit: floods[limit]["all"])
+    results = {
+        "clicks": len(every),
+        "propose_iou_after_1_2_3": _by_class(every, partial(refine, clicks=chosen.clicks)),
+        "flood_iou": floods[best],
+        "flood_limit": round(best, 3),
+    }
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
