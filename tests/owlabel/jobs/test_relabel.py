@@ -1,0 +1,76 @@
+"""Looking for a novel class in all images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from owlabel.candidates import Candidate
+from owlabel.jobs.job import JobContext, run_to_end
+from owlabel.jobs.relabel import RelabelJob
+from owlabel.project.store import Project
+
+HEAD = "basehead"
+DEER = (7, (1.5, 1.5))
+
+
+def _write(project: Project, image_id: int, deer: bool) -> None:
+    """Road (class 0) everywhere; a deer, where wanted, in the upper left quarter of 16 x 24."""
+    grid = np.zeros((2, 8, 12), np.float16)
+    grid[0] = 3
+    if deer:
+        grid[:, :4, :6] = 1.5
+    project.cache.write(HEAD, project.image(image_id).content_hash, {"embedding": grid})
+    candidate = Candidate(0.9, 96, (0, 0, 8, 12), (3, 3), 0, 0.9)
+    project.replace_candidates(image_id, HEAD, [candidate])
+
+
+@pytest.fixture
+def embedded(project: Project) -> Project:
+    _write(project, 1, deer=True)
+    _write(project, 2, deer=False)
+    return project
+
+
+def _run(project: Project, tmp_path: Path, **fields: Any) -> dict[str, Any]:
+    job = RelabelJob(**{"head_hash": HEAD, "prototypes": [DEER], "key": "rule", **fields})
+    return run_to_end(job.run(JobContext(project.folder, tmp_path)))
+
+
+def test_the_class_is_found_where_it_is(embedded: Project, tmp_path: Path) -> None:
+    result = _run(embedded, tmp_path)
+    assert result == {"key": "rule", "found": {"7": 1}}
+    assert embedded.found("rule") == {7: 1}
+    assert embedded.looked_at("rule") == {1, 2}
+
+
+def test_what_the_class_explains_leaves_the_queue(embedded: Project, tmp_path: Path) -> None:
+    _run(embedded, tmp_path)
+    claims = {row.image_id: row.claimed_by for row in embedded.candidates(HEAD)}
+    assert claims == {1: 7, 2: None}
+    _run(embedded, tmp_path, prototypes=[], key="none")
+    assert {row.claimed_by for row in embedded.candidates(HEAD)} == {None}
+
+
+def test_a_smaller_lambda_finds_nothing(embedded: Project, tmp_path: Path) -> None:
+    far = [(7, (1.5, 0.5))]
+    assert _run(embedded, tmp_path, prototypes=far, lambda_novel=0.5)["found"] == {}
+    assert _run(embedded, tmp_path, prototypes=far, key="b", lambda_novel=1.5)["found"] == {"7": 1}
+
+
+def test_it_goes_on_where_it_stopped(embedded: Project, tmp_path: Path) -> None:
+    job = RelabelJob(HEAD, [DEER], key="rule")
+    steps = job.run(JobContext(embedded.folder, tmp_path))
+    next(steps)
+    steps.close()
+    assert embedded.looked_at("rule") == {1}
+    assert _run(embedded, tmp_path)["found"] == {"7": 1}
+
+
+def test_the_key_follows_the_rule() -> None:
+    first, second = RelabelJob(HEAD, [DEER]), RelabelJob(HEAD, [(7, (1.5, 1.25))])
+    assert first.findings_key() == RelabelJob(HEAD, [DEER]).findings_key()
+    assert first.findings_key() != second.findings_key()
