@@ -120,7 +120,7 @@ def read(folder: Path) -> Iterator[ReadImage]:
             by_image.setdefault(int(row["image_id"]), []).append(row)
         for image in content["images"]:
             yield _read_image(image, by_image.get(int(image["id"]), []), known)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ExportError(f"{path} is malformed: {error!r}") from error
 
 
@@ -132,10 +132,10 @@ def _read_image(
     checked_name(name)
     if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
         raise ExportError(f"{name}: an image of {shape[0]} x {shape[1]} pixels cannot be read")
-    labels = np.full(shape, VOID, np.uint8)
+    flat = np.full(shape[0] * shape[1], VOID, np.uint8)  # column after column
     for row in annotations:
         class_id = int(row["category_id"]) - 1
         if class_id not in known:
             raise ExportError(f"{name}: no class has the category id {class_id + 1}")
-        labels[runs.decode(str(row["segmentation"]["counts"]), shape)] = class_id
-    return ReadImage(name, labels)
+        runs.paint(flat, str(row["segmentation"]["counts"]), class_id)
+    return ReadImage(name, np.ascontiguousarray(flat.reshape(shape, order="F")))

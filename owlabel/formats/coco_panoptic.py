@@ -30,10 +30,11 @@ def segments(labels: Labels, things: set[int]) -> NDArray[np.int32]:
     regions = runs.components(labels)
     stuff = ~np.isin(labels, [*things, VOID])
     first = int(regions.max(initial=0)) + 1
-    regions[stuff] = first + labels[stuff]
-    found, dense = np.unique(regions, return_inverse=True)
-    shift = 0 if found.size and found[0] == 0 else 1
-    return np.asarray(dense.reshape(labels.shape) + shift, np.int32)
+    regions[stuff] = first + labels[stuff].astype(np.int32)
+    occurs = np.bincount(regions.ravel()) > 0
+    occurs[0] = False  # VOID
+    dense = np.cumsum(occurs, dtype=np.int32) * occurs
+    return np.asarray(dense[regions], np.int32)
 
 
 def to_color(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -132,7 +133,7 @@ def read(folder: Path) -> Iterator[ReadImage]:
         images = {int(row["id"]): row for row in content["images"]}
         for row in content["annotations"]:
             yield _read_image(folder, images[int(row["image_id"])], row, known)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ExportError(f"{path} is malformed: {error!r}") from error
 
 

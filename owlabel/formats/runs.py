@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -93,23 +93,31 @@ def main_sources(source: Labels, regions: NDArray[np.int32]) -> list[str]:
     return [Source(int(best)).name.lower() for best in pairs.argmax(1)]
 
 
-def decode(counts: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the mask (H, W) of compressed COCO run lengths.
+def paint(flat: Labels, counts: str, class_id: int) -> None:
+    """Give `class_id` to what compressed COCO run lengths cover.
 
     Written here, not taken from the library, because a file from outside may lie about its size:
-    nothing is reserved before the counts are known to add up.
+    nothing is touched before the counts are known to add up.
+
+    Parameters
+    ----------
+    flat : array of uint8, shape (H * W,)
+        The label map column after column; changed.
+    counts : str
+        Run lengths, background first.
+    class_id : int
 
     Raises
     ------
     ExportError
-        If the text is malformed or does not fill the shape.
+        If the text is malformed or does not fill the map.
     """
     runs = _unpack(counts)
-    total = shape[0] * shape[1]
-    if any(run < 0 or run > total for run in runs) or sum(runs) != total:
-        raise ExportError(f"run lengths do not fill {shape[0]} x {shape[1]} pixels")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(shape, order="F")
+    ends = list(accumulate(runs))
+    if any(run < 0 for run in runs) or not ends or ends[-1] != flat.size:
+        raise ExportError(f"run lengths do not fill {flat.size} pixels")
+    for start, end in zip(ends[:-1:2], ends[1::2], strict=False):
+        flat[start:end] = class_id
 
 
 def _unpack(counts: str) -> list[int]:

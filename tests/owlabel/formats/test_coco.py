@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from owlabel.classes import VOID
 from owlabel.formats import coco_instances, coco_panoptic, runs
+from owlabel.formats.provenance import LabelledImage
 from owlabel.formats.target import ExportError
 
 EIGHT = np.ones((3, 3))
@@ -54,7 +55,9 @@ def test_touching_regions_of_two_classes_stay_two() -> None:
 def test_run_lengths_agree_with_pycocotools(seed: int) -> None:
     mask = np.random.default_rng(seed).random((23, 19)) < (0.02, 0.3, 0.5, 0.9, 1.0)[seed]
     packed = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    np.testing.assert_array_equal(runs.decode(packed["counts"].decode(), mask.shape), mask)
+    flat = np.zeros(mask.size, np.uint8)
+    runs.paint(flat, packed["counts"].decode(), 1)
+    np.testing.assert_array_equal(flat.reshape(mask.shape, order="F"), mask)
     labels = np.where(mask, 0, VOID).astype(np.uint8)
     whole = mask.astype(np.int32)
     if mask.any():
@@ -64,8 +67,10 @@ def test_run_lengths_agree_with_pycocotools(seed: int) -> None:
 
 @pytest.mark.parametrize("counts", ["", "zzz", "5", "\x7f", "PPPPPPPPPPPPPPPPPPPP", "o" * 60, "1~"])
 def test_lying_run_lengths_are_refused(counts: str) -> None:
+    flat = np.zeros(16, np.uint8)
     with pytest.raises(ExportError):
-        runs.decode(counts, (4, 4))
+        runs.paint(flat, counts, 1)
+    assert not flat.any()
 
 
 def test_panoptic_segments_are_unique_and_their_areas_right(
@@ -99,3 +104,14 @@ def test_colours_hold_24_bits() -> None:
     np.testing.assert_array_equal(
         coco_panoptic.from_color(coco_panoptic.to_color(numbers)), numbers
     )
+
+
+def test_more_segments_than_one_byte_counts(tmp_path, table, made_by) -> None:
+    labels = np.full((50, 60), 1, np.uint8)
+    labels[::2, ::2] = 17
+    image = LabelledImage("a.png", labels, np.zeros_like(labels), np.zeros_like(labels))
+    numbers = coco_panoptic.segments(labels, {17})
+    assert np.unique(numbers).tolist() == list(range(1, 752))
+    coco_panoptic.write(tmp_path / "out", table, [image], made_by)
+    (found,) = coco_panoptic.read(tmp_path / "out")
+    np.testing.assert_array_equal(found.labels, labels)
