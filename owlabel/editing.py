@@ -236,19 +236,27 @@ class Editor(View):
         self._travel(self.project.redo())
 
     def _travel(self, event: Event | None) -> None:
+        """Bring memory up to date with what an undo or redo has flipped, and go there."""
         if event is None:
             return
-        image_id = self.image_id
-        self._load()
+        flipped = {(change.table, change.row) for change in event.changes}
+        if ("setting", "active_model") in flipped:
+            self._load()
+            self.model_changed.emit()
+        self.classes = self.project.classes()
+        images = sorted(int(row) for table, row in flipped if table == "image")
+        for image_id in images:
+            self._human.pop(image_id, None)
+            self._by_id[image_id] = self.project.image(image_id)
+            self._refresh_shots(self._by_id[image_id])
+        for class_id in set(self._means) - set(self.classes.names):
+            del self._means[class_id]
+        self._reload_rule()
         self.classes_changed.emit()
-        self.model_changed.emit()
-        touched = event.payload.get("image_id", image_id)
+        touched = event.payload.get("image_id", self.image_id)
         if touched in self._by_id:
             self.go_to(touched)
             self.labels_changed.emit(touched)
-        self._rule_changed()
-        self.queue_changed.emit()
-        self.history_changed.emit()
 
     # -- after an act ------------------------------------------------------------------------
 

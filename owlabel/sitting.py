@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel import fewshot, regions
-from owlabel.classes import Labels
+from owlabel.classes import MAX_CLASSES, Labels
 from owlabel.fewshot import NovelPrototype
 from owlabel.labelling import ModelOutput, Rule
 from owlabel.regions import Region
@@ -57,12 +57,20 @@ def pending_clicks(newest_first: Iterable[EventLike], image_id: int) -> tuple[Cl
 
 
 def shot_means(
-    embedding: NDArray[np.float32], human: Labels, class_ids: Iterable[int]
+    embedding: NDArray[np.float32], human: Labels, base_classes: int
 ) -> dict[int, Vector]:
-    """Return the mean embedding of the pixels of each class that the human layer holds."""
-    present = np.flatnonzero(np.bincount(human.ravel(), minlength=256))
-    wanted = set(class_ids)
-    return {int(c): fewshot.image_mean(embedding, human == c) for c in present if int(c) in wanted}
+    """Return the mean embedding of the pixels of each novel class that the human layer holds.
+
+    Parameters
+    ----------
+    embedding : array, shape (N, h, w)
+    human : array, shape (H, W)
+    base_classes : int
+        Ids below this are of classes that the base model knows.
+    """
+    present = np.flatnonzero(np.bincount(human.ravel(), minlength=256)[:MAX_CLASSES])
+    novel = (int(c) for c in present if c >= base_classes)
+    return {c: fewshot.image_mean(embedding, human == c) for c in novel}
 
 
 def prototypes(means: Means) -> tuple[NovelPrototype, ...]:

@@ -79,7 +79,9 @@ class View:
         self.reader = Reader(self.project, self.header)
         self.lambda_novel = float(self.project.setting("lambda_novel", 1.5))
         self.threshold = float(self.project.setting("threshold", 0.5))
+        self._unsaid: dict[tuple[int, int], bool] = {}  # candidate and revision: still unsaid?
         self._means: Means = {}
+        self._known_means = self.project.shot_means(self.header.heads[0].hash)
         self._shots_waiting: set[int] = set()
         self._human: Recent[int, Labels] = Recent(32)
         self._missing = [r.id for r in self.records if not self.reader.embedded(r)]
@@ -100,20 +102,29 @@ class View:
         return findings_key(self.header.heads[0].hash, self.rule.prototypes, self.lambda_novel)
 
     def _refresh_shots(self, record: ImageRecord) -> None:
-        """Recompute the shot means of one image from its human layer."""
+        """Bring the shot means of one image up to date with its human layer."""
         for shots in self._means.values():
             shots.pop(record.id, None)
-        novel = [c.id for c in self.classes.novel]
-        if not novel or record.revision_id is None:
+        if record.revision_id is None:
             return
-        output = self.reader.output(record)
-        if output is None:
+        if record.revision_id not in self._known_means and not self._measure_shots(record):
             self._shots_waiting.add(record.id)
             return
         self._shots_waiting.discard(record.id)
-        means = shot_means(output.embedding, self.project.human_labels(record.id), novel)
-        for class_id, mean in means.items():
-            self._means.setdefault(class_id, {})[record.id] = mean
+        active = {c.id for c in self.classes.novel}
+        for class_id, mean in self._known_means[record.revision_id].items():
+            if class_id in active:
+                self._means.setdefault(class_id, {})[record.id] = mean
+
+    def _measure_shots(self, record: ImageRecord) -> bool:
+        """Compute and store the shot means of a revision; False while there is no embedding."""
+        output = self.reader.output(record)
+        if output is None or record.revision_id is None:
+            return False
+        means = shot_means(output.embedding, self.human(record.id), len(self.classes.base))
+        self.project.store_shot_means(record.revision_id, self.header.heads[0].hash, means)
+        self._known_means[record.revision_id] = means
+        return True
 
     @property
     def records(self) -> list[ImageRecord]:
@@ -226,9 +237,12 @@ class View:
     def _open(self, row: CandidateRow, record: ImageRecord) -> bool:
         if record.state == "reviewed" or row.candidate.score < self.threshold:
             return False
-        return record.revision_id is None or bool(
-            self.human(record.id)[row.candidate.peak] == UNSET
-        )
+        if record.revision_id is None:
+            return True
+        key = row.id, record.revision_id
+        if key not in self._unsaid:
+            self._unsaid[key] = bool(self.human(record.id)[row.candidate.peak] == UNSET)
+        return self._unsaid[key]
 
     @property
     def progress(self) -> tuple[int, int]:

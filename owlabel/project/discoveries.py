@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from owlabel.project.records import CandidateRow
@@ -126,32 +126,34 @@ def forget_findings(session: Session, keep: Iterable[str]) -> None:
     session.execute(delete(FindingRow).where(FindingRow.key.not_in(list(keep))))
 
 
-def _shot(revision_id: int, class_id: int, head_hash: str) -> tuple[ColumnElement[bool], ...]:
-    return (
-        ShotMeanRow.revision_id == revision_id,
-        ShotMeanRow.class_id == class_id,
-        ShotMeanRow.head_hash == head_hash,
-    )
+def shot_means(session: Session, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
+    """Return revision to class to mean embedding, (N,), of every shot known under a head.
+
+    A revision without any shot is there with an empty dict once it was looked at.
+    """
+    known: dict[int, dict[int, NDArray[np.float64]]] = {}
+    for row in session.scalars(select(ShotMeanRow).where(ShotMeanRow.head_hash == head_hash)):
+        of_revision = known.setdefault(row.revision_id, {})
+        if row.class_id != _LOOKED_AT and len(row.mean) % 8 == 0:
+            of_revision[row.class_id] = np.frombuffer(row.mean, "<f8").astype(np.float64)
+    return known
 
 
-def shot_mean(
-    session: Session, revision_id: int, class_id: int, head_hash: str
-) -> NDArray[np.float64] | None:
-    """Return the stored mean embedding of a shot, shape (N,), or None."""
-    query = select(ShotMeanRow.mean).where(*_shot(revision_id, class_id, head_hash))
-    data = session.scalars(query).first()
-    if data is None or len(data) % 8:
-        return None
-    return np.frombuffer(data, "<f8").astype(np.float64)
-
-
-def store_shot_mean(
-    session: Session, shot: tuple[int, int, str], mean: NDArray[np.float64]
+def store_shot_means(
+    session: Session,
+    revision_id: int,
+    head_hash: str,
+    means: Mapping[int, NDArray[np.float64]],
 ) -> None:
-    """Store the mean embedding, shape (N,), of a shot (revision, class, head)."""
-    session.execute(delete(ShotMeanRow).where(*_shot(*shot)))
-    data = np.ascontiguousarray(mean, "<f8").tobytes()
-    revision_id, class_id, head_hash = shot
-    session.add(
-        ShotMeanRow(revision_id=revision_id, class_id=class_id, head_hash=head_hash, mean=data)
+    """Store the mean embedding, (N,), of every shot of a revision under a head."""
+    of_revision = (ShotMeanRow.revision_id == revision_id, ShotMeanRow.head_hash == head_hash)
+    session.execute(delete(ShotMeanRow).where(*of_revision))
+    session.add_all(
+        ShotMeanRow(
+            revision_id=revision_id,
+            class_id=class_id,
+            head_hash=head_hash,
+            mean=np.ascontiguousarray(mean, "<f8").tobytes(),
+        )
+        for class_id, mean in {_LOOKED_AT: np.zeros(0), **means}.items()
     )

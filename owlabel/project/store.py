@@ -377,16 +377,17 @@ class Project:
         with self.database.reading() as session:
             return discoveries.looked_at(session, key)
 
-    def shot_mean(
-        self, revision_id: int, class_id: int, head_hash: str
-    ) -> NDArray[np.float64] | None:
-        """Return the stored mean embedding of a shot, shape (N,), or None."""
-        with self.database.reading() as session:
-            return discoveries.shot_mean(session, revision_id, class_id, head_hash)
+    def shot_means(self, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
+        """Return revision to class to the stored mean embedding, (N,), of every shot under a head.
 
-    def store_shot_mean(
-        self, revision_id: int, class_id: int, head_hash: str, mean: NDArray[np.float64]
+        A revision without shots is there with an empty dict once it was looked at.
+        """
+        with self.database.reading() as session:
+            return discoveries.shot_means(session, head_hash)
+
+    def store_shot_means(
+        self, revision_id: int, head_hash: str, means: Mapping[int, NDArray[np.float64]]
     ) -> None:
-        """Store the mean embedding of a shot, shape (N,)."""
+        """Store the mean embedding, (N,), of every shot of a revision under a head."""
         with self.database.writing() as session:
-            discoveries.store_shot_mean(session, (revision_id, class_id, head_hash), mean)
+            discoveries.store_shot_means(session, revision_id, head_hash, means)

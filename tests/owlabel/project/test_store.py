@@ -150,6 +150,38 @@ def test_new_renamed_changed_and_lost_images_are_followed(
         assert project.sync_images() == {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
 
 
+def test_labels_follow_content_when_names_are_swapped(tmp_path: Path, images_folder: Path) -> None:
+    images = Path(shutil.copytree(images_folder, tmp_path / "images"))
+    with Project.create(tmp_path / "a.owlabel", images) as project:
+        for image_id in (1, 3):
+            with project.action("paint") as action:
+                action.set_labels(image_id, np.full((24, 36), image_id, np.uint8))
+        (images / "image1.png").rename(images / "swap")
+        (images / "image3.png").rename(images / "image1.png")
+        (images / "swap").rename(images / "image3.png")
+        assert project.sync_images()["renamed"] == 2
+        names = {r.relative: r.id for r in project.images()}
+        assert (names["image1.png"], names["image3.png"]) == (3, 1)
+        assert (project.human_labels(names["image1.png"]) == 3).all()
+
+
+def test_a_new_picture_under_the_name_of_a_moved_one_starts_empty(
+    tmp_path: Path, images_folder: Path
+) -> None:
+    images = Path(shutil.copytree(images_folder, tmp_path / "images"))
+    with Project.create(tmp_path / "a.owlabel", images) as project:
+        (images / "image2.png").unlink()
+        (images / "image1.png").rename(images / "image2.png")
+        Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(images / "image1.png")
+        counts = project.sync_images()
+        assert counts == {"new": 1, "gone": 1, "changed": 0, "renamed": 1}
+        assert [(r.relative, r.id) for r in project.images()] == [
+            ("image1.png", 4),
+            ("image2.png", 1),
+            ("image3.png", 3),
+        ]
+
+
 def test_a_labelled_image_that_is_gone_is_listed_with_its_reason(
     tmp_path: Path, images_folder: Path
 ) -> None:
@@ -234,11 +266,11 @@ def test_a_shot_mean_is_kept_to_the_last_bit(project: Project) -> None:
     with project.action("paint") as action:
         revision_id = action.set_labels(1, np.zeros((24, 36), np.uint8))
     mean = np.random.default_rng(0).normal(size=11)
-    project.store_shot_mean(revision_id, 7, "head", mean)
-    stored = project.shot_mean(revision_id, 7, "head")
+    project.store_shot_means(revision_id, "head", {7: mean})
+    stored = project.shot_means("head")[revision_id][7]
     assert stored is not None
     assert stored.tobytes() == mean.tobytes()
-    assert project.shot_mean(revision_id, 8, "head") is None
+    assert project.shot_means("other") == {}
 
 
 def test_focus_is_remembered_and_is_no_action(make_project: Callable[[], Project]) -> None:
