@@ -141,13 +141,22 @@ def serve(folder: Path, watch: OwnerWatch, once: bool) -> int:
         pulse.start()
         _log.info("worker begins")
         while not watch.stopping.is_set():
-            if not runner.step():
+            if not _step(runner):
                 if once:
                     break
                 watch.stopping.wait(IDLE_SECONDS)
         runner.queue.release(runner.name)
         _log.info("worker ends")
     return 0
+
+
+def _step(runner: Runner) -> bool:
+    """Run one job; a database that is locked or full for a while is no reason to end."""
+    try:
+        return runner.step()
+    except ProjectError as error:
+        _log.warning("%s", error)
+        return False
 
 
 def _pulse(runner: Runner, watch: OwnerWatch) -> None:

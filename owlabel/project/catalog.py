@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -77,46 +78,78 @@ def known_files(session: Session) -> dict[str, tuple[int, int]]:
 
 
 def take(session: Session, found: list[FileFacts | str]) -> dict[str, int]:
-    """Bring the images' rows up to date with a survey; return how many are new, gone, changed."""
+    """Bring the images' rows up to date with a survey; return how many are new, gone, changed.
+
+    An image is its content: labels follow a file that was renamed, also where names were swapped.
+    """
     rows = {row.relative: row for row in session.scalars(select(ImageRow))}
-    names = [item if isinstance(item, str) else item.relative for item in found]
+    facts = [item if isinstance(item, FileFacts) else _facts_of(rows[item]) for item in found]
+    matched = _match(list(rows.values()), facts)
     counts = {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
-    lost = {
-        r.content_hash: r for name, r in rows.items() if name not in set(names) and r.content_hash
-    }
-    for position, item in enumerate(found):
-        row = rows.get(names[position])
+    _free_names(session, list(rows.values()), facts, matched)
+    for position, item in enumerate(facts):
+        row = matched.get(item.relative)
         if row is None:
-            row, how = _adopt(session, item, lost)
-            counts[how] += 1
-            rows[names[position]] = row
-        elif not isinstance(item, str):
-            counts["changed"] += _refresh(session, row, item)
-        row.position, row.gone = position, False
-    present = set(names)
+            row = ImageRow(relative=item.relative, proposed=False, state="new")
+            _fill(row, item)
+            session.add(row)
+            counts["new"] += 1
+        else:
+            counts["renamed"] += row.relative != item.relative
+            counts["changed"] += _refresh(row, item)
+        row.position, row.gone, row.relative = position, False, item.relative
+    kept = {row.id for row in matched.values()}
     for row in rows.values():
-        if row.relative not in present and not row.gone:
+        if row.id not in kept and not row.gone:
             row.gone, counts["gone"] = True, counts["gone"] + 1
     session.flush()
     return counts
 
 
-def _adopt(
-    session: Session, item: FileFacts | str, lost: dict[str, ImageRow]
-) -> tuple[ImageRow, str]:
-    """Return the row of an unknown path: a renamed image's, or a new one."""
-    if isinstance(item, str):
-        raise ProjectError(f"an image without facts: {item}")
-    moved = lost.pop(item.content_hash, None)
-    if moved is not None:
-        moved.relative = item.relative
-        moved.file_size, moved.file_time = item.file_size, item.file_time
-        session.flush()
-        return moved, "renamed"
-    row = ImageRow(relative=item.relative, position=0, gone=False, proposed=False, state="new")
-    _fill(row, item)
-    session.add(row)
-    return row, "new"
+def _facts_of(row: ImageRow) -> FileFacts:
+    shape = None if row.height is None or row.width is None else (row.height, row.width)
+    return FileFacts(row.relative, row.file_size, row.file_time, row.content_hash, shape, row.error)
+
+
+def _name_and_content(image: ImageRow | FileFacts) -> tuple[str, str]:
+    return image.relative, image.content_hash
+
+
+def _content(image: ImageRow | FileFacts) -> str:
+    return image.content_hash
+
+
+def _name(image: ImageRow | FileFacts) -> str:
+    return image.relative
+
+
+def _match(rows: list[ImageRow], facts: list[FileFacts]) -> dict[str, ImageRow]:
+    """Return relative path to row: same name and content first, then content, then name."""
+    matched: dict[str, ImageRow] = {}
+    free = {row.id: row for row in rows}
+    keys: tuple[Callable[[ImageRow | FileFacts], object], ...] = (
+        _name_and_content,
+        _content,
+        _name,
+    )
+    for key in keys:
+        by_key = {key(row): row for row in free.values() if key(row)}
+        for item in facts:
+            row = by_key.get(key(item))
+            if row is not None and row.id in free and item.relative not in matched:
+                matched[item.relative] = free.pop(row.id)
+    return matched
+
+
+def _free_names(
+    session: Session, rows: list[ImageRow], facts: list[FileFacts], matched: dict[str, ImageRow]
+) -> None:
+    """Take away names that another image gets now, so that no two rows ever share one."""
+    owner = {item.relative: matched.get(item.relative) for item in facts}
+    for row in rows:
+        if row.relative in owner and owner[row.relative] is not row:
+            row.relative = f"{row.relative} (image {row.id})"
+    session.flush()
 
 
 def _fill(row: ImageRow, facts: FileFacts) -> None:
@@ -126,7 +159,7 @@ def _fill(row: ImageRow, facts: FileFacts) -> None:
     row.error = facts.error
 
 
-def _refresh(session: Session, row: ImageRow, facts: FileFacts) -> bool:
+def _refresh(row: ImageRow, facts: FileFacts) -> bool:
     """Take new facts; labels keep their shape, so a file of another size becomes an error."""
     changed = row.content_hash != facts.content_hash or row.gone
     shape = (row.height, row.width)

@@ -26,6 +26,7 @@ from owlabel.project.schema import RevisionRow
 MAX_DEPTH = 16
 """Longest chain of patches; then the whole map is written again."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_UNSET = np.uint8(UNSET)
 Box = tuple[int, int, int, int]
 
 
@@ -66,7 +67,7 @@ def decode_png(png: bytes, shape: tuple[int, int]) -> Labels:
         raise ProjectError(f"a label map is damaged: {error}") from error
 
 
-def changed_box(before: Labels, after: Labels) -> Box:
+def changed_box(before: Labels | np.uint8, after: Labels) -> Box:
     """Return (row0, col0, row1, col1) around all pixels that differ; (0, 0, 0, 0) if none does."""
     differs = before != after  # (H, W)
     rows = np.flatnonzero(differs.any(axis=1))
@@ -186,15 +187,13 @@ class Revisions:
         transaction wrote before.
         """
         base = self._base(session, parent, labels.shape, fresh)
-        blank = np.full(labels.shape, UNSET, np.uint8)
-        box = changed_box(blank if base is None else base, labels)
-        if parent is not None and base is not None:
-            if box[2] == 0:
-                return parent
-            if parent.depth + 1 >= MAX_DEPTH or 2 * _area(box) > labels.size:
-                parent, box = None, changed_box(blank, labels)  # keeps reading it back quick
-        else:
-            parent = None
+        if parent is None or base is None:
+            return self._insert(session, image_id, None, labels, changed_box(_UNSET, labels))
+        box = changed_box(base, labels)
+        if box[2] == 0:
+            return parent
+        if parent.depth + 1 >= MAX_DEPTH or 2 * _area(box) > labels.size:
+            parent, box = None, changed_box(_UNSET, labels)  # keeps reading it back quick
         return self._insert(session, image_id, parent, labels, box)
 
     def _base(
