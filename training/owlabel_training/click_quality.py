@@ -131,7 +131,7 @@ def main() -> None:
     best = max(floods, key=lambda limit: floods[limit]["all"])
     results = {
         "clicks": len(every),
-        "propose_iou_after_1_2_3": _by_class(every, partial(refine, clicks=chosen.clicks)),
+        "propose_iou_by_number_of_clicks": _by_class(every, partial(refine, clicks=chosen.clicks)),
         "flood_iou": floods[best],
         "flood_limit": round(best, 3),
     }

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from owlabel_training import states
+
+
+def test_an_optimiser_comes_back_as_it_was(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.AdamW([weight], lr=0.1)
+    weight.sum().backward()
+    optimiser.step()
+    states.write({"optimiser": optimiser.state_dict(), "step": 1, "best": None}, tmp_path / "s")
+    again = states.read(tmp_path / "s")
+    assert (again["step"], again["best"]) == (1, None)
+    saved = optimiser.state_dict()["state"][0]
+    for name, value in again["optimiser"]["state"][0].items():
+        assert torch.as_tensor(value).equal(torch.as_tensor(saved[name]))
+    torch.optim.AdamW([weight]).load_state_dict(again["optimiser"])
+
+
+def test_only_plain_things_are_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot hold set"):
+        states.write({"a": {1, 2}}, tmp_path / "s")
+
+
+@pytest.mark.parametrize("content", [b"", b"no state"])
+def test_another_file_is_no_state(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s").write_bytes(content)
+    with pytest.raises(ValueError, match="no state of a run"):
+        states.read(tmp_path / "s")
