@@ -3,7 +3,7 @@
 Crossing from one grid point to the next costs what the embedding changes there, and a little for
 the way itself.  A region is all that is cheaper to reach from the positive clicks than a level and
 than from the negative clicks; so it is connected, and grows and shrinks with single clicks.  The
-level is where the region differs most from its surroundings, among sizes that objects have.
+level is where a region ends at an edge and differs most from the rest, among usual sizes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,12 @@ _SCORE_WEIGHT = 1.5
 """Embedding units that a change of the anomaly score by one is worth."""
 _USUAL_AREA = 0.007
 """Most likely size of an object, as a share of the image."""
-_AREA_SPREAD = 1.2
+_AREA_SPREAD = 1.6
 """Standard deviation of the logarithm of the size of objects."""
+_USUAL_VARIANCE = 0.3
+"""Variance of the embedding within an object that is no reason to look for a smaller one."""
+_EDGE_WIDTH = 1.15
+"""An edge is looked for between this fraction less and more of the size."""
 _LEAST_AREA, _LARGEST_AREA = 0.0007, 0.25
 """Sizes that are tried, as shares of the image."""
 _COLOUR_WEIGHT = 0.04
@@ -192,9 +196,10 @@ def _search(patch: _Patch, positives: NDArray[np.intp], negatives: NDArray[np.in
     """Return by how much each point of the patch is inside (> 0) or outside the region."""
     h, w = patch.grid_shape
     graph = _edges(patch.values, _WAY * patch.step / float(h * w) ** 0.5)
-    each: Costs = csgraph.dijkstra(graph, directed=False, indices=positives)  # (P, points)
-    cost = each.min(axis=0)
-    level = max(_level(patch, cost), _bridge(each[:, positives]))
+    cost, _, owner = csgraph.dijkstra(
+        graph, directed=False, indices=positives, min_only=True, return_predecessors=True
+    )
+    level = max(_level(patch, cost), _bridge(graph, cost, owner))
     margin = level - cost
     if len(negatives):
         against = csgraph.dijkstra(graph, directed=False, indices=negatives, min_only=True)
@@ -221,34 +226,64 @@ def _edges(values: Floats, way: float) -> sparse.csr_array:
 
 
 def _level(patch: _Patch, cost: Costs) -> float:
-    """Return the cost up to which points differ most from the rest of the patch.
+    """Return the cost at which the region is best cut off.
 
-    Points in the order of their cost are cut in two where ``k (n - k) / n^2 |m_in - m_out|^2``,
-    the variance between both parts (Otsu), times the likeliness of the size is largest.
+    Points in the order of their cost are cut in two.  The merit of a cut is the product of how
+    well it separates the embedding, of how fast the cost grows there against the size (both are
+    large at the border of an object), and of how likely an object has this size.
     """
     order = np.argsort(cost, kind="stable")
-    flat = patch.values.reshape(len(patch.values), -1)[:, order]
-    total = np.cumsum(flat, axis=1, dtype=np.float64)
-    n = len(order)
-    point = patch.share(1)
+    n, point = len(order), patch.share(1)
     least, largest = round(_LEAST_AREA / point), round(_LARGEST_AREA / point)
     sizes = np.arange(max(least, 2), min(largest, 7 * n // 10))
     if not len(sizes):
         return float(cost.max()) + 1e-6
-    inside, whole = total[:, sizes - 1], total[:, -1:]
-    apart = np.square(inside / sizes - (whole - inside) / (n - sizes)).sum(axis=0)
+    flat = patch.values.reshape(len(patch.values), -1)[:, order]
+    merit = _separation(flat, sizes) * _edge(cost[order], sizes)
     unlikely = np.log(sizes * point / _USUAL_AREA) / _AREA_SPREAD
-    merit = sizes * (n - sizes) * (apart + 1e-9) * np.exp(-np.square(unlikely) / 2)
-    best = int(sizes[merit.argmax()])
+    best = int(sizes[(merit * np.exp(-np.square(unlikely) / 2)).argmax()])
     return float(cost[order[best - 1]] + cost[order[best]]) / 2 + 1e-9
 
 
-def _bridge(between: Costs) -> float:
-    """Return the level at which each positive click meets its nearest other one."""
-    if len(between) < 2:
+def _separation(ordered: Floats, sizes: NDArray[np.intp]) -> Costs:
+    """Return the variance between both parts of each cut, over that within the first.
+
+    `ordered` is the embedding (N, n) in the order of the points; the first k of them are inside.
+    """
+    n = ordered.shape[1]
+    total = np.cumsum(ordered, axis=1, dtype=np.float64)  # (N, n)
+    squares = np.cumsum(np.einsum("nk,nk->k", ordered, ordered), dtype=np.float64)[sizes - 1]
+    inside, whole = total[:, sizes - 1], total[:, -1:]
+    mean = inside / sizes
+    apart = np.square(mean - (whole - inside) / (n - sizes)).sum(axis=0) + 1e-9
+    within = np.maximum(squares / sizes - np.square(mean).sum(axis=0), 0)
+    return np.asarray(sizes * (n - sizes) / n**2 * apart / (within + _USUAL_VARIANCE))
+
+
+def _edge(ordered: Costs, sizes: NDArray[np.intp]) -> Costs:
+    """Return how steeply the cost rises around each cut, squared; constant for a growing disc."""
+    outer = np.minimum((sizes * _EDGE_WIDTH).astype(int) + 1, len(ordered) - 1)
+    inner = (sizes / _EDGE_WIDTH).astype(int)
+    return np.asarray(np.square(ordered[outer] - ordered[inner]) / sizes)
+
+
+def _bridge(graph: sparse.csr_array, cost: Costs, owner: NDArray[np.int32]) -> float:
+    """Return the level at which each positive click meets its nearest other one.
+
+    The cheapest way between two clicks crosses once from the points nearer to one, its own, to
+    those nearer to the other.
+    """
+    edges = graph.tocoo()
+    start, end = edges.coords
+    meets = owner[start] != owner[end]
+    if not meets.any():
         return 0.0
-    others = between + np.diag(np.full(len(between), np.inf))
-    return float(others.min(axis=1).max()) / 2 * 1.001
+    start, end = start[meets], end[meets]
+    way = cost[start] + edges.data[meets] + cost[end]
+    nearest = np.full(len(cost), np.inf)
+    np.minimum.at(nearest, owner[start], way)
+    np.minimum.at(nearest, owner[end], way)
+    return float(nearest[np.isfinite(nearest)].max()) / 2 * 1.001
 
 
 def _at_full_size(
