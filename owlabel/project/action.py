@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from owlabel.classes import MAX_CLASSES, ClassTable, LabelClass, Labels, clean_name, distinct_color
 from owlabel.project import history
+from owlabel.project.catalog import image_row
 from owlabel.project.records import STATES, Change
 from owlabel.project.revisions import Revisions, check_labels
 from owlabel.project.schema import ClassRow, EventRow, ImageRow, RevisionRow, SettingRow
@@ -54,6 +55,7 @@ class Action:
         self._revisions = revisions
         self._event = event
         self._fresh: dict[int, Labels] = {}
+        self._images: dict[int, ImageRow] = {}  # the session alone would forget and ask again
 
     @property
     def seq(self) -> int:
@@ -176,10 +178,9 @@ class Action:
         return cleaned
 
     def _image(self, image_id: int) -> ImageRow:
-        row = self._session.get(ImageRow, image_id)
-        if row is None:
-            raise ValueError(f"no image has the id {image_id}")
-        return row
+        if image_id not in self._images:
+            self._images[image_id] = image_row(self._session, image_id)
+        return self._images[image_id]
 
     def _set_map(self, image_id: int, field: str, labels: Labels) -> int:
         labels = np.ascontiguousarray(labels)
