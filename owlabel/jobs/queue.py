@@ -52,7 +52,7 @@ class JobRow:
     created, started, finished : float or None
         Seconds since 1970, UTC.
     eta_s : float or None
-        Estimated seconds that are left, None while unknown.
+        Estimated seconds that are left, None while unknown; no part of equality.
     cancelling : bool
         Somebody asked it to stop.
     """
@@ -71,7 +71,7 @@ class JobRow:
     created: float = 0.0
     started: float | None = None
     finished: float | None = None
-    eta_s: float | None = None
+    eta_s: float | None = field(default=None, compare=False)  # moves with the clock alone
     cancelling: bool = False
 
 
@@ -290,7 +290,7 @@ def _is_lost(entry: JobEntry) -> bool:
 
 
 def _note(session: Session, entry: JobEntry, step: Progress) -> None:
-    if entry.started_done is None:
+    if entry.started_done is None and step.done > 0:  # what comes before, as loading, is no pace
         entry.started_done, entry.started = step.done, time.time()
     entry.done, entry.total = step.done, step.total
     entry.message = step.message or entry.message

@@ -64,6 +64,14 @@ def test_progress_and_numbers_are_kept_in_order(queue: JobQueue) -> None:
     assert row.eta_s >= 0
 
 
+def test_the_time_left_is_known_from_the_second_step_on(queue: JobQueue) -> None:
+    job_id = queue.submit("count", {})
+    queue.claim(ME)
+    for done, known in ((0, False), (5, False), (6, True), (10, False)):
+        queue.report(job_id, ME, [Progress(done, 10)])
+        assert (queue.get(job_id).eta_s is not None) == known
+
+
 def test_a_job_whose_worker_is_gone_is_given_to_another(queue: JobQueue) -> None:
     job_id = queue.submit("count", {})
     queue.claim(DEAD)
