@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -133,8 +133,14 @@ def find(
         raise ValueError(f"score {score.shape} and base map {base_map_grid.shape} must agree")
     steps = threshold + (1 - threshold) * np.arange(_LEVELS) / _LEVELS
     levels = [_level(score, base_map_grid, shape, float(t), min_area_fraction) for t in steps]
+    usual = float(np.median(score))
     every = [
-        (candidate, level, label, peak)
+        (
+            replace(candidate, rank=candidate.rank * min(max(candidate.score - usual, 0), 1)),
+            level,
+            label,
+            peak,
+        )
         for level, one in enumerate(levels)
         for candidate, label, peak in one.found
     ]
@@ -163,14 +169,13 @@ def _level(
     threshold: float,
     min_area_fraction: float,
 ) -> _Level:
-    """Return the segments above one threshold with their ranks."""
+    """Return the segments above one threshold; their ranks lack the contrast yet."""
     labels, stats = _components(score, threshold)
     sizes = stats[1:, cv2.CC_STAT_AREA] / score.size
     kept = np.flatnonzero((sizes >= min_area_fraction) & (sizes <= _LARGEST)) + 1
     boxes, areas = stats[kept, :4], stats[kept, cv2.CC_STAT_AREA]
     mean, likely = _content(labels, score, base_map_grid, kept)
-    contrast = np.clip(mean - float(np.median(score)), 0, 1)
-    rank = contrast * _size_factor(areas / score.size) * _seam_factor(labels, areas, kept)
+    rank = _size_factor(areas / score.size) * _seam_factor(labels, areas, kept)
     peaks = _peaks(labels, score, boxes, kept)
     to_pixels = shape[0] * shape[1] / score.size
     found = [

@@ -67,22 +67,35 @@ def test_the_peak_lies_inside_its_segment_and_box(shape) -> None:
     _, base = _maps()
     labels = candidates.segments(score, 0.6)
     found = candidates.find(score, base, shape, threshold=0.6, min_area_fraction=0)
-    assert len(found) == labels.max() > 3
+    assert len(found) > 3
     for c in found:
         row, col = c.peak
         assert c.box[0] <= row < c.box[2]
         assert c.box[1] <= col < c.box[3]
         assert labels[row * 40 // shape[0], col * 60 // shape[1]] > 0
-    assert sum(c.area for c in found) == pytest.approx(
-        (labels > 0).mean() * shape[0] * shape[1], abs=len(found)
-    )
+    # no two overlap, so that they cannot cover more than the segments do
+    assert sum(c.area for c in found) <= (labels > 0).mean() * shape[0] * shape[1] + len(found)
 
 
-def test_the_whole_image_may_be_one_segment() -> None:
+def test_a_scene_that_is_strange_as_a_whole_is_no_object() -> None:
     score, base = _maps()
-    (found,) = candidates.find(score + 1, base, SHAPE)
-    assert found.box == (0, 0, *SHAPE)
-    assert found.area == SHAPE[0] * SHAPE[1]
+    assert candidates.find(score + 1, base, SHAPE) == []
+
+
+def test_an_object_in_a_strange_surrounding_is_found() -> None:
+    score, base = _maps()
+    score += 0.65
+    score[20:30, 20:34] = 0.95
+    (found,) = candidates.find(score, base, SHAPE)
+    assert found.box == (80, 80, 120, 136)
+
+
+def test_of_nested_segments_the_better_one_is_kept() -> None:
+    score, base = _maps()
+    score[10:30, 10:40] = 0.65  # a solid object with a small bright spot in it
+    score[12:14, 12:14] = 0.95
+    (found,) = candidates.find(score, base, SHAPE)
+    assert found.box == (40, 40, 120, 160)
 
 
 def test_maps_of_different_shape_are_refused() -> None:
