@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.bar import Bar
 from owlabel_napari.widgets.parts import button, row, tight
 
 if TYPE_CHECKING:
@@ -61,11 +62,9 @@ class _Line(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.job_id: int | None = None
-        self.text, self.bar = QLabel(), QProgressBar()
+        self.text, self.bar = QLabel(), Bar()
         self.cancel = button("✕", lambda: None, "Cancel this job")
         self.cancel.setFixedWidth(24)
-        self.bar.setFixedHeight(6)
-        self.bar.setTextVisible(False)
         layout = QVBoxLayout(self)
         tight(layout)
         layout.setSpacing(2)
@@ -80,8 +79,7 @@ class _Line(QWidget):
             return
         self.text.setText(_words(job))
         self.text.setToolTip(job.message or "")
-        self.bar.setRange(0, job.total or 0)
-        self.bar.setValue(job.done or 0)
+        self.bar.show_part(job.done or 0, job.total or 0)
         self.bar.setVisible(job.state == "running")
 
 

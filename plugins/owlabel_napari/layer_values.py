@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+
 from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels
 
 NOTHING = 0
@@ -74,5 +75,5 @@ def score_colormap() -> Colormap:
     """Return the heat map of scores: inferno that fades out at its low end."""
     steps = np.linspace(0, 1, 64)
     colors = np.array(ensure_colormap("inferno").map(0.25 + 0.75 * steps))
-    colors[:, 3] = np.clip(steps * 3, 0, 1)
+    colors[:, 3] = np.clip(steps * 2, 0, 1)
     return Colormap(colors, name="owlabel score")

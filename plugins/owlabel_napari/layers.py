@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from owlabel.classes import ClassTable, Labels
 
+from owlabel.classes import ClassTable, Labels
 from owlabel_napari.layer_values import class_colormap, class_features
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class OurLayers:
             name=kind,
             colormap=class_colormap(classes),
             features=class_features(classes),
-            opacity=0.35 if kind == "prediction" else 0.7,
+            opacity=0.3 if kind == "prediction" else 0.7,
         )
         layer.editable = kind == "labels"
         return self._add(kind, layer)
@@ -140,8 +140,10 @@ class OurLayers:
         layer.visible = True
         return layer
 
-    def show_box(self, box: tuple[int, int, int, int] | None, color: str) -> Any:
-        """Show the frame around the current candidate, or none."""
+    def show_box(
+        self, box: tuple[int, int, int, int] | None, color: str, width: float = 1.0
+    ) -> Any:
+        """Show a frame, `width` image pixels wide, around the current candidate, or none."""
         from napari.layers import Shapes
 
         layer = self.get("candidates")
@@ -158,9 +160,10 @@ class OurLayers:
                 name="candidates",
                 edge_color=color,
                 face_color="transparent",
-                edge_width=max(1.0, (r1 - r0 + c1 - c0) / 120),
+                edge_width=width,
             )
             return self._add("candidates", layer)
         layer.data = [corners]
+        layer.edge_width = width
         layer.visible = True
         return layer

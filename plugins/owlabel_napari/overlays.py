@@ -1,12 +1,12 @@
-"""What the session knows as napari layers: picture, prediction, score, region, human labels, box."""
+"""What the session knows, as napari layers: picture, prediction, score, labels, region, box."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from owlabel.scores import SCORES
 
+from owlabel.scores import SCORES
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import (
     class_colormap,
@@ -21,10 +21,12 @@ from owlabel_napari.steps import Steps
 
 if TYPE_CHECKING:
     import napari.viewer
+
     from owlabel.session import Session
 
 REGION_COLOR = (0.0, 0.9, 1.0, 1.0)
-BOX_COLOR = "#00e5ff"
+BOX_COLOR, BOX_WIDTH = "#00e5ff", 3.0
+"""Of the frame around the candidate; the width in canvas pixels."""
 
 
 class Overlays:
@@ -44,7 +46,7 @@ class Overlays:
         self.viewer, self.session, self.steps = viewer, session, steps
         self.layers = OurLayers(viewer)
         self.score_name = "eds_absolute" if "eds_absolute" in SCORES else next(iter(SCORES))
-        self.opacity = 0.6
+        self.opacity = 0.5
         self._shown_candidate: int | None = None
         self._wanted = {"prediction": True, "score": True}
         self._connections = Connections()
@@ -188,8 +190,9 @@ class Overlays:
         if item.record.id != self.session.image_id or item.row.id == self._shown_candidate:
             return
         self._shown_candidate = item.row.id
-        self.layers.show_box(item.row.candidate.box, BOX_COLOR)
         self._look_at(item.row.candidate.box)
+        width = BOX_WIDTH / self.viewer.scene.camera.zoom
+        self.layers.show_box(item.row.candidate.box, BOX_COLOR, width)
 
     def _look_at(self, box: tuple[int, int, int, int]) -> None:
         """Centre the camera on a box and zoom so that it takes about a third of the canvas."""
@@ -198,5 +201,15 @@ class Overlays:
         fit = min(canvas[0] / max(rows, 1), canvas[1] / max(cols, 1)) / 3
         height, width = self.session.image().shape[:2]
         whole = min(canvas[0] / height, canvas[1] / width) * 0.95
-        camera.center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         camera.zoom = min(max(fit, whole), 4 * whole)
+        camera.center = (
+            _inside((box[0] + box[2]) / 2, height, canvas[0] / camera.zoom),
+            _inside((box[1] + box[3]) / 2, width, canvas[1] / camera.zoom),
+        )
+
+
+def _inside(center: float, length: int, seen: float) -> float:
+    """Move a centre so that a view `seen` wide shows no more than needed beside the image."""
+    if seen >= length:
+        return length / 2
+    return min(max(center, seen / 2), length - seen / 2)

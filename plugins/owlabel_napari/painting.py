@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from owlabel.classes import Labels
 
+from owlabel.classes import Labels
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import from_layer, strangers, to_layer
 from owlabel_napari.layers import OurLayers

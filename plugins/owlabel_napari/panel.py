@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
+from owlabel_napari.background import ProjectOpener
 from owlabel_napari.messages import show
 from owlabel_napari.widgets.start import StartWidget
 from owlabel_napari.workspace import Workspace
 
 if TYPE_CHECKING:
     import napari.viewer
+
     from owlabel.session import Session
 
-WIDTH = 340
+WIDTH = 350
 
 
 class OWLabelPanel(QWidget):
@@ -41,8 +43,13 @@ class OWLabelPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
         self.setMinimumWidth(WIDTH)
+        expanding = QSizePolicy.Policy.Expanding
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, expanding)  # else napari adds a stretch
         self.setAcceptDrops(True)
-        self.start.chosen.connect(self.open)
+        self.opener = ProjectOpener(self)
+        self.opener.ready.connect(self._show_folder)
+        self.opener.refused.connect(self._refuse)
+        self.start.chosen.connect(self.open_later)
         self.start.sample.connect(self.open_sample)
         self._open: list[Workspace] = []  # outlives the Qt side of this panel
         self.destroyed.connect(partial(_close_all, self._open))
@@ -53,7 +60,10 @@ class OWLabelPanel(QWidget):
         return None if self.workspace is None else self.workspace.session
 
     def open(
-        self, folder: str | Path, model: Path | None = None, project: Path | None = None
+        self,
+        folder: str | Path,
+        model: str | Path | None = None,
+        project: Path | None = None,
     ) -> bool:
         """Open a project, or make one of a folder of images; tell whether that worked.
 
@@ -64,18 +74,32 @@ class OWLabelPanel(QWidget):
 
         try:
             session = Session(open_or_create(Path(folder), model, project))
-        except ValueError as error:
-            self.start.say(str(error))
-            show("error", str(error))
+        except (ValueError, OSError) as error:
+            self._refuse(str(error))
             return False
         self.show_session(session)
         return True
+
+    def open_later(self, folder: str | Path, model: str | Path | None = None) -> None:
+        """Do the same without holding up the window."""
+        self.close_project()
+        self.start.busy(f"Opening {folder} …")
+        self.opener.open(Path(folder), model)
+
+    def _show_folder(self, project: Path) -> None:
+        self.start.busy(None)
+        self.open(project)
+
+    def _refuse(self, reason: str) -> None:
+        self.start.busy(None)
+        self.start.say(reason)
+        show("error", reason)
 
     def open_sample(self) -> None:
         """Open the sample street scenes."""
         from owlabel_napari.samples import sample_folder
 
-        self.open(sample_folder())
+        self.open_later(sample_folder())
 
     def show_session(self, session: Session) -> None:
         """Work on this session from now on; the one before is closed."""
@@ -102,17 +126,17 @@ class OWLabelPanel(QWidget):
             self.close_project()
         return bool(super().event(event))
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take folders."""
         if _folder(event) is not None:
             event.acceptProposedAction()
 
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+    def dropEvent(self, event: QDropEvent) -> None:
         """Open the folder that was dropped."""
         folder = _folder(event)
         if folder is not None:
             event.acceptProposedAction()
-            self.open(folder)
+            self.open_later(folder)
 
 
 def _folder(event: QDropEvent) -> Path | None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from owlabel_napari.messages import attempt
+
 if TYPE_CHECKING:
     import napari.viewer
+
     from owlabel.session import Session
 
 DRAG = 4.0
@@ -36,7 +39,7 @@ class Pointer:
         hover: Callable[[tuple[int, int] | None], None] | None = None,
     ) -> None:
         self.viewer, self.session, self.hover = viewer, session, hover
-        self._last_press: tuple[float, float] = (-99.0, -99.0)
+        self._last: tuple[tuple[int, int] | None, bool] = (None, True)
         self._zooms = [
             f for f in viewer.mouse_double_click_callbacks if "zoom" in getattr(f, "__name__", "")
         ]
@@ -61,7 +64,6 @@ class Pointer:
     def on_press(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
         """Follow one press until its release; a click is a press that hardly moved."""
         start = np.asarray(event.pos, float)
-        self._last_press = (float(start[0]), float(start[1]))
         ours = self._is_ours(event)
         yield
         farthest = 0.0
@@ -72,9 +74,8 @@ class Pointer:
             self._click(event)
 
     def on_double_click(self, _viewer: Any, event: Any) -> None:
-        """Take the second of two quick clicks as a click, unless it hits the same spot."""
-        moved = np.abs(np.asarray(event.pos, float) - self._last_press).max()
-        if self._is_ours(event) and moved > DRAG / 2:
+        """Take the second of two quick clicks as a click, unless it says the same again."""
+        if self._is_ours(event) and (self._pixel(event.position), _adds(event)) != self._last:
             self._click(event)
 
     def on_move(self, _viewer: Any, event: Any) -> None:
@@ -85,16 +86,16 @@ class Pointer:
     def _is_ours(self, event: Any) -> bool:
         """Tell whether a press may become a click: no tool of napari is chosen."""
         active = self.viewer.layers.selection.active
-        modifiers = {str(m) for m in event.modifiers} - {"Shift"}
+        others = any(key != "Shift" for key in event.modifiers)
         free = active is None or str(active.mode) == "pan_zoom"
-        return free and not modifiers and event.button in (LEFT, RIGHT)
+        return free and not others and event.button in (LEFT, RIGHT)
 
     def _click(self, event: Any) -> None:
         pixel = self._pixel(event.position)
         if pixel is None:
             return
-        add = "Shift" not in {str(m) for m in event.modifiers} and event.button == LEFT
-        self.session.click(*pixel, add=add)
+        self._last = (pixel, _adds(event))
+        attempt(self.session, self.session.click, *pixel, add=_adds(event))
 
     def _pixel(self, position: Any) -> tuple[int, int] | None:
         """Return the (row, col) of a position in the world, or None outside the image."""
@@ -103,3 +104,8 @@ class Pointer:
         height, width = self.session.image().shape[:2]
         row, col = (round(float(v)) for v in position[-2:])
         return (row, col) if 0 <= row < height and 0 <= col < width else None
+
+
+def _adds(event: Any) -> bool:
+    """Tell whether a click adds: the left button without Shift."""
+    return event.button == LEFT and "Shift" not in event.modifiers

@@ -18,7 +18,7 @@ def open_folder(path: str | list[str]) -> list[Any]:
     """Open the folder as a project; the panel makes the layers, so none are returned."""
     from owlabel_napari.main import current_panel
 
-    current_panel().open(path if isinstance(path, str) else path[0])
+    current_panel().open_later(path if isinstance(path, str) else path[0])
     return [(None,)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ def sample_folder() -> Path:
     """
     target: Path = user_data_path("owlabel") / "street_scenes"
     if not target.is_dir():
-        source = Path(str(resources.files("owlabel_samples") / "images"))
+        from owlabel_samples import images
+
+        source = images()
         half = target.with_name("street_scenes.part")
         shutil.rmtree(half, ignore_errors=True)
         half.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from owlabel_napari.connections import Connections
 from owlabel_napari.jobs_view import JobsView
 from owlabel_napari.keys import Keys
-from owlabel_napari.messages import attempt, show
+from owlabel_napari.messages import Findings, attempt, show
 from owlabel_napari.naming import Naming
 from owlabel_napari.overlays import Overlays
 from owlabel_napari.pointer import Pointer
@@ -23,10 +23,12 @@ from owlabel_napari.widgets.overlay import OverlayWidget
 from owlabel_napari.widgets.parts import tight
 from owlabel_napari.widgets.queue import QueueWidget
 from owlabel_napari.widgets.review import ReviewWidget
+from owlabel_napari.widgets.thumbnails import Thumbnails
 from owlabel_napari.widgets.train import TrainWidget
 
 if TYPE_CHECKING:
     import napari.viewer
+
     from owlabel.session import Session
 
 POLL_MS = 200
@@ -50,14 +52,16 @@ class Workspace(QWidget):
         self.session = session
         self._connections = Connections()
         self._connections.add(session.message, show)
+        self.findings = Findings(session, self._connections)
         self.steps = Steps(self)
         self.overlays = Overlays(viewer, session, self.steps)
         self.naming = Naming(session, self)
         acts = self._acts()
         self.review = ReviewWidget(session)
-        self.candidate = CandidateWidget(session, acts)
+        self.thumbnails = Thumbnails(self)
+        self.candidate = CandidateWidget(session, acts, self.thumbnails)
         self.overlay = OverlayWidget(session, self.overlays)
-        self.queue = QueueWidget(session, self.steps)
+        self.queue = QueueWidget(session, self.steps, self.thumbnails)
         self.classes = ClassesWidget(session, self.overlays)
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
@@ -128,6 +132,7 @@ class Workspace(QWidget):
             self.train, self.export, self.jobs, self.cursor,
         ):  # fmt: skip
             widget.close_widget()
+        self.thumbnails.close()
         self.overlays.close(remove_layers=not viewer_goes)
         self._connections.close()
         self.session.close()

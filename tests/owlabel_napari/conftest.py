@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
 from psygnal import Signal
 
-os.environ.setdefault("NAPARI_ASYNC", "0")
+from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
+
 SHAPE, GRID = (60, 80), (15, 20)
 BASE = ClassTable((LabelClass(0, "road", (128, 64, 128)), LabelClass(1, "sky", (70, 130, 180))))
 
@@ -58,7 +57,7 @@ class FakeSession:
         self.project = SimpleNamespace(folder=folder / "toy.owlabel")
         self.records = [Record(i, folder / f"{i}.png", f"{i}.png") for i in (1, 2, 3)]
         self.broken: list[Any] = []
-        self.classes, self.found, self.shots = BASE, {}, {}
+        self.classes, self.found = BASE, {}
         self.image_id: int | None = 1
         self.lambda_novel, self.threshold = 1.5, 0.5
         self.region: Any = None
@@ -172,6 +171,9 @@ class FakeSession:
         if name.startswith("_") or name not in ACTS:
             raise AttributeError(name)
         return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
+
+    def shots(self, class_id: int) -> int:
+        return 1
 
     def models(self) -> list[Any]:
         return [self.model, SimpleNamespace(id=2, name="base + deer")]

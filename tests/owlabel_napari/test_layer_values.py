@@ -1,6 +1,7 @@
 """Class ids and layer values."""
 
 import numpy as np
+
 from owlabel.classes import MAX_CLASSES, UNSET, VOID
 from owlabel_napari.layer_values import from_layer, to_layer
 

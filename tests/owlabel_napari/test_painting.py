@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from owlabel.classes import UNSET, VOID
 
 pytestmark = pytest.mark.gui

@@ -48,7 +48,9 @@ def test_going_to_a_candidate_frames_it_and_moves_the_camera(panel: Any, session
     session.select_candidate(8)  # on image 2
     panel.workspace.steps.finish()
     assert panel.viewer.layers["candidates"].visible
-    np.testing.assert_allclose(panel.viewer.scene.camera.center[-2:], (15, 20))
+    camera, canvas = panel.viewer.scene.camera, panel.viewer.canvas.size
+    away = np.abs(np.subtract(camera.center[-2:], (15, 20)))
+    assert np.all(away <= np.array(canvas) / camera.zoom / 2)
     assert panel.workspace.queue.list.currentRow() == 1
     assert panel.viewer.layers["image"].data[0, 0, 0] == 40
 
@@ -78,3 +80,21 @@ def test_export_asks_before_it_replaces(panel: Any, session: Any, tmp_path: Any)
     assert session.calls == []
     form.replace.click()
     assert session.calls == [("export", tmp_path, "masks", "reviewed", True)]
+
+
+def test_a_folder_that_cannot_be_opened_is_explained(panel: Any, qtbot: Any, tmp_path: Any) -> None:
+    panel.open_later(tmp_path / "nowhere")
+    assert panel.pages.currentWidget() is panel.start
+    assert not panel.start.open_button.isEnabled()
+    qtbot.waitUntil(lambda: "no folder" in panel.start.problem.text(), timeout=20000)
+
+
+def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
+    told: list[str] = []
+    session.message.connect(lambda _level, text: told.append(text))
+    session.click(12, 14)
+    session.accept("deer")
+    session.found = {2: 3}
+    session.classes_changed.emit()
+    session.classes_changed.emit()
+    assert told == ["deer: found in 3 of 3 images"]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from owlabel.classes import UNSET
 from owlabel_napari.connections import Connections
 from owlabel_napari.widgets.parts import button, hint, pixmap, tight, title
-from owlabel_napari.widgets.thumbnails import Thumbnails
+from owlabel_napari.widgets.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session import Session
-
-SIDE = 84
 
 
 class CandidateWidget(QFrame):
@@ -27,10 +26,16 @@ class CandidateWidget(QFrame):
         Whose candidate and region are shown.
     acts : mapping
         Key of `keys.NAMES` to what it does.
+    thumbnails : Thumbnails
+        Makes the picture.
     """
 
     def __init__(
-        self, session: Session, acts: Mapping[str, Callable[[], Any]], parent: QWidget | None = None
+        self,
+        session: Session,
+        acts: Mapping[str, Callable[[], Any]],
+        thumbnails: Thumbnails,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = session
@@ -40,11 +45,14 @@ class CandidateWidget(QFrame):
         self.known_button = button("Known  K", acts["K"], "The model is right after all (K)")
         self.back_button = button("‹ Back", acts["Shift-N"], "Previous candidate (Shift+N)")
         self.next_button = button("Next  N ›", acts["N"], "Next candidate (N)")
-        self.thumbnails = Thumbnails(SIDE, self)
+        self.thumbnails = thumbnails
         self._connections = Connections()
         self._lay_out()
         self.thumbnails.ready.connect(self._put_picture)
-        for signal in (session.queue_changed, session.region_changed, session.image_changed):
+        for signal in (
+            session.queue_changed, session.region_changed, session.image_changed,
+            session.labels_changed,
+        ):  # fmt: skip
             self._connections.add(signal, self.refresh)
         self.refresh()
 
@@ -76,11 +84,10 @@ class CandidateWidget(QFrame):
     def close_widget(self) -> None:
         """Stop listening."""
         self._connections.close()
-        self.thumbnails.close()
 
     def refresh(self, *_: Any) -> None:
         """Show what is at hand now."""
-        item, region = self.session.candidate, self.session.region
+        item, region = self._open_candidate(), self.session.region
         if region is not None:
             clicks = len(self.session.clicks)
             self.what.setText("Your region")
@@ -92,8 +99,10 @@ class CandidateWidget(QFrame):
             self.what.setText(f"Is this {item.claimed}?" if item.claimed else "What is this?")
             self.detail.setText(self._describe(item))
         else:
-            self.what.setText("No candidate chosen")
-            self.detail.setText("N goes to the best one. Or click any object in the image.")
+            done = self.session.candidate is not None
+            self.what.setText("Done" if done else "No candidate chosen")
+            best = "the next one" if done else "the best one"
+            self.detail.setText(f"N goes to {best}. Or click any object in the image.")
         if item is None:
             self.picture.clear()
         else:
@@ -102,6 +111,14 @@ class CandidateWidget(QFrame):
         self.name_button.setEnabled(region is not None)
         self.ignore_button.setEnabled(at_hand)
         self.known_button.setEnabled(at_hand)
+
+    def _open_candidate(self) -> Any | None:
+        """Return the current candidate unless somebody has said already what it is."""
+        item = self.session.candidate
+        if item is None or item.record.id != self.session.image_id:
+            return None
+        said = self.session.human()[item.row.candidate.peak] != UNSET
+        return None if said else item
 
     def _describe(self, item: Any) -> str:
         candidate = item.row.candidate

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, FloatSlider
-from owlabel.classes import VOID, LabelClass
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,13 +15,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from owlabel.classes import VOID, LabelClass
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.parts import hint, swatch, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session import Session
-
     from owlabel_napari.overlays import Overlays
 
 NAME, SHOTS, FOUND = range(3)
@@ -108,7 +107,7 @@ class ClassesWidget(QWidget):
         font = item.font()
         font.setBold(one.novel)
         item.setFont(font)
-        shots = self.session.shots.get(one.id, 0) if one.novel else None
+        shots = self.session.shots(one.id) if one.novel else None
         found = self.session.found.get(one.id) if one.novel else None
         self._put(index, SHOTS, "" if shots is None else str(shots), one.id, editable=False)
         text = "" if not one.novel else "…" if found is None else _images(found)

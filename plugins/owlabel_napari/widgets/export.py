@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from owlabel.session import Session
 
 FORMATS = [
-    ("Indexed PNG masks and class table", "masks"),
+    ("PNG masks + class table", "masks"),
     ("COCO instances (RLE)", "coco"),
     ("COCO panoptic", "panoptic"),
 ]

@@ -16,7 +16,7 @@ class _Edit(QLineEdit):
 
     escaped = Signal()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+    def keyPressEvent(self, event: QKeyEvent) -> None:
         """Keep every key here."""
         if event.key() == Qt.Key.Key_Escape:
             self.escaped.emit()

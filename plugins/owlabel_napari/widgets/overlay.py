@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
-from owlabel.scores import SCORES
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from owlabel.scores import SCORES
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.parts import hint, row, tight
 
 if TYPE_CHECKING:
     from owlabel.session import Session
-
     from owlabel_napari.overlays import Overlays
 
 
@@ -84,7 +83,7 @@ class OverlayWidget(QWidget):
 
     def _tell_formula(self) -> None:
         score = SCORES[self.score.value]
-        self.formula.setText(f"{score.formula}")
+        self.formula.setText(f"{_short(score.name)} = {score.formula}")
         self.formula.setToolTip(f"Range: {score.range}\nSource: {score.source}")
 
     def _keep_threshold(self) -> None:
@@ -96,3 +95,9 @@ class OverlayWidget(QWidget):
             with self.threshold.changed.blocked():
                 self.threshold.value = self.session.threshold
             self.overlays.show_limits()
+
+
+def _short(name: str) -> str:
+    """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
+    first, *rest = name.split("_")
+    return " ".join([first.upper() if first in ("eds", "mmsp", "msp") else first, *rest])

@@ -24,7 +24,9 @@ LIMIT = 200
 class QueueWidget(QWidget):
     """List the open candidates; the current one is selected, a click goes to another."""
 
-    def __init__(self, session: Session, steps: Steps, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, session: Session, steps: Steps, thumbnails: Thumbnails, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.session, self.steps = session, steps
         self.list = QListWidget()
@@ -33,7 +35,7 @@ class QueueWidget(QWidget):
         self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.count, self.empty = hint(), hint()
-        self.thumbnails = Thumbnails(SIDE, self)
+        self.thumbnails = thumbnails
         self._icons: dict[int, QIcon] = {}
         self._shown: list[tuple[int, str | None]] = []
         self._connections = Connections()
@@ -58,9 +60,8 @@ class QueueWidget(QWidget):
             self._connections.add(signal, self._ask)
 
     def close_widget(self) -> None:
-        """Stop listening and making pictures."""
+        """Stop listening."""
         self._connections.close()
-        self.thumbnails.close()
 
     def _ask(self, *_: Any) -> None:
         self.steps.ask("queue", self.refresh)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.bar import Bar
 from owlabel_napari.widgets.parts import button, hint, row, tight, title
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ class ReviewWidget(QFrame):
         self.reviewed = button("Mark reviewed", self._review)
         self.undo = button("↶ Undo", lambda: attempt(session, session.undo))
         self.redo = button("↷ Redo", lambda: attempt(session, session.redo))
-        self.done, self.broken = QProgressBar(), hint()
+        self.done, self.broken = Bar(), hint()
+        self._progress = (-1, -1)
         self._connections = Connections()
         self._lay_out()
         for signal in (
@@ -43,14 +46,12 @@ class ReviewWidget(QFrame):
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
         for small in (self.back, self.forth):
             small.setFixedWidth(28)
-        self.done.setTextVisible(False)
-        self.done.setFixedHeight(5)
         layout = QVBoxLayout(self)
         tight(layout)
-        top = row(self.back, self.place, self.forth, self.name, self.state)
+        top = row(self.back, self.place, self.forth, self.name)
         top.setStretch(3, 1)
         layout.addLayout(top)
-        layout.addLayout(row(self.reviewed, None, self.undo, self.redo))
+        layout.addLayout(row(self.reviewed, self.state, None, self.undo, self.redo))
         layout.addWidget(self.done)
         layout.addWidget(self.broken)
 
@@ -66,7 +67,7 @@ class ReviewWidget(QFrame):
         else:
             record = session.record()
             ids = [r.id for r in session.records]
-            self.name.setText(record.relative)
+            self.name.setText(Path(record.relative).name)
             self.name.setToolTip(str(record.path))
             self.place.setText(f"{ids.index(record.id) + 1} / {len(ids)}")
             self.state.setText(record.state)
@@ -86,12 +87,16 @@ class ReviewWidget(QFrame):
     def _show_progress(self) -> None:
         done, total = self.session.progress
         self.done.setVisible(done < total)
-        self.done.setRange(0, max(total, 1))
-        self.done.setValue(done)
+        self.done.show_part(done, total)
         self.done.setToolTip(f"{done} of {total} images embedded")
+        if (done, total) == self._progress:
+            return
+        self._progress = (done, total)
         broken = self.session.broken
         self.broken.setVisible(bool(broken))
-        self.broken.setText(f"{len(broken)} file(s) could not be read (hover for reasons)")
+        names = ", ".join(Path(r.relative).name for r in broken[:2])
+        more = f" and {len(broken) - 2} more" if len(broken) > 2 else ""
+        self.broken.setText(f"⚠ not readable: {names}{more} (hover for reasons)")
         self.broken.setToolTip("\n".join(f"{r.relative}: {r.error}" for r in broken))
 
     def _review(self) -> None:

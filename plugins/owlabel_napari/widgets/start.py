@@ -33,15 +33,19 @@ class StartWidget(QWidget):
         self.folder = FileEdit(mode="d", label="Images", nullable=True, value=None)
         self.model = ComboBox(choices=[SAMPLE, FILE], label="Model")
         self.file = FileEdit(mode="r", label="File", filter="*.safetensors", nullable=True)
+        for field in (self.folder, self.file):
+            field.choose_btn.text = "Choose …"
         self.form = Container(widgets=[self.folder, self.model, self.file], labels=True)
         self.problem = hint()
         self.open_button = button(
             "Open folder", self.open, "Make or open the project of this folder"
         )
+        self.sample_button = button("Sample scenes", self.sample.emit, "Try the tool")
         self.file.visible = False
         self.model.changed.connect(self._show_file)
         self.folder.changed.connect(self._refresh)
         self.file.changed.connect(self._refresh)
+        self.form.margins = (0, 0, 0, 0)
         self._lay_out()
         self._refresh()
 
@@ -58,7 +62,7 @@ class StartWidget(QWidget):
         layout.addWidget(self.form.native)
         layout.addWidget(self.problem)
         layout.addLayout(
-            row(None, button("Sample scenes", self.sample.emit, "Try the tool"), self.open_button)
+            row(None, self.sample_button, self.open_button)
         )
         layout.addSpacing(10)
         line = QFrame()
@@ -73,6 +77,15 @@ class StartWidget(QWidget):
         folder = _path(self.folder.value)
         if folder is not None:
             self.chosen.emit(str(folder), self._model_path())
+
+    def busy(self, text: str | None) -> None:
+        """Say what goes on, and take no other folder until it is over (None)."""
+        self.form.enabled = text is None
+        self.open_button.setEnabled(text is None)
+        self.sample_button.setEnabled(text is None)
+        self.say(text or "")
+        if text is None:
+            self._refresh()
 
     def say(self, text: str) -> None:
         """Show why a folder could not be opened."""

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from owlabel import images
 from qtpy.QtCore import QObject, Signal
 
+from owlabel import images
+
 Box = tuple[int, int, int, int]
+SIDE = 84
+"""Pixels of a picture's side; the queue shows them smaller."""
 
 
 class Thumbnails(QObject):
@@ -24,9 +27,8 @@ class Thumbnails(QObject):
 
     ready = Signal(int, object)
 
-    def __init__(self, side: int, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.side = side
         self.made: dict[int, NDArray[np.uint8]] = {}
         """The pictures that are made already, by key."""
         self._asked: set[int] = set()
@@ -50,7 +52,7 @@ class Thumbnails(QObject):
                 self._last = (path, images.read(path))
             picture = self._last[1]
             if picture is not None:
-                self.made[key] = images.thumbnail(picture, box, self.side)
+                self.made[key] = images.thumbnail(picture, box, SIDE)
                 self.ready.emit(key, self.made[key])
         except ValueError:
             return

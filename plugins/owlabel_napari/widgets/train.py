@@ -36,6 +36,7 @@ class TrainWidget(QWidget):
         self.version = ComboBox(choices=[], label="Model", nullable=True)
         self.use = button("Use", self._switch, "Label with this version from now on")
         self.add = button("Add file …", self._add_file, "Add a checkpoint to this project")
+        self._versions: list[tuple[str, int]] = []
         self._job_id: int | None = None
         self._seen = 0
         self._connections = Connections()
@@ -89,14 +90,11 @@ class TrainWidget(QWidget):
             (f"{m.name}{'  (in use)' if m.id == self.session.model.id else ''}", m.id)
             for m in models
         ]
-        if [self.version.native.itemText(i) for i in ()] or self._choices() != choices:
+        if self._versions != choices:
+            self._versions = choices
             with self.version.changed.blocked():
                 self.version.choices = choices
                 self.version.value = self.session.model.id
-
-    def _choices(self) -> list[tuple[str, Any]]:
-        widget = self.version._widget
-        return [(str(name), value) for name, value in widget._mgui_get_choices() if name]
 
     def _show_job(self) -> None:
         job = next((j for j in self.session.jobs() if j.kind == "plm"), None)
@@ -120,7 +118,7 @@ class TrainWidget(QWidget):
         rows = self.session.metrics(job_id, self._seen)
         if rows:
             self._seen = max(r.id for r in rows)
-            self.plot.add([(r.done, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
+            self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
 
     def _train(self) -> None:
         if self.class_name.value is not None:
