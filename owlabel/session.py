@@ -68,6 +68,7 @@ class Session(Editor):
         self._seen: dict[int, tuple[Any, ...]] = {}
         self._shown: tuple[int | None, int] = (None, 0)
         self._queue_told = 0.0
+        self._drop_foreign_exports()
         super().__init__(project)
         if start_worker:
             self.submit_embedding()
@@ -96,6 +97,12 @@ class Session(Editor):
         self._ensure_worker()
         self.jobs_changed.emit()
         return job_id
+
+    def _drop_foreign_exports(self) -> None:
+        """Cancel exports that wait from before: a project from elsewhere must not write anywhere."""
+        for row in self._jobs.active():
+            if row.kind == "export":
+                self._jobs.cancel(row.id)
 
     @property
     def worker_pid(self) -> int | None:

@@ -38,7 +38,7 @@ WINDOW = {
 # Inside owlabel: a module may import from its own floor or from floors before it.
 FLOORS = [
     {"__init__", "classes"},
-    {"images", "pixelwise", "cells", "grid", "checkpoints"},
+    {"images", "decoding", "pixelwise", "cells", "grid", "checkpoints"},
     {"scores", "metrics", "regions", "fewshot"},
     {"candidates", "project", "models", "formats", "labelling"},
     {"reading", "sitting"},

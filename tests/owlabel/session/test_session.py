@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from owlabel.classes import UNSET, VOID, Source
+from owlabel.jobs.queue import JobQueue
 from owlabel.project.store import Project
 from owlabel.session import Session, StaleResultError
 
@@ -194,3 +195,10 @@ def test_distances_name_every_class(session: Session) -> None:
     labelled_deer(session)
     assert set(session.distances(*CENTRE)) == {"road", "sky", "deer"}
     assert session.distances(*CENTRE)["deer"] < 1.5
+
+
+def test_an_export_that_waits_in_a_project_from_elsewhere_is_dropped(toy: Any) -> None:
+    queue = JobQueue(toy.project)
+    job_id = queue.submit("export", {"folder": "/etc", "format": "masks", "overwrite": True})
+    Session(toy.project, start_worker=False)
+    assert queue.get(job_id).state == "cancelled"
