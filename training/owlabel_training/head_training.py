@@ -87,6 +87,7 @@ def train_head(
     path = None if work is None else work / "head.safetensors"
     step, losses = _resume(head, optimiser, path)
     if step == 0 and recipe.batch_size == 1:
+        torch.manual_seed(recipe.seed)
         _settle_statistics(head, cache)
     saved = time.monotonic()
     while step < recipe.iterations:
