@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.key_bindings import coerce_keybinding
@@ -67,6 +68,9 @@ class Keys:
         for key in acts:
             self._taken[key] = viewer.bind_key(key, self._on_viewer(key), overwrite=True)
         self._shortcuts = [self._shortcut(panel, key) for key in acts if key not in CANVAS_ONLY]
+        self._menu = _menu_actions(viewer, [_sequence(key) for key in acts])
+        for action, _ in self._menu:  # a menu's shortcut would win, or make ours ambiguous
+            action.setShortcuts([])
 
     def close(self) -> None:
         """Give every key back."""
@@ -77,6 +81,10 @@ class Keys:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts.clear()
+        for action, sequences in self._menu:
+            with suppress(RuntimeError):
+                action.setShortcuts(sequences)
+        self._menu.clear()
 
     def _on_viewer(self, key: str) -> Callable[[Any], None]:
         act = self.acts[key]
@@ -102,8 +110,7 @@ class Keys:
         return press
 
     def _shortcut(self, panel: QWidget, key: str) -> QShortcut:
-        sequence = QKeySequence(key.replace("Control", "Ctrl").replace("-", "+"))
-        shortcut = QShortcut(sequence, panel)
+        shortcut = QShortcut(_sequence(key), panel)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(self.acts[key])
         return shortcut
@@ -114,3 +121,19 @@ def _napari_key(layer: Any, key: str) -> None:
     press = type(layer).class_keymap.get(coerce_keybinding(key))
     if callable(press):
         press(layer)
+
+
+def _sequence(key: str) -> QKeySequence:
+    """Return a key of `NAMES` for Qt."""
+    return QKeySequence(key.replace("Control", "Ctrl").replace("-", "+"))
+
+
+def _menu_actions(
+    viewer: napari.viewer.Viewer, taken: list[QKeySequence]
+) -> list[tuple[Any, list[QKeySequence]]]:
+    """Return the actions of napari's File menu that have one of our keys (Ctrl+S), and theirs."""
+    return [
+        (action, list(action.shortcuts()))
+        for action in viewer.window.file_menu.actions()
+        if any(sequence in taken for sequence in action.shortcuts())
+    ]

@@ -223,3 +223,17 @@ def panel(make_napari_viewer: Any, session: FakeSession) -> Iterator[Any]:
     made.workspace.steps.finish()
     yield made
     made.close_project()
+
+
+@pytest.fixture
+def overlays(qtbot: Any, session: FakeSession) -> Iterator[Any]:
+    """The layers of the fake session in a viewer without a window: a tenth of the time."""
+    from napari.components import ViewerModel
+
+    from owlabel_napari.overlays import Overlays
+    from owlabel_napari.steps import Steps
+
+    made = Overlays(ViewerModel(), session, Steps())
+    made.steps.finish()
+    yield made
+    made.close()

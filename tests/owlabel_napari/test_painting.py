@@ -13,8 +13,8 @@ pytestmark = pytest.mark.gui
 
 
 @pytest.fixture
-def labels(panel: Any) -> Any:
-    layer = panel.viewer.layers["labels"]
+def labels(overlays: Any) -> Any:
+    layer = overlays.viewer.layers["labels"]
     layer.selected_label, layer.brush_size = 2, 5
     return layer
 

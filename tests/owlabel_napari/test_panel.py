@@ -10,19 +10,16 @@ import pytest
 pytestmark = pytest.mark.gui
 
 
-def names(panel: Any) -> list[str]:
-    return [layer.name for layer in panel.viewer.layers]
+def test_the_layers_of_an_open_project(overlays: Any) -> None:
+    layers = overlays.viewer.layers
+    names = [layer.name for layer in layers]
+    assert (names[:2], names[2][:5], names[3]) == (["image", "prediction"], "OoD: ", "labels")
+    assert layers["prediction"].data[0, 0] == 2  # class 1, sky
+    assert "sky" in layers["prediction"].get_status((0, 0), world=True)["value"]
 
 
-def test_the_layers_of_an_open_project(panel: Any) -> None:
-    assert names(panel) == ["image", "prediction", names(panel)[2], "labels"]
-    assert names(panel)[2].startswith("OoD: ")
-    assert panel.viewer.layers["prediction"].data[0, 0] == 2  # class 1, sky
-    assert "sky" in panel.viewer.layers["prediction"].get_status((0, 0), world=True)["value"]
-
-
-def test_the_score_lies_over_the_image_to_half_a_pixel(panel: Any) -> None:
-    score = panel.viewer.layers[2]
+def test_the_score_lies_over_the_image_to_half_a_pixel(overlays: Any) -> None:
+    score = overlays.viewer.layers[2]
     assert score.data.shape == (15, 20)
     np.testing.assert_allclose(score.data_to_world((0, 0)), (1.5, 1.5))  # centre of 4 x 4 pixels
 
@@ -98,3 +95,17 @@ def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
     session.classes_changed.emit()
     session.classes_changed.emit()
     assert told == ["deer: found in 3 of 3 images"]
+
+
+def test_closing_the_window_closes_the_session(make_napari_viewer: Any, session: Any) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    from owlabel_napari.panel import OWLabelPanel
+
+    viewer = make_napari_viewer()
+    panel = OWLabelPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="OWLabel")
+    panel.show_session(session)
+    viewer.close()
+    QApplication.processEvents()
+    assert session.closed

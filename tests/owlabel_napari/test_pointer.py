@@ -59,29 +59,29 @@ def test_a_brush_stroke_is_no_click_and_is_painted(panel: Any, canvas: Any, sess
     assert [call[0] for call in session.calls] == ["paint"]
 
 
-@pytest.mark.parametrize("active", ["image", "prediction", "labels", "candidates", "region", None])
-def test_the_keys_fire_whichever_layer_is_active(
-    panel: Any, canvas: Any, session: Any, active: str | None
-) -> None:
+KEYS = (
+    (Qt.Key.Key_N, NONE, "next_candidate"),
+    (Qt.Key.Key_N, SHIFT, "previous_candidate"),
+    (Qt.Key.Key_U, NONE, "mark_ignore"),
+    (Qt.Key.Key_K, NONE, "mark_known"),
+    (Qt.Key.Key_D, NONE, "next_image"),
+    (Qt.Key.Key_A, NONE, "previous_image"),
+    (Qt.Key.Key_Z, CONTROL, "undo"),
+    (Qt.Key.Key_Z, CONTROL | SHIFT, "redo"),
+    (Qt.Key.Key_Escape, NONE, "cancel_region"),
+)
+
+
+def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, session: Any) -> None:
     session.click(12, 14)
     session.select_candidate(7)
-    session.calls.clear()
     layers = panel.viewer.layers
-    layers.selection.active = None if active is None else layers[active]
-    for key, modifier, act in (
-        (Qt.Key.Key_N, NONE, "next_candidate"),
-        (Qt.Key.Key_N, SHIFT, "previous_candidate"),
-        (Qt.Key.Key_U, NONE, "mark_ignore"),
-        (Qt.Key.Key_K, NONE, "mark_known"),
-        (Qt.Key.Key_D, NONE, "next_image"),
-        (Qt.Key.Key_A, NONE, "previous_image"),
-        (Qt.Key.Key_Z, CONTROL, "undo"),
-        (Qt.Key.Key_Z, CONTROL | SHIFT, "redo"),
-        (Qt.Key.Key_Escape, NONE, "cancel_region"),
-    ):
-        QTest.keyClick(canvas, key, modifier)
-        assert session.calls[-1][0] == act
-        QTest.qWait(1)
+    assert {layer.name for layer in layers} >= {"image", "prediction", "labels", "candidates"}
+    for active in (*layers, None):
+        layers.selection.active = active
+        for key, modifier, act in KEYS:
+            QTest.keyClick(canvas, key, modifier)
+            assert session.calls[-1][0] == act, active
 
 
 def test_enter_asks_for_a_name_and_enter_gives_it(panel: Any, canvas: Any, session: Any) -> None:
@@ -124,3 +124,16 @@ def test_the_keys_work_while_the_panel_has_the_focus(panel: Any, canvas: Any, se
     QTest.qWait(10)
     QTest.keyClick(panel.workspace.queue.list, Qt.Key.Key_N)
     assert ("next_candidate",) in session.calls
+
+
+def test_control_s_exports_again_and_the_menu_gets_it_back(
+    panel: Any, canvas: Any, session: Any, tmp_path: Any
+) -> None:
+    export = panel.workspace.export
+    export.folder.value, export.done_once = str(tmp_path / "new"), True
+    menu = panel.viewer.window.file_menu
+    QTest.keyClick(canvas, Qt.Key.Key_S, CONTROL)
+    assert session.calls[-1][:2] == ("export", tmp_path / "new")
+    panel.close_project()
+    taken = [s.toString() for action in menu.actions() for s in action.shortcuts()]
+    assert "Ctrl+S" in taken
