@@ -96,13 +96,13 @@ def find(
 ) -> list[Candidate]:
     """Return the candidates of an image, best first; no two overlap.
 
-    Segments are taken above several thresholds from `threshold` upwards, since an object may lie in
-    a region where the score is high everywhere.  They form a tree; of a segment and those inside it
-    the one of the highest rank is kept.
+    Segments are taken above several thresholds from `threshold` upwards, since an object may lie
+    in a region where the score is high everywhere.  They form a tree; of a segment and those
+    inside it the one of the highest rank is kept.
 
     The rank is the product of the contrast (mean score less the image's median score), of
-    ``a / (a + 0.005)`` with a the share of the image that is covered, and of ``t^2 / (t^2 + 9)`` with
-    the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the thin
+    ``a / (a + 0.005)`` with a the share of the image that is covered, and of ``t^2 / (t^2 + 9)``
+    with the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the thin
     seams where two known classes meet, which are long but never thick.
 
     Parameters

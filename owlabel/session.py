@@ -99,7 +99,7 @@ class Session(Editor):
         return job_id
 
     def _drop_foreign_exports(self) -> None:
-        """Cancel exports that wait from before: a project from elsewhere must not write anywhere."""
+        """Cancel exports from before: a project from elsewhere must not write anywhere."""
         for row in self._jobs.active():
             if row.kind == "export":
                 self._jobs.cancel(row.id)

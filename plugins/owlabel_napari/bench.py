@@ -2,8 +2,9 @@
 
     python -m owlabel_napari.bench --side 480x360 2048x1024 --out docs/results/window.json
 
-Opens the window (a display or xvfb-run is needed) on enlarged sample scenes with the sample model, clicks
-like an annotator, and prints JSON.  "Visible" is from the click until the event loop has drawn the region.
+Opens the window (a display or xvfb-run is needed) on enlarged sample scenes with the sample model,
+clicks like an annotator, and prints JSON.  "Visible" is from the click until the event loop has
+drawn the region.
 """
 
 from __future__ import annotations

@@ -2,16 +2,17 @@
 
     python tests/faults/crash_sitting.py --kills 50 --out docs/results/crash_sitting.json
 
-A child process opens a project and does random acts (clicks, names, strokes, undo, redo, reviews).  After
-each act it prints the number of the newest event and a digest of everything people said: the act is
-acknowledged.  The parent kills it with SIGKILL at a random moment, with or without its worker, opens the
-project and checks that the acknowledged state is there.  One act more may be there, whole: the one that was
-on its way.  With ``--window`` the child is the real window.
+A child process opens a project and does random acts (clicks, names, strokes, undo, redo, reviews).
+After each act it prints the number of the newest event and a digest of everything people said: the
+act is acknowledged.  The parent kills it with SIGKILL at a random moment, with or without its worker,
+opens the project and checks that the acknowledged state is there.  One act more may be there, whole:
+the one that was on its way.  With ``--window`` the child is the real window.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -82,11 +83,14 @@ def act(session: Session, rng: random.Random, number: int) -> None:
 def sit(folder: Path, seed: int, window: bool) -> None:
     """Be the child: act until killed."""
     if window:
-        from owlabel_napari.main import make_window  # noqa: PLC0415
+        import napari
+        from qtpy.QtWidgets import QApplication
 
-        viewer, panel = make_window(folder)
-        session = panel.session
-        turn = viewer.window._qt_window.window().repaint
+        from owlabel_napari.main import panel_of
+
+        panel = panel_of(napari.Viewer())
+        panel.open(folder)
+        session, turn = panel.session, QApplication.processEvents
     else:
         session = Session(Project.open(folder))
         turn = session.poll
@@ -133,10 +137,8 @@ def kill_once(folder: Path, rng: random.Random, window: bool) -> dict[str, Any]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _verdict(folder: Path, last: dict[str, Any], acts: int) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def until(what, ready):
         time.sleep(0.02)
         assert time.monotonic() < end, (what, [(j.kind, j.state, j.error) for j in session.jobs()])
 
-until("embedding", lambda: session.progress[0] == session.progress[1] and session.embedding() is not None)
+until("the first embedding", lambda: session.embedding() is not None)
+until("embedding", lambda: session.progress[0] == session.progress[1])
 session.click(20, 20)
 session.accept("deer")
 until("relabelling", lambda: all(j.state == "done" for j in session.jobs()))

@@ -15,6 +15,7 @@ from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.models.checkpoint import load, save
 from owlabel.models.segmenter import Segmenter
+from owlabel.project.catalog import inside
 from owlabel.project.store import Project
 from owlabel_training.comparison import compare
 from owlabel_training.head_training import PlmRecipe, train_head
@@ -72,7 +73,7 @@ class PlmJob:
         )
         yield Progress(0, recipe.iterations, "reading the shots")
         with Project.open(context.project) as project:
-            segmenter, header = load(project.folder / self.checkpoint)
+            segmenter, header = load(inside(project.folder, self.checkpoint))
             shots = [read_shot(project, PlmShot(**row), self.class_id) for row in self.shots]
         torch.manual_seed(self.seed)
         head = segmenter.renew_head(self.class_id)

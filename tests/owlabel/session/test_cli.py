@@ -31,7 +31,8 @@ def test_the_steps_without_a_window(folder: str) -> None:
     assert done.exit_code == 0, done.output
     assert "found in 2 of 4 images" in done.stdout
     assert "reviewed" in run(app, ["review", folder, "deer_1.png"]).stdout
-    states = {r["image"]: r["state"] for r in json.loads(run(app, ["info", folder, "--json"]).stdout)}
+    rows = json.loads(run(app, ["info", folder, "--json"]).stdout)
+    states = {row["image"]: row["state"] for row in rows}
     assert states["deer_1.png"] == "reviewed"
     assert "undone: review" in run(app, ["undo", folder]).stdout
     assert "again: review" in run(app, ["redo", folder]).stdout
