@@ -81,7 +81,7 @@ def segments(score: NDArray[Any], threshold: float) -> NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class _Level:
-    """The segments above one threshold: their label map, and candidates with label and grid peak."""
+    """The segments above one threshold: label map, and candidates with label and grid peak."""
 
     labels: NDArray[np.int32]
     found: list[tuple[Candidate, int, tuple[int, int]]]
@@ -102,8 +102,8 @@ def find(
 
     The rank is the product of the contrast (mean score less the image's median score), of
     ``a / (a + 0.005)`` with a the share of the image that is covered, and of ``t^2 / (t^2 + 9)``
-    with the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the thin
-    seams where two known classes meet, which are long but never thick.
+    with the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the
+    thin seams where two known classes meet, which are long but never thick.
 
     Parameters
     ----------

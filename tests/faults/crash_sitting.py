@@ -3,10 +3,10 @@
     python tests/faults/crash_sitting.py --kills 50 --out docs/results/crash_sitting.json
 
 A child process opens a project and does random acts (clicks, names, strokes, undo, redo, reviews).
-After each act it prints the number of the newest event and a digest of everything people said: the
-act is acknowledged.  The parent kills it with SIGKILL at a random moment, with or without its worker,
-opens the project and checks that the acknowledged state is there.  One act more may be there, whole:
-the one that was on its way.  With ``--window`` the child is the real window.
+After each act it prints the number of the newest event and a digest of everything people said:
+the act is acknowledged.  The parent kills it with SIGKILL at a random moment, with or without its
+worker, opens the project and checks that the acknowledged state is there.  One act more may be
+there, whole: the one that was on its way.  With ``--window`` the child is the real window.
 """
 
 from __future__ import annotations
