@@ -175,7 +175,7 @@ def _strange_things(
     places: list[_Thing] = []
     slots = rng.permutation(max(len(kinds), 2))
     for kind, slot in zip(kinds, slots, strict=False):
-        z = float(rng.uniform(5.2, 11.5))
+        z = float(rng.uniform(4.2, 7.6))
         column = camera.width * (0.14 + 0.72 * (slot + rng.uniform(0.15, 0.85)) / slots.size)
         x = (column - camera.centre) * z / camera.focal + camera.offset - camera.bend * z**2
         places.append(_Thing(z, "strange", float(x), int(kind)))
