@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from owlabel.checkpoints import FORMAT, KEY, CheckpointError, CheckpointHeader, HeadInfo, read_header
+from owlabel.checkpoints import (
+    FORMAT,
+    KEY,
+    CheckpointError,
+    CheckpointHeader,
+    HeadInfo,
+    read_header,
+)
 from owlabel.classes import ClassTable, LabelClass
 
 CLASSES = ClassTable((LabelClass(0, "road", (1, 2, 3)), LabelClass(1, "sky", (4, 5, 6))))

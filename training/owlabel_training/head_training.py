@@ -131,7 +131,7 @@ def _step(
 
 def fast_bfloat16() -> bool:
     """Return whether this CPU multiplies 16-bit floats in hardware: half the time of a step."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 

@@ -131,8 +131,8 @@ def miou(segmenter: nn.Module, frames: Frames) -> tuple[float, NDArray[np.float6
 @torch.inference_mode()
 def predict(segmenter: nn.Module, image: NDArray[np.uint8]) -> Tensor:
     """Return the base class map of one whole image: (H, W, 3) to int64 (H, W)."""
-    parameter = next(segmenter.parameters())
-    batch = torch.from_numpy(np.array(image)).to(parameter.device).permute(2, 0, 1)[None].float() / 255
+    device = next(segmenter.parameters()).device
+    batch = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float() / 255
     embedding = segmenter(batch.contiguous(memory_format=torch.channels_last))
     full = functional.interpolate(embedding, size=image.shape[:2], mode="bilinear")
     return full[0].argmax(dim=0).cpu()
