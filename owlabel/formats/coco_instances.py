@@ -5,7 +5,8 @@ The category id is the class id plus one, because readers of COCO take 0 for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from owlabel.classes import VOID, ClassTable
 from owlabel.formats import runs
 from owlabel.formats import stream as steps
-from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, Provenance, ReadImage
+from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, ReadImage
 from owlabel.formats.target import ArrayFile, ExportError, checked_name, join_json, read_json
 
 FORMAT = "coco"
@@ -80,26 +81,10 @@ class InstanceWriter:
         join_json(self.folder / FILE, arrays, {"categories": categories(self.classes)})
 
 
-def stream(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> steps.Steps:
-    """Write COCO instances; yields the name of each image."""
-    return steps.stream(FORMAT, InstanceWriter, folder, classes, images, provenance, overwrite)
-
-
-def write(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write COCO instances and return all files."""
-    return steps.run(stream(folder, classes, images, provenance, overwrite))
+stream = partial(steps.stream, FORMAT, InstanceWriter)
+"""``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
+write = partial(steps.write, FORMAT, InstanceWriter)
+"""The same at once; returns all files."""
 
 
 def read(folder: Path) -> Iterator[ReadImage]:

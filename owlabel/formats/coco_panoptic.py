@@ -6,7 +6,8 @@ segment for each class: the model does not tell one instance from another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from owlabel.classes import VOID, ClassTable, Labels
 from owlabel.formats import runs
 from owlabel.formats import stream as steps
 from owlabel.formats.coco_instances import categories, image_row
-from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, Provenance, ReadImage
+from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, ReadImage
 from owlabel.formats.target import ArrayFile, ExportError, checked_name, join_json, read_json
 
 FORMAT = "panoptic"
@@ -95,26 +96,10 @@ class PanopticWriter:
         join_json(self.folder / FILE, arrays, {"categories": rows})
 
 
-def stream(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> steps.Steps:
-    """Write COCO panoptic; yields the name of each image."""
-    return steps.stream(FORMAT, PanopticWriter, folder, classes, images, provenance, overwrite)
-
-
-def write(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write COCO panoptic and return all files."""
-    return steps.run(stream(folder, classes, images, provenance, overwrite))
+stream = partial(steps.stream, FORMAT, PanopticWriter)
+"""``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
+write = partial(steps.write, FORMAT, PanopticWriter)
+"""The same at once; returns all files."""
 
 
 def read(folder: Path) -> Iterator[ReadImage]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from owlabel.classes import ClassTable
 from owlabel.formats import stream as steps
 from owlabel.formats.provenance import (
     LabelledImage,
-    Provenance,
     ReadImage,
     labels_hash,
     read_indexed,
@@ -35,26 +35,10 @@ class MaskWriter:
         """There is nothing that stands once only."""
 
 
-def stream(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> steps.Steps:
-    """Write masks; yields the name of each image.  See `owlabel.formats.stream.stream`."""
-    return steps.stream(FORMAT, MaskWriter, folder, classes, images, provenance, overwrite)
-
-
-def write(
-    folder: Path,
-    classes: ClassTable,
-    images: Iterable[LabelledImage],
-    provenance: Provenance,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write masks and return all files."""
-    return steps.run(stream(folder, classes, images, provenance, overwrite))
+stream = partial(steps.stream, FORMAT, MaskWriter)
+"""``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
+write = partial(steps.write, FORMAT, MaskWriter)
+"""The same at once; returns all files."""
 
 
 def read(folder: Path) -> Iterator[ReadImage]:

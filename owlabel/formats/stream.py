@@ -93,6 +93,19 @@ def run(steps: Steps) -> list[Path]:
             return files
 
 
+def write(
+    format_name: str,
+    writer: type[Writer],
+    folder: Path,
+    classes: ClassTable,
+    images: Iterable[LabelledImage],
+    provenance: Provenance,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write an export at once and return its files; see `stream`."""
+    return run(stream(format_name, writer, folder, classes, images, provenance, overwrite))
+
+
 def write_classes(folder: Path, classes: ClassTable) -> None:
     """Write the class table as ``classes.json`` and ``classes.csv``."""
     write_json(folder / "classes.json", classes.to_json())
