@@ -71,6 +71,7 @@ class Session(Editor):
         self._drop_foreign_exports()
         super().__init__(project)
         if start_worker:
+            self._ensure_worker()  # jobs that a killed window left behind go on
             self.submit_embedding()
             self._rule_changed()
 
@@ -103,6 +104,13 @@ class Session(Editor):
         for row in self._jobs.active():
             if row.kind == "export":
                 self._jobs.cancel(row.id)
+
+    def _revive_worker(self) -> None:
+        """Start the worker again where it died with jobs left; the queue counts the attempts."""
+        died = self._worker is not None and self._worker.poll() is not None
+        if died and self._jobs.active():
+            self._ensure_worker()
+            self.message.emit("warning", "The worker process had stopped; it was started again.")
 
     @property
     def worker_pid(self) -> int | None:
@@ -161,6 +169,7 @@ class Session(Editor):
 
         To be called about five times a second; costs a few queries.
         """
+        self._revive_worker()
         now = {
             row.id: (row.state, row.done, row.total, row.message, row.error) for row in self.jobs()
         }
@@ -206,6 +215,8 @@ class Session(Editor):
             self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
         elif row.kind == "embed":
             self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+            if self._with_worker:
+                self.submit_relabelling()  # images that came after the class was named
         self.queue_changed.emit()
 
     # -- training ----------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,19 @@ def test_an_export_that_waits_in_a_project_from_elsewhere_is_dropped(toy: Any) -
     job_id = queue.submit("export", {"folder": "/etc", "format": "masks", "overwrite": True})
     Session(toy.project, start_worker=False)
     assert queue.get(job_id).state == "cancelled"
+
+
+def test_a_killed_worker_is_started_again(toy: Any) -> None:
+    session = Session(toy.project)
+    told: list[str] = []
+    session.message.connect(lambda _level, text: told.append(text))
+    os.kill(session.worker_pid, signal.SIGKILL)
+    session._worker.wait()
+    session.poll()
+    assert session.worker_pid is None, "there is nothing to do"
+    session._jobs.submit("relabel", {"head_hash": "0" * 16, "prototypes": []})
+    session.poll()
+    assert session.worker_pid is not None
+    assert "started again" in told[0]
+    session._worker.kill()
+    session._worker.wait()
