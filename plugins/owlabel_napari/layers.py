@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
+    from owlabel.regions import Region
+
 ORDER = ("image", "prediction", "score", "labels", "region", "candidates")
 """Kinds of layers, the lowest first."""
 
@@ -24,6 +26,7 @@ class OurLayers:
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.viewer = viewer
         self._layers: dict[str, Layer] = {}
+        self._region_window: list[tuple[int, int, int, int]] = []
         self.made: list[Callable[[str, Any], None]] = []
         """Told of every new layer: ``made(kind, layer)``."""
 
@@ -75,9 +78,8 @@ class OurLayers:
 
         layer = self.get(kind)
         if layer is None:
-            return self._add(kind, Image(data, **settings))
-        layer.data = data
-        layer.visible = True
+            return self._add(kind, Image(data.copy(), **settings))
+        _put(layer, data)
         return layer
 
     def show_score(self, values: np.ndarray, shape: tuple[int, int], **settings: Any) -> Any:
@@ -93,12 +95,14 @@ class OurLayers:
                 "score", values, blending="translucent", interpolation2d="linear", **settings
             )
         else:
-            layer.data = values
-            layer.name = settings["name"]
-            layer.contrast_limits_range = settings["contrast_limits"]
-            layer.contrast_limits = settings["contrast_limits"]
-        layer.scale, layer.translate = scale, translate
-        layer.visible = True
+            _put(layer, values)
+            if layer.name != settings["name"]:
+                layer.name = settings["name"]
+            if tuple(layer.contrast_limits) != settings["contrast_limits"]:
+                layer.contrast_limits_range = settings["contrast_limits"]
+                layer.contrast_limits = settings["contrast_limits"]
+        if tuple(layer.scale) != scale or tuple(layer.translate) != translate:
+            layer.scale, layer.translate = scale, translate
         return layer
 
     def show_labels(self, kind: str, values: Labels, classes: ClassTable) -> Any:
@@ -107,11 +111,10 @@ class OurLayers:
 
         layer = self.get(kind)
         if layer is not None:
-            layer.data = values
-            layer.visible = True
+            _put(layer, values)
             return layer
         layer = LabelsLayer(
-            values,
+            values.copy(),
             name=kind,
             colormap=class_colormap(classes),
             features=class_features(classes),
@@ -120,25 +123,49 @@ class OurLayers:
         layer.editable = kind == "labels"
         return self._add(kind, layer)
 
+    def blank(self, kind: str) -> None:
+        """Show nothing in this layer until it gets new data; quicker than to hide it."""
+        layer = self.get(kind)
+        if layer is not None and layer.visible:
+            layer.data[...] = layer.contrast_limits[0] if kind == "score" else 0
+            _refresh(layer)
+
     def show_region(
-        self, mask: Labels, corner: tuple[int, int], color: tuple[float, float, float, float]
+        self, shape: tuple[int, int], region: Region | None, color: tuple[float, ...]
     ) -> Any:
-        """Show the pending region: its window alone, moved to its place."""
+        """Show the pending region, or none, on an image of `shape` (H, W).
+
+        The layer stays and only the windows of the old and new region are written: a click is
+        seen about 10 ms earlier than with new data, and 20 ms than with a layer that comes.
+        """
+        layer = self.get("region")
+        if layer is None:
+            layer = self._add_region(shape, color)
+        if layer.data.shape != shape:
+            layer.data = np.zeros(shape, np.uint8)
+        elif region is None and not self._region_window:
+            return layer
+        for r0, c0, r1, c1 in self._region_window:
+            layer.data[r0:r1, c0:c1] = 0
+        self._region_window = []
+        if region is not None:
+            r0, c0, r1, c1 = region.mask_box
+            layer.data[r0:r1, c0:c1] = region.mask
+            self._region_window = [(r0, c0, r1, c1)]
+        _refresh(layer)
+        return layer
+
+    def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:
         from napari.layers import Labels as LabelsLayer
         from napari.utils.colormaps import DirectLabelColormap
 
-        layer = self.get("region")
-        if layer is None:
-            clear = (0.0, 0.0, 0.0, 0.0)
-            colormap = DirectLabelColormap(color_dict={None: clear, 0: clear, 1: color})
-            layer = LabelsLayer(mask, name="region", colormap=colormap, opacity=0.6)
-            layer.editable = False
-            layer.translate = corner
-            return self._add("region", layer)
-        layer.data = mask
-        layer.translate = corner
-        layer.visible = True
-        return layer
+        clear = (0.0, 0.0, 0.0, 0.0)
+        colormap = DirectLabelColormap(color_dict={None: clear, 0: clear, 1: color})
+        data = np.zeros(shape, np.uint8)
+        layer = LabelsLayer(data, name="region", colormap=colormap, opacity=0.6)
+        layer.editable = False
+        self._region_window = []
+        return self._add("region", layer)
 
     def show_box(
         self, box: tuple[int, int, int, int] | None, color: str, width: float = 1.0
@@ -148,7 +175,7 @@ class OurLayers:
 
         layer = self.get("candidates")
         if box is None:
-            if layer is not None:
+            if layer is not None and layer.visible:
                 layer.visible = False
             return layer
         r0, c0, r1, c1 = box
@@ -167,3 +194,18 @@ class OurLayers:
         layer.edge_width = width
         layer.visible = True
         return layer
+
+
+def _put(layer: Any, data: np.ndarray) -> None:
+    """Give a layer new data, in place where that is possible: napari then has less to redo."""
+    if layer.data.shape == data.shape and layer.data.dtype == data.dtype:
+        layer.data[...] = data
+        _refresh(layer)
+    else:
+        layer.data = data.copy()
+    if not layer.visible:
+        layer.visible = True
+
+
+def _refresh(layer: Any) -> None:
+    layer.refresh(thumbnail=False, extent=False, highlight=False)

@@ -113,12 +113,12 @@ class Overlays:
         same_shape = not new and self.layers["image"].data.shape == picture.shape
         self.layers.show_image("image", picture, name="image", rgb=True)
         self._shown_candidate = None
-        for kind in ("prediction", "score"):
-            self._hide(kind)  # never the last image's values over this one
-        self._ask_model_output()
+        self.layers.blank("prediction")  # never the last image's values over this one
+        self.layers.blank("score")
         self._show_labels(_image_id)
         self._show_region()
         self._show_candidate()
+        self._ask_model_output()
         if not same_shape:
             self.viewer.reset_view()
         if new:
@@ -164,12 +164,9 @@ class Overlays:
         self.painting.show()
 
     def _show_region(self) -> None:
-        region = self.session.region
-        if region is None:
-            self._hide("region")
-            return
-        row, col = region.mask_box[:2]
-        self.layers.show_region(region.mask.astype(np.uint8), (row, col), REGION_COLOR)
+        if self.session.image_id is not None:
+            shape = self.session.image().shape[:2]
+            self.layers.show_region(shape, self.session.region, REGION_COLOR)
 
     def _show_classes(self) -> None:
         colormap, features = (
@@ -183,16 +180,18 @@ class Overlays:
 
     def _show_candidate(self) -> None:
         item = self.session.candidate
-        if item is None:
-            self.layers.show_box(None, BOX_COLOR)
+        if item is None or item.record.id != self.session.image_id:
             self._shown_candidate = None
-            return
-        if item.record.id != self.session.image_id or item.row.id == self._shown_candidate:
-            return
-        self._shown_candidate = item.row.id
-        self._look_at(item.row.candidate.box)
-        width = BOX_WIDTH / self.viewer.scene.camera.zoom
-        self.layers.show_box(item.row.candidate.box, BOX_COLOR, width)
+            self.steps.ask("box", self._show_box)
+        elif item.row.id != self._shown_candidate:
+            self._shown_candidate = item.row.id
+            self._look_at(item.row.candidate.box)
+            self.steps.ask("box", self._show_box)
+
+    def _show_box(self) -> None:
+        item = self.session.candidate
+        box = None if item is None or self._shown_candidate is None else item.row.candidate.box
+        self.layers.show_box(box, BOX_COLOR, BOX_WIDTH / self.viewer.scene.camera.zoom)
 
     def _look_at(self, box: tuple[int, int, int, int]) -> None:
         """Centre the camera on a box and zoom so that it takes about a third of the canvas."""

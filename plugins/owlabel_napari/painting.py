@@ -47,7 +47,7 @@ class Painting:
         self._image_id, self._known = self.session.image_id, values
         self._busy = True
         try:
-            layer = self.layers.show_labels("labels", values.copy(), self.session.classes)
+            layer = self.layers.show_labels("labels", values, self.session.classes)
             layer._reset_history()  # else Ctrl+Z writes this image's strokes into the next
         finally:
             self._busy = False
@@ -85,7 +85,8 @@ class Painting:
             self.session.message.emit(
                 "warning", f"No class has the layer value {unknown[0]}: choose one under Classes."
             )
-            layer.data = self._known.copy()
+            layer.data[...] = self._known
+            layer.refresh()
             layer._reset_history()
             return
         self._known = layer.data.copy()

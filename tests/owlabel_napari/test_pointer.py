@@ -75,6 +75,7 @@ KEYS = (
 def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, session: Any) -> None:
     session.click(12, 14)
     session.select_candidate(7)
+    panel.workspace.steps.finish()
     layers = panel.viewer.layers
     assert {layer.name for layer in layers} >= {"image", "prediction", "labels", "candidates"}
     for active in (*layers, None):

@@ -61,9 +61,7 @@ class StartWidget(QWidget):
         )
         layout.addWidget(self.form.native)
         layout.addWidget(self.problem)
-        layout.addLayout(
-            row(None, self.sample_button, self.open_button)
-        )
+        layout.addLayout(row(None, self.sample_button, self.open_button))
         layout.addSpacing(10)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
