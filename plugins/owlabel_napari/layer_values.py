@@ -75,5 +75,5 @@ def score_colormap() -> Colormap:
     """Return the heat map of scores: inferno that fades out at its low end."""
     steps = np.linspace(0, 1, 64)
     colors = np.array(ensure_colormap("inferno").map(0.25 + 0.75 * steps))
-    colors[:, 3] = np.clip(steps * 2, 0, 1)
+    colors[:, 3] = steps**1.3
     return Colormap(colors, name="owlabel score")

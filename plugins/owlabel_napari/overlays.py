@@ -16,6 +16,7 @@ from owlabel_napari.layer_values import (
     to_layer,
 )
 from owlabel_napari.layers import OurLayers
+from owlabel_napari.messages import attempt
 from owlabel_napari.painting import Painting
 from owlabel_napari.steps import Steps
 
@@ -109,7 +110,7 @@ class Overlays:
 
     def _show_image(self, _image_id: int) -> None:
         new = self.layers.get("image") is None
-        picture = self.session.image()
+        picture = self._picture()
         same_shape = not new and self.layers["image"].data.shape == picture.shape
         self.layers.show_image("image", picture, name="image", rgb=True)
         self._shown_candidate = None
@@ -123,6 +124,17 @@ class Overlays:
             self.viewer.reset_view()
         if new:
             self.viewer.layers.selection.active = self.layers["labels"]
+
+    def _picture(self) -> np.ndarray:
+        """Return the current picture, or black where its file cannot be read any more."""
+        picture = attempt(self.session, self.session.image)
+        if picture is None:
+            picture = np.zeros((*(self.session.record().shape or (1, 1)), 3), np.uint8)
+        return picture
+
+    def _shape(self) -> tuple[int, int]:
+        height, width = self.layers["image"].data.shape[:2]
+        return height, width
 
     def _ask_model_output(self, *_: Any) -> None:
         self.steps.ask("prediction", self._show_prediction)
@@ -147,7 +159,7 @@ class Overlays:
             return
         self.layers.show_score(
             values,
-            self.session.image().shape[:2],
+            self._shape(),
             name=f"OoD: {SCORES[self.score_name].label}",
             contrast_limits=self._limits(values),
             opacity=self.opacity,
@@ -165,8 +177,7 @@ class Overlays:
 
     def _show_region(self) -> None:
         if self.session.image_id is not None:
-            shape = self.session.image().shape[:2]
-            self.layers.show_region(shape, self.session.region, REGION_COLOR)
+            self.layers.show_region(self._shape(), self.session.region, REGION_COLOR)
 
     def _show_classes(self) -> None:
         colormap, features = (
@@ -198,7 +209,7 @@ class Overlays:
         rows, cols = box[2] - box[0], box[3] - box[1]
         camera, canvas = self.viewer.scene.camera, self.viewer.canvas.size
         fit = min(canvas[0] / max(rows, 1), canvas[1] / max(cols, 1)) / 3
-        height, width = self.session.image().shape[:2]
+        height, width = self._shape()
         whole = min(canvas[0] / height, canvas[1] / width) * 0.95
         camera.zoom = min(max(fit, whole), 4 * whole)
         camera.center = (

@@ -101,7 +101,7 @@ class Pointer:
         """Return the (row, col) of a position in the world, or None outside the image."""
         if self.session.image_id is None or self.viewer.dims.ndisplay != 2:
             return None
-        height, width = self.session.image().shape[:2]
+        height, width = self.session.record().shape or (0, 0)
         row, col = (round(float(v)) for v in position[-2:])
         return (row, col) if 0 <= row < height and 0 <= col < width else None
 

@@ -24,6 +24,18 @@ def test_the_score_lies_over_the_image_to_half_a_pixel(overlays: Any) -> None:
     np.testing.assert_allclose(score.data_to_world((0, 0)), (1.5, 1.5))  # centre of 4 x 4 pixels
 
 
+def test_a_picture_that_is_gone_is_told_and_black(overlays: Any, session: Any) -> None:
+    def gone() -> None:
+        raise ValueError("2.png: no such file")
+
+    told: list[str] = []
+    session.message.connect(lambda _level, text: told.append(text))
+    session.image = gone
+    session.go_to(2)
+    assert told == ["2.png: no such file"]
+    assert not overlays.viewer.layers["image"].data.any()
+
+
 def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
     session.click(12, 14)
     assert panel.viewer.layers["region"].data.sum() == 48
