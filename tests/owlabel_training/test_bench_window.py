@@ -10,7 +10,7 @@ def test_both_ways_of_the_bench_compute_the_same_claim() -> None:
     vector = fewshot.image_mean(scene.embedding, scene.objects)
     prototype = fewshot.NovelPrototype(bench_window.NOVEL, vector, 1)
     ours = fewshot.claim_novel(scene.embedding, base, [prototype])
-    plain = bench_window._plain_claim(scene, base, vector)
+    plain = bench_window.plain_claim(scene.embedding, scene.shape, base, vector)
     assert (ours == bench_window.NOVEL).any()
     assert (ours == plain).mean() > 0.999  # rounding at the threshold
 

@@ -110,16 +110,17 @@ def bench_claim(scene: Scene, rounds: int) -> dict[str, float]:
     prototype = NovelPrototype(NOVEL, vector, 1)
     return compare(
         lambda: fewshot.claim_novel(scene.embedding, base, [prototype]),
-        lambda: _plain_claim(scene, base, vector),
+        lambda: plain_claim(scene.embedding, scene.shape, base, vector),
         rounds,
     )
 
 
-def _plain_claim(
-    scene: Scene, base: NDArray[np.uint8], vector: NDArray[np.float64]
+def plain_claim(
+    embedding: NDArray[Any], shape: Shape, base: NDArray[np.uint8], vector: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    full = grid.upsample(scene.embedding, scene.shape)
-    old = np.full(scene.shape, np.inf, np.float32)
+    """Return NPM's labels (H, W) by every distance at every pixel: the plain way."""
+    full = grid.upsample(embedding, shape)
+    old = np.full(shape, np.inf, np.float32)
     for prototype in fewshot.PROTOTYPE_LENGTH * np.eye(len(full), dtype=np.float32):
         np.minimum(old, np.square(full - prototype[:, None, None]).sum(axis=0), out=old)
     novel = np.square(full - vector.astype(np.float32)[:, None, None]).sum(axis=0)
