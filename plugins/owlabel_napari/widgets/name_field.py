@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from napari.qt import get_current_stylesheet
 from qtpy.QtCore import QEvent, QPoint, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent
 from qtpy.QtWidgets import QApplication, QCompleter, QFrame, QHBoxLayout, QLineEdit, QWidget
@@ -64,6 +65,7 @@ class NameField(QFrame):
         completer = QCompleter(list(self.names()), self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        completer.popup().setStyleSheet(get_current_stylesheet())  # a window of its own
         self.edit.setCompleter(completer)
         self.edit.setText(proposal)
         self.edit.selectAll()
