@@ -82,10 +82,16 @@ def new_head(
 
 
 def _initialise(head: DeepLabHead) -> None:
-    """Kaiming weights; the last layer small, so that every class starts equally likely."""
+    """Kaiming weights; the last layer small, so that every class starts equally likely.
+
+    Dilated depthwise taps start at zero but the middle one: on small crops the outer ones may see
+    padding only, would never be trained, and would be noise on whole images.
+    """
     for module in head.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.dilation[0] > 1 and module.groups > 1:
+                module.weight.data.mul_(torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]]))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     nn.init.normal_(head.embedding.weight, std=0.01)

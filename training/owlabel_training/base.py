@@ -98,9 +98,13 @@ def new_segmenter(recipe: ModelRecipe, n_classes: int) -> Segmenter:
 
 
 def start_from(segmenter: Segmenter, path: Path) -> None:
-    """Copy backbone and base head from a checkpoint, except the layer that names classes."""
+    """Copy backbone and base head from a checkpoint, except the layer that names classes.
+
+    The dilation rates may differ: weights are taken by position.
+    """
     other, header = load(path)
-    if (header.architecture, other.settings) != (segmenter.architecture, segmenter.settings):
+    settings = {**other.settings, "rates": segmenter.settings["rates"]}
+    if (header.architecture, settings) != (segmenter.architecture, segmenter.settings):
         raise ValueError(f"{path} has another architecture or other settings: {header.settings}")
     own = segmenter.state_dict()
     left = ("heads.0.embedding.", "heads.0.prototypes")

@@ -63,7 +63,7 @@ class CropPlan:
         Colour jitter of all but the first of them.
     """
 
-    side: int = 240
+    side: int = 192
     crops: int = 8
     jitter: float = 0.3
 

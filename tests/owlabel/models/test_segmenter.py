@@ -90,3 +90,9 @@ def test_what_cannot_be_built_is_refused(
 def test_images_must_be_batches_of_rgb(segmenter: Segmenter) -> None:
     with pytest.raises(ValueError, match=r"\(3, 64, 96\)"):
         segmenter.features(torch.rand(3, 64, 96))
+
+
+def test_dilated_taps_that_crops_may_never_see_start_at_zero(segmenter: Segmenter) -> None:
+    weight = segmenter.head(0).aspp.convs[3][0][0].weight  # (C, 1, 3, 3)
+    assert (weight[:, :, 1, 1] != 0).all()
+    assert weight.count_nonzero() == len(weight)
