@@ -294,10 +294,13 @@ def export(
     ] = "masks",
     which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    abstain: Annotated[
+        float | None, typer.Option(help="Absolute EDS from which nothing is claimed (255).")
+    ] = None,
 ) -> None:
     """Export pseudo labels with their provenance."""
     with _sitting(project) as session:
-        job_id = session.export(folder.resolve(), format_name, which, overwrite)
+        job_id = session.export(folder.resolve(), format_name, which, overwrite, abstain)
         _work(session)
         row = next(r for r in session.jobs() if r.id == job_id)
         if row.state != "done":

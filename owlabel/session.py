@@ -345,7 +345,12 @@ class Session(Editor):
     # -- export ------------------------------------------------------------------------------
 
     def export(
-        self, folder: Path, format_name: str, which: str = "reviewed", overwrite: bool = False
+        self,
+        folder: Path,
+        format_name: str,
+        which: str = "reviewed",
+        overwrite: bool = False,
+        abstain: float | None = None,
     ) -> int:
         """Export labels in the worker; return the job's id.
 
@@ -357,12 +362,17 @@ class Session(Editor):
             ``masks``, ``coco`` or ``panoptic``.
         which : str
             ``reviewed`` or ``all``.
+        overwrite : bool
+            Put the export in the place of an existing folder.
+        abstain : float or None
+            Absolute EDS score in [0, 1] from which base labels of images that are not reviewed are
+            withdrawn (255): the model says itself that it is lost there.
 
         Raises
         ------
         ValueError
             If the folder exists and `overwrite` is False, or nothing would be exported.
         """
-        job = ExportJob(str(folder), format_name, which, overwrite)
+        job = ExportJob(str(folder), format_name, which, overwrite, abstain)
         job.check(self.project)
         return self._submit("export", asdict(job), EXPORT)

@@ -50,6 +50,8 @@ class ExportJob:
             raise ValueError(f"format must be one of {sorted(EXPORTERS)}, got {self.format!r}")
         if self.which not in WHICH:
             raise ValueError(f"which must be one of {WHICH}, got {self.which!r}")
+        if self.abstain is not None and not 0 <= self.abstain <= 1:
+            raise ValueError(f"abstain must lie in [0, 1], got {self.abstain}")
         target = Path(self.folder)
         if target.exists() and not self.overwrite:
             raise ValueError(f"{target} exists: choose another folder, or allow to overwrite it")

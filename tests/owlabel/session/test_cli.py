@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from owlabel import __version__
+from owlabel.classes import VOID
 from owlabel.cli import app
+from owlabel.formats import masks
 
 run = CliRunner().invoke
 
@@ -48,6 +50,14 @@ def test_export_is_whole_and_never_over_another(folder: str, tmp_path: Path) -> 
     assert "exists" in again.stderr
 
 
+def test_where_the_model_is_lost_nothing_is_claimed(folder: str, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    run(app, ["export", folder, str(target), "--which", "all", "--abstain", "0.5"])
+    labels = {image.name: image.labels for image in masks.read(target)}
+    assert labels["deer_1.png"][24, 34] == VOID
+    assert labels["deer_1.png"][2, 2] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -59,6 +69,7 @@ def test_export_is_whole_and_never_over_another(folder: str, tmp_path: Path) -> 
         (["adopt", "{}", "77"], "no model version"),
         (["export", "{}", "/tmp/owlabel-never", "--format", "bmp"], "must be one of"),
         (["export", "{}", "/tmp/owlabel-never"], "no image is reviewed"),
+        (["export", "{}", "/tmp/owlabel-never", "--abstain", "2"], "abstain must lie"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments: list[str], words: str, folder: str) -> None:
