@@ -107,7 +107,7 @@ def _marks(
         along = (z > street.crossing) & (z < street.crossing + 3)
         mark = (mark & ~along) | (along & (np.mod(x + 0.2, 1.0) < 0.5))
     mark &= road & (z < 45)
-    colors = [(0.88, 0.88, 0.86), (0.8, 0.8, 0.78), (0.86, 0.72, 0.28)]
+    colors = [(0.88, 0.88, 0.86), (0.8, 0.8, 0.78), (0.93, 0.92, 0.9)]
     color = pick(rng, colors, 0.02)
     wear = np.clip(0.9 - 0.12 * np.abs(noise(rng, canvas.shape, (30, 30), 5)), 0.4, 1)[..., None]
     picture = canvas.color + wear * (color - canvas.color)

@@ -10,6 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -122,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("say --train DIR or --shipped DIR")
     if not 0 <= options.seed <= SHIPPED_SEED - options.count:
         parser.error(f"--seed plus --count must not pass {SHIPPED_SEED}, where the samples begin")
+    cv2.setNumThreads(1)  # many short operations: threads would wait for each other
     if options.train is not None:
         write_training_set(options.train, options.count, options.seed, tuple(options.size))
     if options.shipped is not None:

@@ -117,18 +117,20 @@ def _plan(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
         if rng.random() < 0.75:
             step, first = rng.uniform(9, 18), rng.uniform(4, 14)
             things += [
-                _Thing(z, "lamp", side * (street.half + 0.4)) for z in np.arange(first, 70, step)
+                _Thing(z, "lamp", side * (street.half + 0.4)) for z in np.arange(first, 48, step)
             ]
         for _ in range(rng.integers(0, 4)):
             kind = "sign" if rng.random() < 0.72 else "light"
             things.append(
-                _Thing(rng.uniform(4.5, 26), kind, side * (street.half + rng.uniform(0.3, 0.7)))
+                _Thing(rng.uniform(4.5, 18), kind, side * (street.half + rng.uniform(0.3, 0.7)))
             )
         for _ in range(rng.integers(0, 5)):
             away = side * (street.half + rng.uniform(0.3, max(street.pavement - 0.2, 0.6)))
-            things.append(_Thing(rng.uniform(4, 28), "person", away))
+            things.append(_Thing(rng.uniform(3.6, 17), "person", away))
     for _ in range(rng.integers(0, 3)):
-        things.append(_Thing(rng.uniform(5, 26), "person", rng.uniform(-street.half, street.half)))
+        things.append(
+            _Thing(rng.uniform(4.5, 18), "person", rng.uniform(-street.half, street.half))
+        )
     return things + _cars(street, camera, rng)
 
 
@@ -153,13 +155,13 @@ def _cars(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
     for side in (-1, 1):
         z = float(rng.uniform(3.5, 14))
         parked = rng.random() < 0.6
-        while z < 60:
+        while z < 45:
             if rng.random() < (0.6 if parked else 0.0):
                 things.append(_Thing(z, "car", side * (street.half - 1.0), int(rng.random() < 0.5)))
             z += rng.uniform(5.4, 8)
         lane = side * max(street.half / 2 - (0.6 if parked else 0), 1.0)
         z = float(rng.uniform(6, 30))
-        while z < 70:
+        while z < 45:
             if rng.random() < 0.45 and not parked:
                 things.append(_Thing(z, "car", lane, int(side < 0)))
             z += rng.uniform(8, 20)

@@ -148,21 +148,36 @@ def _wheels(body: _Car, flank: float) -> None:
 
 def _near_end(body: _Car, color: Float, look: Look) -> None:
     """Paint the rear of a car that drives ahead, or the front of an oncoming one."""
-    top = 1.0 if body.kind == "van" or not body.oncoming else 0.56
+    bonnet = body.oncoming and body.kind != "van"
+    if bonnet:
+        _cabin(body, color, look)
+    top = 0.56 if bonnet else 1.0
     for side in (-0.8, 0.8):
         body.end(_box(side - 0.13, 0, side + 0.13, 0.3), rgb(0.04, 0.04, 0.04))
-    body.end([(-1, 0.17), (-1, 0.6), (-0.8, top), (0.8, top), (1, 0.6), (1, 0.17)], color * 0.92)
+    body.end([(-1, 0.17), (-1, 0.56), (-0.8, top), (0.8, top), (1, 0.56), (1, 0.17)], color * 0.92)
     body.end(_box(-1, 0.17, 1, 0.3), color * 0.5 + 0.03)
-    glass = look.low * 0.3 + 0.04
-    if body.oncoming and body.kind != "van":
-        body.end([(-0.9, 0.6), (-0.72, 0.97), (0.72, 0.97), (0.9, 0.6)], glass, back=1.25)
+    if bonnet:
         body.end(_box(-0.45, 0.32, 0.45, 0.45), rgb(0.06, 0.06, 0.07))
-        lamp = rgb(1.6, 1.55, 1.3) if look.lamps > 0.2 else rgb(0.85, 0.86, 0.88)
     else:
+        glass = look.low * 0.3 + 0.04
         body.end([(-0.82, 0.64), (-0.7, 0.92), (0.7, 0.92), (0.82, 0.64)], glass)
-        lamp = rgb(1.5, 0.12, 0.1) if look.lamps > 0.2 else rgb(0.6, 0.07, 0.07)
+    lit, dark = (1.6, 1.55, 1.3), (0.85, 0.86, 0.88)
+    if not body.oncoming:
+        lit, dark = (1.5, 0.12, 0.1), (0.6, 0.07, 0.07)
+    lamp = rgb(*(lit if look.lamps > 0.2 else dark))
     for side in (-0.82, 0.82):
         body.end(_box(side - 0.14, 0.43, side + 0.14, 0.56), lamp)
+
+
+def _cabin(body: _Car, color: Float, look: Look) -> None:
+    """Paint the windscreen behind the bonnet, and the bonnet."""
+    back = 1.25
+    body.end([(-1, 0.4), (-1, 0.6), (-0.8, 1), (0.8, 1), (1, 0.6), (1, 0.4)], color * 0.9, back)
+    glass = look.low * 0.3 + 0.04
+    body.end([(-0.88, 0.6), (-0.72, 0.96), (0.72, 0.96), (0.88, 0.6)], glass, back)
+    bonnet = [[-1, 0.56, 0], [-1, 0.62, back], [1, 0.62, back], [1, 0.56, 0]]
+    corners = np.array(bonnet) * [body.size[0], body.size[1], 1] + [body.x, 0, body.near]
+    body.fill(corners, color * 1.1, body.near)
 
 
 def _gloss(canvas: Canvas, number: int, rng: Rng) -> None:
