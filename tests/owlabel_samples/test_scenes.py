@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from owlabel_samples.scenes import generate
 from owlabel_samples.weather import Look
 
 SMALL = (60, 80)
+cv2.setNumThreads(1)  # many short operations
 KINDS = range(len(KNOWN), len(KNOWN) + len(STRANGE))
 
 
