@@ -27,6 +27,14 @@ _DEEP_ENOUGH = 3.0
 """Grid points.  Peaks deeper inside than this are not preferred further."""
 
 
+SCORE = "entropy"
+"""The score of `SCORES` that the queue is made from: in [0, 1] and comparable between images.
+
+Chosen by the candidates that each score gives, see docs/results/candidates_*.json.
+"""
+THRESHOLD = 0.5
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One segment that may be an object of no known class.

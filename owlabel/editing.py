@@ -213,7 +213,7 @@ class Editor(View):
         self._set("lambda_novel", float(lambda_novel))
 
     def set_threshold(self, threshold: float) -> None:
-        """Set the absolute EDS score from which a candidate is shown."""
+        """Set the mean score from which a candidate is shown."""
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
         self._set("threshold", float(threshold))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.candidates import Candidate, find
+from owlabel.candidates import SCORE, THRESHOLD, Candidate, find
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import Labels
 from owlabel.images import ImageError, read
@@ -21,10 +21,6 @@ from owlabel.scores import SCORES
 
 if TYPE_CHECKING:
     from owlabel.models.segmenter import Segmenter
-
-SCORE = "eds_absolute"
-"""The score that candidates come from: in [0, 1] and comparable between images."""
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class EmbedJob:
     image_ids : sequence of int or None
         Only these images; None for all.
     threshold : float
-        Candidates are where `SCORE` is above this, in [0, 1].
+        Candidates are where `candidates.SCORE` is above this, in [0, 1].
     """
 
     checkpoint: str

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from owlabel.candidates import SCORE
 from owlabel.scores import SCORES
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import (
@@ -46,7 +47,7 @@ class Overlays:
     def __init__(self, viewer: napari.viewer.Viewer, session: Session, steps: Steps) -> None:
         self.viewer, self.session, self.steps = viewer, session, steps
         self.layers = OurLayers(viewer)
-        self.score_name = "eds_absolute" if "eds_absolute" in SCORES else next(iter(SCORES))
+        self.score_name = SCORE
         self.opacity = 0.5
         self._shown_candidate: int | None = None
         self._wanted = {"prediction": True, "score": True}
