@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 export QT_API ?= pyqt5
+export PYTEST_QT_API ?= $(QT_API)
 export OMP_WAIT_POLICY = PASSIVE
 HEADLESS = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
 
