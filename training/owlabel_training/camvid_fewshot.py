@@ -25,7 +25,7 @@ from owlabel_training.recipe import TrainingRecipe
 from owlabel_training.shots import Shot, build_cache
 
 Pixels = NDArray[np.uint8]
-FINE_TUNING_STEPS = 100
+FINE_TUNING_STEPS = 60
 
 
 def support_names(setting: Setting) -> list[str]:
