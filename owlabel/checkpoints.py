@@ -97,6 +97,13 @@ class CheckpointHeader:
             raise CheckpointError(f"max_side must lie in 64 .. 65536, got {self.max_side}")
         _check_heads(self.heads, self.classes)
 
+    @property
+    def lambda_novel(self) -> float | None:
+        """The squared distance of NPM that its recipe names, None where it names none."""
+        model = self.recipe.get("model")
+        value = model.get("lambda_novel") if isinstance(model, dict) else None
+        return float(value) if isinstance(value, int | float) and value >= 0 else None
+
     def to_json(self) -> str:
         """Return the header as JSON text."""
         values = {

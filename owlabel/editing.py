@@ -287,8 +287,7 @@ class Editor(View):
         self.history_changed.emit()
 
     def _reload_rule(self) -> None:
-        self.lambda_novel = float(self.project.setting("lambda_novel", 1.5))
-        self.threshold = float(self.project.setting("threshold", 0.5))
+        self._read_settings()
         self._refresh_rule()
         if self.image_id is not None:
             self.prediction_changed.emit(self.image_id)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from owlabel import grid, labelling
+from owlabel.candidates import THRESHOLD
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import UNSET, ClassTable, Labels
+from owlabel.fewshot import LAMBDA_NOVEL
 from owlabel.labelling import LabelMap, ModelOutput, Rule
 from owlabel.project.store import CandidateRow, ImageRecord, ModelVersion, Project
 from owlabel.reading import Reader, Recent
@@ -77,8 +79,7 @@ class View:
         self.model: ModelVersion = self.project.active_model()
         self.header: CheckpointHeader = read_header(self.model.path)
         self.reader = Reader(self.project, self.header)
-        self.lambda_novel = float(self.project.setting("lambda_novel", 1.5))
-        self.threshold = float(self.project.setting("threshold", 0.5))
+        self._read_settings()
         self._unsaid: dict[tuple[int, int], bool] = {}  # candidate and revision: still unsaid?
         self._means: Means = {}
         self._known_means = self.project.shot_means(self.header.heads[0].hash)
@@ -89,6 +90,13 @@ class View:
             if record.revision_id is not None:
                 self._refresh_shots(record)
         self._refresh_rule()
+
+    def _read_settings(self) -> None:
+        """Read what the annotator has set; else what the model's recipe names, else the paper's."""
+        of_model = self.header.lambda_novel
+        usual = LAMBDA_NOVEL if of_model is None else of_model
+        self.lambda_novel = float(self.project.setting("lambda_novel", usual))
+        self.threshold = float(self.project.setting("threshold", THRESHOLD))
 
     def _refresh_rule(self) -> None:
         """Make the NPM rule from the shots; a class with a trained head needs no prototype."""

@@ -37,6 +37,20 @@ def test_a_header_survives_its_json() -> None:
     assert CheckpointHeader.from_json(HEADER.to_json()) == HEADER
 
 
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({}, None),
+        ({"model": {"lambda_novel": 0.5}}, 0.5),
+        ({"model": {"lambda_novel": -1}}, None),
+        ({"model": "x"}, None),
+        ({"model": {"lambda_novel": "nan"}}, None),
+    ],
+)
+def test_a_recipe_may_name_the_reach_of_novel_classes(recipe: Any, expected: Any) -> None:
+    assert replace(HEADER, recipe=recipe).lambda_novel == expected
+
+
 def test_reading_a_header_needs_no_torch(tmp_path: Path) -> None:
     path = write(tmp_path / "m.safetensors", {KEY: HEADER.to_json()})
     code = (

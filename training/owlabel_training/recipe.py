@@ -32,6 +32,8 @@ class ModelRecipe:
         Larger images are reduced to this side before they are embedded.
     half : bool
         True stores the weights in 16 bits: half the file, a relative change of at most 5e-4.
+    lambda_novel : float
+        Squared distance of NPM that a sitting with this model begins with; 1.5 in the paper.
     """
 
     architecture: str = "mobilenet_v3_large"
@@ -41,6 +43,7 @@ class ModelRecipe:
     initial: str = ""
     max_side: int = 2048
     half: bool = False
+    lambda_novel: float = 1.5
 
 
 @dataclass(frozen=True)
