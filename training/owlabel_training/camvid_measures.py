@@ -22,6 +22,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.scores import SCORES, all_scores
 from owlabel_training.camvid_protocol import Setting, drives
 from owlabel_training.data import Frames
+from owlabel_training.head_training import fast_bfloat16
 
 Pixels = NDArray[np.uint8]
 LAMBDAS = (0.5, 1.0, 1.5, 2.0, math.inf)
@@ -73,11 +74,13 @@ def run_model(segmenter: Segmenter, frames: Frames, keep_features: bool = False)
 
 @torch.inference_mode()
 def run_head(segmenter: Segmenter, outputs: Outputs, head: int) -> list[NDArray[np.float16]]:
-    """Return one head's embedding of every frame from the kept features."""
+    """Return one head's embedding of every frame from the kept features, in 16-bit arithmetic."""
     found = []
     for features in outputs.features:
         plain = Features(features.high.float(), features.low.float())
-        found.append(segmenter.embed(plain, head)[0].numpy().astype(np.float16))
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+            embedding = segmenter.embed(plain, head)[0]
+        found.append(embedding.float().numpy().astype(np.float16))
     return found
 
 
