@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from owlabel.session import QueueItem, Session
     from owlabel_napari.panel import OWLabelPanel
 
-STEP_SECONDS = 300.0
+STEP_SECONDS = 900.0
 SHOTS = 3
-ITERATIONS = 200
+ITERATIONS = 100
 
 
 def demo(walk: Path | None = None) -> None:

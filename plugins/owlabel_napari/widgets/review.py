@@ -48,10 +48,10 @@ class ReviewWidget(QFrame):
             small.setFixedWidth(28)
         layout = QVBoxLayout(self)
         tight(layout)
-        top = row(self.back, self.place, self.forth, self.name)
+        top = row(self.back, self.place, self.forth, self.name, self.state)
         top.setStretch(3, 1)
         layout.addLayout(top)
-        layout.addLayout(row(self.reviewed, self.state, None, self.undo, self.redo))
+        layout.addLayout(row(self.reviewed, None, self.undo, self.redo))
         layout.addWidget(self.done)
         layout.addWidget(self.broken)
 
