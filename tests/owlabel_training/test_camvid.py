@@ -86,6 +86,17 @@ def test_a_measurement_says_how_it_was_made(
     assert str(tmp_path) not in path.read_text()
 
 
+def test_the_tables_hold_what_was_measured(camvid: Path, model: Path, tmp_path: Path) -> None:
+    from owlabel_training.camvid_table import page
+
+    words = ["--data", str(camvid), "--model", str(model), "--setting", "2+1"]
+    CliRunner().invoke(app, ["npm", *words, "--out", str(tmp_path)], catch_exceptions=False)
+    (tmp_path / "camvid_2+1_npm.json").rename(tmp_path / "camvid_10+1_npm.json")
+    lines = page(tmp_path).splitlines()
+    assert sum(line.startswith("| NPM, lambda") for line in lines) == 10
+    assert sum("chosen on val" in line for line in lines) == 2
+
+
 def test_fine_tuning_measures_all_classes_and_spares_the_base(
     camvid: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

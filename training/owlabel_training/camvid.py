@@ -26,6 +26,7 @@ import typer
 from owlabel.models.checkpoint import load
 from owlabel_training import camvid_fewshot as few
 from owlabel_training import camvid_measures as measures
+from owlabel_training import camvid_table
 from owlabel_training.camvid_protocol import SEEDS, SETTINGS, Setting, read_list, read_setting
 from owlabel_training.data import read_frames
 
@@ -151,6 +152,13 @@ def upper_bound(data: Data, model: Model, out: Out = RESULTS) -> None:
         return few.upper_bound(segmenter, read_list(data, "test"), settings, ids.__getitem__)
 
     _write(out / "camvid_upper_bound.json", measure)
+
+
+@app.command()
+def table(out: Out = RESULTS) -> None:
+    """Write camvid.md, the tables, from the JSON files in the folder."""
+    (out / "camvid.md").write_text(camvid_table.page(out), encoding="utf-8")
+    typer.echo(f"wrote {out / 'camvid.md'}")
 
 
 def _support(data: Path, setting: Setting, segmenter: Any) -> measures.Outputs:

@@ -161,7 +161,7 @@ def report(
     names = [c.name for c in header.classes.base]
     shots = {
         str(radius): {kinds[k]: one_shot(cases, k, radius) for k in kinds}
-        for radius in (1.0, 1.5, 3.0)
+        for radius in (0.5, 1.0, 1.5)
     }
     return {
         "command": command,
