@@ -99,7 +99,15 @@ class Walk:
         print(f"[{time.perf_counter() - self.began:6.1f} s] {text}", flush=True)
 
     def _shoot(self, name: str) -> None:
-        self._turn(0.6)
+        from qtpy.QtWidgets import QApplication
+
+        for _ in range(3):
+            self.panel.workspace.steps.finish()
+            self._turn(0.4)
+        for widget in QApplication.allWidgets():
+            if type(widget).__name__ == "NapariQtNotification":
+                widget.close()  # what napari says about Qt versions is not part of the picture
+        self._turn(0.2)
         self.viewer.screenshot(str(self.out / name), canvas_only=False, flash=False)
 
     def _turn(self, seconds: float) -> None:
