@@ -22,8 +22,9 @@ def page(folder: Path) -> str:
     """Return the page for all results that are in the folder."""
     parts = [HEAD]
     for setting in SETTINGS:
+        parts.append(f"\n## {setting}")
         closed = _results(folder, setting, "closed_set")
-        parts += _closed(setting, closed) if closed else []
+        parts += _closed(closed) if closed else []
         anomaly = _results(folder, setting, "anomaly")
         parts += _anomaly(anomaly) if anomaly else []
         parts += _few_shot(folder, setting)
@@ -38,7 +39,7 @@ def _results(folder: Path, setting: str, what: str) -> dict[str, Any]:
     return results
 
 
-def _closed(setting: str, results: Mapping[str, Any]) -> list[str]:
+def _closed(results: Mapping[str, Any]) -> list[str]:
     rows = [
         [kind, *(_percent(drives[d]["miou"]) for d in drives)] for kind, drives in results.items()
     ]
@@ -46,7 +47,7 @@ def _closed(setting: str, results: Mapping[str, Any]) -> list[str]:
     classes = ", ".join(f"{name} {_percent(value)}" for name, value in known.items())
     drives = list(results["metric"])
     return [
-        f"\n## {setting}\n\nmIoU of the known classes:\n",
+        "\nmIoU of the known classes:\n",
         *_table(["model", *drives], rows),
         f"\nMetric model: {classes}.",
     ]
