@@ -122,16 +122,17 @@ def kill_once(folder: Path, rng: random.Random, window: bool) -> dict[str, Any]:
         command + (["--window"] if window else []), stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
-    lines = [json.loads(child.stdout.readline())]  # it sits
-    time.sleep(rng.uniform(0.05, 2.5))
+    started = next(line for line in child.stdout if line.startswith("{"))  # it sits
+    lines = [json.loads(started)]
+    time.sleep(rng.uniform(0.05, 4.0))
     with_worker = rng.random() < 0.5
     if with_worker and lines[0]["worker"]:
         _kill(lines[0]["worker"])
         time.sleep(rng.uniform(0, 0.3))
     _kill(child.pid)
-    lines += [
-        json.loads(line) for line in child.stdout.read().splitlines(True) if line.endswith("\n")
-    ]
+    rest = child.stdout.read().splitlines(keepends=True)
+    whole = (line for line in rest if line.startswith("{") and line.endswith("\n"))
+    lines += [json.loads(line) for line in whole]
     child.wait()
     return _verdict(folder, lines[-1], len(lines)) | {"worker_killed": with_worker}
 
@@ -186,7 +187,8 @@ def main() -> None:
     rng = random.Random(given.seed)
     rounds = [kill_once(given.project, rng, given.window) for _ in range(given.kills)]
     summary = {
-        "command": "python " + " ".join(["tests/faults/crash_sitting.py", *sys.argv[1:]]),
+        "command": f"python tests/faults/crash_sitting.py --kills {given.kills} --seed {given.seed}"
+        f"{' --window' if given.window else ''} --project PROJECT",
         "kills": len(rounds),
         "acts": sum(r["acts"] for r in rounds),
         "acknowledged_lost": sum(not r["kept"] for r in rounds),
