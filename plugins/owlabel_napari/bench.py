@@ -31,6 +31,8 @@ TICK_MS = 5
 
 def spread(milliseconds: list[float]) -> dict[str, float]:
     """Return median, 95th percentile and maximum."""
+    if not milliseconds:
+        return {"n": 0}
     values = np.asarray(milliseconds)
     names = {
         "p50": np.percentile(values, 50),
