@@ -183,12 +183,12 @@ class Editor(View):
         Raises
         ------
         ValueError
-            If the image is not embedded yet, so that there is nothing to review.
+            If the model in use has not looked at the image yet: what is frozen is what was seen.
         """
         record = self.record()
         payload = {"image_id": record.id, "done": done}
-        if done and self.output() is None and record.revision_id is None:
-            raise ValueError("nothing to review yet: the image is not embedded and not labelled")
+        if done and self.embedded_heads() < len(self.header.heads):
+            raise ValueError("the model in use has not looked at this image yet: wait a moment")
         frozen = self.labels()
         with self.project.action("review", payload, "review" if done else "reopen") as action:
             if done:

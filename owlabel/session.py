@@ -306,8 +306,7 @@ class Session(Editor):
         self._after_model()
 
     def _after_model(self) -> None:
-        if self._with_worker:
-            self.submit_embedding()
+        self.submit_embedding()
         self._rule_changed()
         if self.image_id is not None:
             self.go_to(self.image_id)

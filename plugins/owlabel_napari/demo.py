@@ -187,7 +187,7 @@ class Walk:
         for _ in range(2):
             self.session.review()
             self.session.next_image()
-            self._wait("the next picture", lambda: self.session.prediction() is not None)
+            self._wait("the next picture", lambda: self.session.embedded_heads() == 2)
         self._shoot("4-adopted.png")
         for which, format_name in (("reviewed", "masks"), ("all", "coco"), ("all", "panoptic")):
             target = self.out / f"{which}-{format_name}"
