@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STEP_SECONDS = 900.0
 SHOTS = 3
+LOOKED_AT = 12
+"""Candidates at the top of the queue of which the largest unknown object is named first."""
 ITERATIONS = 100
 
 
@@ -146,7 +148,8 @@ class Walk:
         self.session.accept(name)
 
     def _name_first(self) -> str:
-        item = next((i for i in self.session.queue() if self._truth(i) in self.novel), None)
+        shown = [i for i in self.session.queue()[:LOOKED_AT] if self._truth(i) in self.novel]
+        item = max(shown, key=lambda i: i.row.candidate.area, default=None)
         if item is None:
             raise ValueError("no candidate of the queue is an object that the model has never seen")
         name = self.names[self._truth(item)]
