@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from owlabel import __version__
+from owlabel.commands.console import (
+    ImageArg,
+    JsonOption,
+    ModelOption,
+    ProjectArg,
+    err,
+    one_line_errors,
+    out,
+    print_rows,
+    show,
+    sitting,
+    work,
+)
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -24,54 +33,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
-
-ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
-ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
-ModelOption = Annotated[str, typer.Option("--model", help="A checkpoint file, or 'sample'.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@contextmanager
-def _sitting(folder: Path) -> Iterator[Any]:
-    """Open a project's session without a worker; ends with one line and status 1 on bad input."""
-    from owlabel.session import Session
-
-    session = None
-    try:
-        session = Session(open_or_create(folder), start_worker=False)
-        yield session
-    except (ValueError, OSError) as error:
-        err.print(f"owlabel: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
-    finally:
-        if session is not None:
-            session.close()
-
-
-def _show(session: Any, image: str) -> None:
-    """Go to the image of this name (its path below the folder, or its file name)."""
-    named = [r for r in session.records if image in (r.relative, Path(r.relative).name)]
-    if len(named) != 1:
-        raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
-    session.go_to(named[0].id)
-
-
-def _work(session: Any) -> None:
-    """Run all queued jobs in a worker process, with a line of progress."""
-    from owlabel.jobs.drain import drain
-
-    live = sys.stderr.isatty()
-    shown = ""
-    for row in drain(session.project):
-        line = f"{row.kind}: {row.done}/{row.total or '?'} {row.message}"
-        if live and line != shown:
-            print("\r" + line.ljust(len(shown)), end="", file=sys.stderr, flush=True)
-            shown = line
-    if shown:
-        print(file=sys.stderr)
-    session.poll()
 
 
 @app.callback(invoke_without_command=True)
@@ -95,11 +56,8 @@ def _window(use: Callable[[Any], None], name: str = "owlabel_napari.main") -> No
         err.print(f"owlabel: the window needs napari ({error}).", style="red", markup=False)
         err.print('Install it with: pip install "owlabel[pyqt5]"', markup=False)
         raise typer.Exit(1) from None
-    try:
+    with one_line_errors():
         use(module)
-    except (ValueError, OSError) as error:
-        err.print(f"owlabel: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
 
 
 @app.command("open")
@@ -129,23 +87,19 @@ def new(
     project: Annotated[Path | None, typer.Option(help="Where the project shall lie.")] = None,
 ) -> None:
     """Make a project of a folder of pictures and print where it lies."""
-    try:
-        with open_or_create(images, model, project) as made:
-            broken = [r for r in made.images() if r.error is not None]
-            print(made.folder)
-            for record in broken:
-                err.print(f"left out: {record.error}", style="yellow", markup=False)
-    except (ValueError, OSError) as error:
-        err.print(f"owlabel: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
+    with one_line_errors(), open_or_create(images, model, project) as made:
+        broken = [r for r in made.images() if r.error is not None]
+        print(made.folder)
+        for record in broken:
+            err.print(f"left out: {record.error}", style="yellow", markup=False)
 
 
 @app.command()
 def embed(project: ProjectArg) -> None:
     """Embed every image that is not in the cache yet."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         session.submit_embedding()
-        _work(session)
+        work(session)
         done, total = session.progress
         out.print(f"{done} of {total} images are embedded", highlight=False)
 
@@ -157,7 +111,7 @@ def candidates(
     as_json: JsonOption = False,
 ) -> None:
     """List the open out-of-distribution candidates of the data set, best first."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         rows = [
             {
                 "id": item.row.id,
@@ -171,17 +125,7 @@ def candidates(
             }
             for item in session.queue(limit)
         ]
-    _print_rows(rows, as_json)
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
-        return
-    table = Table(*(rows[0] if rows else ["nothing to list"]))
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    out.print(table)
+    print_rows(rows, as_json)
 
 
 @app.command()
@@ -193,8 +137,8 @@ def click(
     remove: Annotated[bool, typer.Option("--remove", help="Take away from the region.")] = False,
 ) -> None:
     """Click a pixel: add to the pending region of the image, or take away from it."""
-    with _sitting(project) as session:
-        _show(session, image)
+    with sitting(project) as session:
+        show(session, image)
         session.click(row, col, add=not remove)
         area = 0 if session.region is None else session.region.area
         out.print(f"region of {area} pixels, {len(session.clicks)} clicks", highlight=False)
@@ -203,11 +147,11 @@ def click(
 @app.command()
 def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
     """Name the pending region: a new name is a novel class, found in the whole data set."""
-    with _sitting(project) as session:
-        _show(session, image)
+    with sitting(project) as session:
+        show(session, image)
         named = session.accept(name)
         session.submit_relabelling()
-        _work(session)
+        work(session)
         found = session.found.get(named.id, 0)
         out.print(f"{named.name}: found in {found} of {len(session.records)} images")
 
@@ -219,8 +163,8 @@ def review(
     reopen: Annotated[bool, typer.Option("--reopen", help="Take the review back.")] = False,
 ) -> None:
     """Freeze the labels of an image as reviewed."""
-    with _sitting(project) as session:
-        _show(session, image)
+    with sitting(project) as session:
+        show(session, image)
         session.review(not reopen)
         out.print(f"{session.record().relative}: {session.record().state}", highlight=False)
 
@@ -233,9 +177,9 @@ def train(
     adopt: Annotated[bool, typer.Option("--adopt", help="Use the new model at once.")] = False,
 ) -> None:
     """Train a head for a novel class on its shots (PLM) and compare it with what was before."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         job_id = session.retrain(name, iterations)
-        _work(session)
+        work(session)
         row = next(r for r in session.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
@@ -243,7 +187,7 @@ def train(
         _print_comparison(result.comparison)
         if adopt:
             session.adopt(result.model_id)
-            _work(session)
+            work(session)
         out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
 
 
@@ -253,7 +197,7 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
         {"class": c, "IoU before": _percent(before.get(c)), "IoU after": _percent(after.get(c))}
         for c in {**before, **after}
     ]
-    _print_rows(rows, as_json=False)
+    print_rows(rows, as_json=False)
 
 
 def _percent(value: float | None) -> str:
@@ -263,16 +207,16 @@ def _percent(value: float | None) -> str:
 @app.command()
 def adopt(project: ProjectArg, model_id: int) -> None:
     """Use a trained model from now on."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         session.adopt(model_id)
-        _work(session)
+        work(session)
         out.print(f"in use: {session.model.name}", highlight=False)
 
 
 @app.command()
 def undo(project: ProjectArg) -> None:
     """Take back the last act, whatever it was."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         out.print(f"undone: {session.can_undo or 'nothing'}", highlight=False)
         session.undo()
 
@@ -280,7 +224,7 @@ def undo(project: ProjectArg) -> None:
 @app.command()
 def redo(project: ProjectArg) -> None:
     """Do again what was taken back last."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         out.print(f"done again: {session.can_redo or 'nothing'}", highlight=False)
         session.redo()
 
@@ -299,9 +243,9 @@ def export(
     ] = None,
 ) -> None:
     """Export pseudo labels with their provenance."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         job_id = session.export(folder.resolve(), format_name, which, overwrite, abstain)
-        _work(session)
+        work(session)
         row = next(r for r in session.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"the export ended as {row.state}: {row.error or row.message}")
@@ -311,12 +255,12 @@ def export(
 @app.command()
 def info(project: ProjectArg, as_json: JsonOption = False) -> None:
     """List the images of a project with their state."""
-    with _sitting(project) as session:
+    with sitting(project) as session:
         rows = [
             {"image": r.relative, "shape": r.shape, "state": r.state, "problem": r.error or ""}
             for r in session.project.images()
         ]
-    _print_rows(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command()
@@ -324,7 +268,7 @@ def log(project: ProjectArg) -> None:
     """Print the recorded sitting, one event a line, for `owlabel replay`."""
     from owlabel.replay import recorded
 
-    with _sitting(project) as session:
+    with sitting(project) as session:
         for line in recorded(session):
             print(json.dumps(line, ensure_ascii=False, sort_keys=True))
 
@@ -342,13 +286,10 @@ def replay(
     if project.exists():
         err.print(f"owlabel: {project} exists: choose another folder", style="red", markup=False)
         raise typer.Exit(1)
-    try:
+    with one_line_errors():
         open_or_create(images, model, project).close()
-    except (ValueError, OSError) as error:
-        err.print(f"owlabel: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    with _sitting(project) as session:
-        differing = again(session, recording, lambda: _work(session))
+    with sitting(project) as session:
+        differing = again(session, recording, lambda: work(session))
         if differing:
             raise ValueError(f"labels differ in {len(differing)} images: {', '.join(differing)}")
         out.print(f"byte-identical labels in {len(session.records)} images", highlight=False)

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owlabel.classes import MAX_CLASSES, VOID
+from owlabel.histogram import OrderedHistogram
 
 Counts = NDArray[np.int64]
 FprRule = Literal["first", "closest"]
-
-_BITS = 20
-_BLOCK = 1 << 20
 
 
 class ConfusionMatrix:
@@ -183,29 +181,33 @@ def exact_ood(scores: ArrayLike, labels: ArrayLike, fpr_rule: FprRule = "first")
 class PixelOod:
     """The same measures from a stream of pixels, pooled, in constant memory (16 MB).
 
-    Scores are counted in 2^20 bins that keep the order of float32: sign, exponent and 11 bits of
-    the mantissa, so float16 scores are measured exactly and float32 scores to about 1e-4 in AP.
+    Scores are counted in the bins of `OrderedHistogram`, so float16 scores are measured exactly and
+    float32 scores to about 1e-4 in AP.
+
+    Attributes
+    ----------
+    negative, positive : OrderedHistogram
+        Scores of in-distribution and of out-of-distribution pixels.
     """
 
     def __init__(self) -> None:
-        self.counts: Counts = np.zeros((2, 1 << _BITS), np.int64)  # in-distribution, OoD
+        self.negative, self.positive = OrderedHistogram(), OrderedHistogram()
 
     def update(self, scores: ArrayLike, labels: ArrayLike) -> None:
         """Count the pixels of one image; arguments and errors as in `exact_ood`."""
         positive, negative = _split(scores, labels)
-        for row, values in enumerate((negative, positive)):
-            for start in range(0, values.size, _BLOCK):
-                keys = _ordered_keys(values[start : start + _BLOCK])
-                self.counts[row] += np.bincount(keys, minlength=1 << _BITS)
+        self.positive.update(positive)
+        self.negative.update(negative)
 
     def __add__(self, other: PixelOod) -> PixelOod:
         total = PixelOod()
-        total.counts = self.counts + other.counts
+        total.negative = self.negative + other.negative
+        total.positive = self.positive + other.positive
         return total
 
     def result(self, fpr_rule: FprRule = "first") -> OodResult:
         """Return the measures of all pixels so far."""
-        negative, positive = self.counts[:, ::-1]  # from the highest score down
+        negative, positive = self.negative.counts[::-1], self.positive.counts[::-1]  # falling
         at_least = np.cumsum(negative)
         filled = np.flatnonzero(positive)
         strictly = at_least[filled] - negative[filled]
@@ -268,13 +270,6 @@ def _split(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[
     if missing:
         raise ValueError(f"scores must be numbers, got {missing} NaN")
     return positive, negative
-
-
-def _ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
-    """Return the upper 20 bits of float32 in an order that agrees with the numbers'."""
-    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0.0 becomes 0.0
-    flip = np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-    return (bits ^ flip) >> np.uint32(32 - _BITS)
 
 
 def _range(ids: NDArray[Any]) -> str:

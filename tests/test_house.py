@@ -38,16 +38,16 @@ WINDOW = {
 # Inside owlabel: a module may import from its own floor or from floors before it.
 FLOORS = [
     {"__init__", "classes"},
-    {"images", "decoding", "pixelwise", "cells", "grid", "checkpoints"},
-    {"scores", "metrics", "regions", "fewshot"},
-    {"candidates", "project", "models", "formats", "labelling"},
+    {"images", "decoding", "pixelwise", "histogram", "cells", "grid", "checkpoints"},
+    {"scores", "metrics", "regions", "fewshot", "finds"},
+    {"candidates", "project", "models", "formats", "labelling", "evaluation"},
     {"reading", "sitting"},
     {"view"},
     {"jobs"},
     {"opening", "editing"},
     {"session"},
     {"replay"},
-    {"cli"},
+    {"commands", "cli"},
 ]
 
 

@@ -1,0 +1,82 @@
+"""What the commands share: where they print, how they open a project, how they wait for jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from owlabel.opening import open_or_create
+
+out = Console()
+err = Console(stderr=True)
+
+ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
+ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
+ModelOption = Annotated[str, typer.Option("--model", help="A checkpoint file, or 'sample'.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the command with one line and status 1 on bad input."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        err.print(f"owlabel: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def sitting(folder: Path) -> Iterator[Any]:
+    """Open a project's session without a worker; ends with one line and status 1 on bad input."""
+    from owlabel.session import Session
+
+    with one_line_errors():
+        session = Session(open_or_create(folder), start_worker=False)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+def show(session: Any, image: str) -> None:
+    """Go to the image of this name (its path below the folder, or its file name)."""
+    named = [r for r in session.records if image in (r.relative, Path(r.relative).name)]
+    if len(named) != 1:
+        raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
+    session.go_to(named[0].id)
+
+
+def work(session: Any) -> None:
+    """Run all queued jobs in a worker process, with a line of progress."""
+    from owlabel.jobs.drain import drain
+
+    live = sys.stderr.isatty()
+    shown = ""
+    for row in drain(session.project):
+        line = f"{row.kind}: {row.done}/{row.total or '?'} {row.message}"
+        if live and line != shown:
+            print("\r" + line.ljust(len(shown)), end="", file=sys.stderr, flush=True)
+            shown = line
+    if shown:
+        print(file=sys.stderr)
+    session.poll()
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of equal keys as a table, or as JSON."""
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table(*(rows[0] if rows else ["nothing to list"]))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)

@@ -1,0 +1,141 @@
+"""Counts of float32 numbers in 2^20 bins that keep their order: constant memory, any range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Counts = NDArray[np.int64]
+
+BITS = 20
+BINS = 1 << BITS
+_DROPPED = np.uint32(32 - BITS)
+_BLOCK = 1 << 18  # keys and counts of a block stay in the processor's cache
+
+
+class OrderedHistogram:
+    """How often each number occurred in a stream, in constant memory (8 MB).
+
+    A bin is sign, exponent and the upper 11 bits of the mantissa of a float32, in the order of the
+    numbers, so float16 values (from 6e-5 in size) have bins of their own and the width of a bin is
+    1/2048 of its value.  Histograms of parts of a stream add up to the histogram of the whole.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (2^20,)
+        Numbers per bin, ascending.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counts = np.zeros(BINS, np.int64)
+
+    def update(self, values: ArrayLike) -> None:
+        """Count numbers, in any shape; infinities are allowed.
+
+        Raises
+        ------
+        ValueError
+            If one is NaN.
+        """
+        flat = np.asarray(values).ravel()
+        for start in range(0, flat.size, _BLOCK):
+            keys = ordered_keys(flat[start : start + _BLOCK])
+            self.counts += np.bincount(keys, minlength=BINS)
+
+    def __add__(self, other: OrderedHistogram) -> OrderedHistogram:
+        total = OrderedHistogram()
+        total.counts = self.counts + other.counts
+        return total
+
+    @property
+    def total(self) -> int:
+        """How many numbers were counted."""
+        return int(self.counts.sum())
+
+    def quantile(self, q: ArrayLike) -> NDArray[np.float32]:
+        """Return the smallest counted value with at least a share q of all numbers up to it.
+
+        Parameters
+        ----------
+        q : float or array of float
+            0 .. 1.
+
+        Returns
+        -------
+        ndarray of float32, shape of `q`
+            As ``numpy.quantile(..., method="inverted_cdf")``, to the width of a bin.
+
+        Raises
+        ------
+        ValueError
+            If q lies outside 0 .. 1 or nothing was counted.
+        """
+        shares = np.asarray(q, np.float64)
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(f"q must lie in [0, 1], got {q}")
+        up_to = np.cumsum(self.counts)
+        if not up_to[-1]:
+            raise ValueError("no number was counted yet: there is no quantile of nothing")
+        rank = np.maximum(np.ceil(shares * float(up_to[-1]) * (1 - 1e-15)), 1)
+        return bin_values()[np.searchsorted(up_to, rank, "left")]
+
+    def share_at_least(self, value: float) -> float:
+        """Return the share of all numbers in the bin of `value` or above it; NaN of nothing."""
+        first = int(ordered_keys(np.array([value], np.float32))[0])
+        total = self.total
+        return int(self.counts[first:].sum()) / total if total else float("nan")
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what `from_arrays` needs: the filled bins (uint32) and their counts (int64)."""
+        filled = np.flatnonzero(self.counts)
+        return {"bins": filled.astype(np.uint32), "counts": self.counts[filled]}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> OrderedHistogram:
+        """Return the histogram that `arrays` described.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing, lengths differ, a bin does not exist or a count is negative.
+        """
+        bins, counts = arrays.get("bins"), arrays.get("counts")
+        if bins is None or counts is None or bins.ndim != 1 or bins.shape != counts.shape:
+            raise ValueError("a stored histogram needs `bins` and `counts` of the same length")
+        if bins.size and (int(bins.min()) < 0 or int(bins.max()) >= BINS or counts.min() < 0):
+            raise ValueError(f"bins must lie in 0 .. {BINS - 1} and counts must not be negative")
+        made = cls()
+        np.add.at(made.counts, bins.astype(np.intp), counts.astype(np.int64))
+        return made
+
+
+def ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return the bin of each number: the upper 20 bits of float32, ordered as the numbers are.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN.
+    """
+    small = values.astype(np.float32) + np.float32(0)  # + 0: -0.0 becomes 0.0
+    missing = int(np.isnan(small).sum())
+    if missing:
+        raise ValueError(f"scores must be numbers, got {missing} NaN")
+    bits = small.view(np.uint32)
+    flip = np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    return np.asarray((bits ^ flip) >> _DROPPED)
+
+
+@cache
+def bin_values() -> NDArray[np.float32]:
+    """Return the number in each bin that is nearest to 0 (exact for float16), shape (2^20,)."""
+    keys = np.arange(BINS, dtype=np.uint32) << _DROPPED
+    positive = keys >> np.uint32(31) == 1
+    bits = np.where(positive, keys ^ np.uint32(0x80000000), ~keys & ~np.uint32(0xFFF))
+    values: NDArray[np.float32] = bits.astype(np.uint32).view(np.float32)
+    values.setflags(write=False)
+    return values
