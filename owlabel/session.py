@@ -131,8 +131,9 @@ class Session(Editor):
             "prototypes": [[p.class_id, p.vector.tolist()] for p in self.rule.prototypes],
             "lambda_novel": self.lambda_novel,
             "key": self._findings_key(),
+            "heads": self._trained_heads(),
         }
-        if self.rule.prototypes:
+        if self.rule.prototypes or payload["heads"]:
             self._submit("relabel", payload, RELABEL)
 
     def _rule_changed(self) -> None:

@@ -21,6 +21,8 @@ from owlabel.scores import SCORES
 Vector = NDArray[np.float64]
 Means = dict[int, dict[int, Vector]]
 """Class id to image id to the mean embedding of that image's shot."""
+FINDS_VERSION = 2
+"""Of the rule by which a claim is a find (`owlabel.finds`): what another one stored is not read."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,25 @@ def prototypes(means: Means) -> tuple[NovelPrototype, ...]:
     )
 
 
-def findings_key(head_hash: str, found: Sequence[NovelPrototype], lambda_novel: float) -> str:
-    """Return the key under which the finds of these prototypes over the data set are stored."""
-    value = [head_hash, lambda_novel, [[p.class_id, p.vector.tolist()] for p in found]]
+def findings_key(
+    head_hash: str,
+    found: Sequence[NovelPrototype],
+    lambda_novel: float,
+    heads: Sequence[tuple[int, str]] = (),
+) -> str:
+    """Return the key under which the finds of these prototypes over the data set are stored.
+
+    Parameters
+    ----------
+    head_hash : str
+        The base head.
+    found : sequence of NovelPrototype
+    lambda_novel : float
+    heads : sequence of (class id, head hash)
+        The PLM heads.
+    """
+    rule = [[p.class_id, p.vector.tolist()] for p in found]
+    value = [FINDS_VERSION, head_hash, lambda_novel, rule, [list(head) for head in heads]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 

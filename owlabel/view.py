@@ -107,7 +107,13 @@ class View:
         self.found = self.project.found(self._findings_key())
 
     def _findings_key(self) -> str:
-        return findings_key(self.header.heads[0].hash, self.rule.prototypes, self.lambda_novel)
+        base = self.header.heads[0].hash
+        return findings_key(base, self.rule.prototypes, self.lambda_novel, self._trained_heads())
+
+    def _trained_heads(self) -> list[tuple[int, str]]:
+        """Return class and hash of each PLM head of the model."""
+        heads = self.header.heads[1:]
+        return [(head.class_id, head.hash) for head in heads if head.class_id is not None]
 
     def _refresh_shots(self, record: ImageRecord) -> None:
         """Bring the shot means of one image up to date with its human layer."""

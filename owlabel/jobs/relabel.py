@@ -1,43 +1,41 @@
-"""Looking for novel classes in all images by their prototypes (NPM); NumPy on the cache only."""
+"""Looking for novel classes in all images, by prototypes and heads; NumPy on the cache only."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from owlabel.classes import Labels
-from owlabel.fewshot import LAMBDA_NOVEL, NovelPrototype, claim_novel
-from owlabel.grid import argmax_upsampled
+from owlabel.fewshot import LAMBDA_NOVEL, NovelPrototype
+from owlabel.finds import ShotSize, find_pixels, shot_size, smallest
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.labelling import ModelOutput, Rule, predict
 from owlabel.project.store import CandidateRow, ImageRecord, Project
+from owlabel.sitting import findings_key
 
-SEAM_SHARE = 0.02
-"""What is thinner than this share of the longer side is a seam between classes, not an object."""
 CLAIMED_SHARE = 0.5
 """A candidate is explained by a class that claims this share of its area within its box."""
 
 
 @dataclass(frozen=True)
 class RelabelJob:
-    """Apply the rule of NPM to every embedded image; note where classes are and what they explain.
+    """Label every embedded image as the window does; note where classes are, what they explain.
 
     Attributes
     ----------
     head_hash : str
-        The head whose embeddings the prototypes live in.
+        The base head, in whose embeddings the prototypes live.
     prototypes : sequence of (class id, sequence of N floats)
-        One for each novel class; none takes all claims back.
+        One for each novel class without a head; none takes all claims back.
     lambda_novel : float
         Squared distance within which a prototype claims, >= 0.
     key : str or None
         Where the finds are stored; made from the other fields unless given.
+    heads : sequence of (class id, head hash)
+        The PLM heads, in the order in which they were trained.
 
     References
     ----------
@@ -48,28 +46,42 @@ class RelabelJob:
     prototypes: Sequence[tuple[int, Sequence[float]]]
     lambda_novel: float = LAMBDA_NOVEL
     key: str | None = None
+    heads: Sequence[tuple[int, str]] = ()
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
         """Look at all images that have not been looked at; yields after each."""
-        rule = [NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes]
-        key = self.key or self.findings_key()
+        rule, key = self._rule(), self.key or self.findings_key()
         with Project.open(context.project) as project:
             records = self._embedded(project)
             seen = project.looked_at(key)
             candidates = self._candidates(project)
+            shots = _shot_sizes(project, self._classes())
             for done, record in enumerate(records, start=1):
                 if record.id not in seen or candidates.get(record.id):
-                    self._look(project, record, rule, key, candidates.get(record.id, []))
+                    labels = self._labels(project, record, rule)
+                    if labels is not None:
+                        _note(project, record, key, labels, shots, candidates.get(record.id, []))
                 yield Progress(done, len(records), record.relative)
             return {"key": key, "found": {str(c): n for c, n in project.found(key).items()}}
 
     def findings_key(self) -> str:
         """Return a key that is the same for the same rule."""
-        value = [self.head_hash, self.lambda_novel, [[c, list(v)] for c, v in self.prototypes]]
-        return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+        return findings_key(self.head_hash, self._rule().prototypes, self.lambda_novel, self.heads)
+
+    def _rule(self) -> Rule:
+        found = [NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes]
+        return Rule(tuple(found), self.lambda_novel)
+
+    def _classes(self) -> list[int]:
+        return sorted({int(c) for c, _ in [*self.prototypes, *self.heads]})
 
     def _embedded(self, project: Project) -> list[ImageRecord]:
-        return [r for r in project.images() if project.cache.has(self.head_hash, r.content_hash)]
+        hashes = [self.head_hash, *(head_hash for _, head_hash in self.heads)]
+        return [
+            record
+            for record in project.images()
+            if all(project.cache.has(head_hash, record.content_hash) for head_hash in hashes)
+        ]
 
     def _candidates(self, project: Project) -> dict[int, list[CandidateRow]]:
         by_image: dict[int, list[CandidateRow]] = {}
@@ -77,38 +89,44 @@ class RelabelJob:
             by_image.setdefault(row.image_id, []).append(row)
         return by_image
 
-    def _look(
-        self,
-        project: Project,
-        record: ImageRecord,
-        rule: list[NovelPrototype],
-        key: str,
-        candidates: list[CandidateRow],
-    ) -> None:
-        """Store pixels per class and claims of one image, unless its cache file was lost."""
-        arrays = project.cache.read(self.head_hash, record.content_hash)
-        if arrays is None or record.shape is None:
-            return
-        embedding = arrays["embedding"].astype(np.float32)
-        labels = argmax_upsampled(embedding, record.shape)
-        ids = [p.class_id for p in rule]
-        if rule:
-            labels = claim_novel(embedding, labels, rule, self.lambda_novel)
-        sizes = {c: solid_pixels(labels == c) for c in ids}
-        claims = {row.id: claimant(labels, row, ids) for row in candidates}
-        changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}
-        project.set_findings(key, record.id, sizes, changed)
+    def _labels(self, project: Project, record: ImageRecord, rule: Rule) -> Labels | None:
+        """Return the model's labels (H, W) of an image, None where a cache file was lost."""
+        if record.shape is None:
+            return None
+        embeddings = []
+        for head_hash in (self.head_hash, *(head_hash for _, head_hash in self.heads)):
+            arrays = project.cache.read(head_hash, record.content_hash)
+            if arrays is None:
+                return None
+            embeddings.append(arrays["embedding"].astype(np.float32))
+        trained = zip((int(c) for c, _ in self.heads), embeddings[1:], strict=True)
+        return predict(ModelOutput(record.shape, embeddings[0], tuple(trained)), rule).labels
 
 
-def solid_pixels(mask: NDArray[np.bool_]) -> int:
-    """Return how many pixels of a mask (H, W) lie in something wider than a seam.
+def _shot_sizes(project: Project, classes: Sequence[int]) -> dict[int, ShotSize | None]:
+    """Return how small the shots of each class are, from all human layers."""
+    sizes: dict[int, list[ShotSize | None]] = {c: [] for c in classes}
+    for record in project.images():
+        if classes and record.revision_id is not None:
+            human = project.human_labels(record.id)
+            for class_id in classes:
+                sizes[class_id].append(shot_size(human == class_id))
+    return {c: smallest(of_class) for c, of_class in sizes.items()}
 
-    Where two known classes meet, interpolated embeddings pass between their prototypes, and thin
-    lines may be claimed.  They are no finds: only what survives an opening with a square counts.
-    """
-    side = max(3, round(SEAM_SHARE * max(mask.shape)))
-    opened = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return int(np.count_nonzero(opened))
+
+def _note(
+    project: Project,
+    record: ImageRecord,
+    key: str,
+    labels: Labels,
+    shots: Mapping[int, ShotSize | None],
+    candidates: Sequence[CandidateRow],
+) -> None:
+    """Store what is found in the labels (H, W) of one image, and which candidates it explains."""
+    sizes = {c: find_pixels(labels == c, size) for c, size in shots.items()}
+    claims = {row.id: claimant(labels, row, list(shots)) for row in candidates}
+    changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}
+    project.set_findings(key, record.id, sizes, changed)
 
 
 def claimant(labels: Labels, row: CandidateRow, novel: Sequence[int]) -> int | None:

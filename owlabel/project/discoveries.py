@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from owlabel.project.records import CandidateRow
@@ -89,11 +89,11 @@ def set_claims(session: Session, claims: Mapping[int, int | None]) -> None:
 
 
 def set_findings(session: Session, key: str, image_id: int, pixels: Mapping[int, int]) -> None:
-    """Store how many pixels of each novel class an image has under the rule `key`."""
+    """Store how many pixels of each novel class an image has under the rule `key`, or 0."""
     session.execute(
         delete(FindingRow).where(FindingRow.key == key, FindingRow.image_id == image_id)
     )
-    counts = {_LOOKED_AT: 0, **{int(c): int(n) for c, n in pixels.items() if n > 0}}
+    counts = {_LOOKED_AT: 0, **{int(c): int(n) for c, n in pixels.items()}}
     session.execute(
         insert(FindingRow),
         [
@@ -104,9 +104,9 @@ def set_findings(session: Session, key: str, image_id: int, pixels: Mapping[int,
 
 
 def found(session: Session, key: str) -> dict[int, int]:
-    """Return class id to number of images in which the rule `key` found it."""
+    """Return class id to number of images in which the rule `key` found it, 0 for nowhere."""
     query = (
-        select(FindingRow.class_id, func.count().label("images"))
+        select(FindingRow.class_id, func.count(case((FindingRow.pixels > 0, 1))).label("images"))
         .where(FindingRow.key == key, FindingRow.class_id != _LOOKED_AT)
         .group_by(FindingRow.class_id)
     )

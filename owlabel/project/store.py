@@ -368,7 +368,7 @@ class Project:
             discoveries.set_claims(session, claims or {})
 
     def found(self, key: str) -> dict[int, int]:
-        """Return class id to number of images in which the rule `key` found it."""
+        """Return class id to number of images in which the rule `key` found it, 0 for nowhere."""
         with self.database.reading() as session:
             return discoveries.found(session, key)
 

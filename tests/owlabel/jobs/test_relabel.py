@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from owlabel import finds
 from owlabel.candidates import Candidate
+from owlabel.classes import UNSET
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.relabel import RelabelJob
 from owlabel.project.store import Project
@@ -57,8 +59,37 @@ def test_what_the_class_explains_leaves_the_queue(embedded: Project, tmp_path: P
 
 def test_a_smaller_lambda_finds_nothing(embedded: Project, tmp_path: Path) -> None:
     far = [(7, (1.5, 0.5))]
-    assert _run(embedded, tmp_path, prototypes=far, lambda_novel=0.5)["found"] == {}
+    assert _run(embedded, tmp_path, prototypes=far, lambda_novel=0.5)["found"] == {"7": 0}
     assert _run(embedded, tmp_path, prototypes=far, key="b", lambda_novel=1.5)["found"] == {"7": 1}
+
+
+def test_the_shots_say_how_large_a_find_must_be(
+    embedded: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finds, "IMAGE_SHARE", 1)  # so small an image would find anything
+    assert _run(embedded, tmp_path, key="no shot")["found"] == {"7": 0}
+    shot = np.full((16, 24), UNSET, np.uint8)
+    shot[:8, :16] = 7  # 128 pixels: a find must have 32, and the claim has about 96
+    with embedded.action("paint", {}, "paint") as action:
+        action.set_labels(1, shot)
+    assert _run(embedded, tmp_path, key="one shot")["found"] == {"7": 1}
+
+
+def test_classes_with_a_head_are_counted_too(embedded: Project, tmp_path: Path) -> None:
+    for image_id, sofa in ((1, False), (2, True)):
+        grid = np.zeros((3, 8, 12), np.float16)
+        grid[0] = 3
+        if sofa:
+            grid[:, 2:6, 2:8] = np.array([0, 0, 3])[:, None, None]
+        embedded.cache.write("sofahead", embedded.image(image_id).content_hash, {"embedding": grid})
+    heads = [(8, "sofahead")]
+    assert _run(embedded, tmp_path, heads=heads)["found"] == {"7": 1, "8": 1}
+    assert _run(embedded, tmp_path, heads=heads, prototypes=[], key="b")["found"] == {"8": 1}
+
+
+def test_an_image_that_a_head_has_not_seen_yet_waits(embedded: Project, tmp_path: Path) -> None:
+    assert _run(embedded, tmp_path, heads=[(8, "sofahead")])["found"] == {}
+    assert embedded.looked_at("rule") == set()
 
 
 def test_it_goes_on_where_it_stopped(embedded: Project, tmp_path: Path) -> None:

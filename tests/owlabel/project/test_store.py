@@ -257,7 +257,7 @@ def test_candidates_come_back_unclaimed_first_then_by_rank(project: Project) -> 
 def test_findings_count_images_not_pixels(project: Project) -> None:
     project.set_findings("rule", 1, {7: 100, 8: 0})
     project.set_findings("rule", 2, {7: 1})
-    assert project.found("rule") == {7: 2}
+    assert project.found("rule") == {7: 2, 8: 0}
     assert project.looked_at("rule") == {1, 2}
     assert project.found("other") == {}
 
