@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
+
+from qtpy.QtCore import QTimer
+
+LATER_MS = 30
+"""Panels follow the picture after this long: what was clicked is drawn first."""
 
 
 class Connections:
@@ -25,6 +30,21 @@ class Connections:
         """Connect `slot` to `signal`, anything with ``connect`` and ``disconnect``."""
         signal.connect(slot)
         self._made.append((signal, slot))
+
+    def add_later(self, signals: Iterable[Any], slot: Callable[[], Any]) -> None:
+        """Call `slot` once, without arguments, `LATER_MS` after the first of these signals."""
+        timer = QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(LATER_MS)
+        timer.timeout.connect(slot)
+        self.own(timer)
+
+        def ask(*_: Any) -> None:
+            if not timer.isActive():
+                timer.start()
+
+        for signal in signals:
+            self.add(signal, ask)
 
     def close(self) -> None:
         """Disconnect and stop everything; what is gone already is no error."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from owlabel.classes import ClassTable, Labels
 from owlabel_napari.layer_values import class_colormap, class_features
+from owlabel_napari.partial_repaint import PartialRepaint
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -27,6 +28,7 @@ class OurLayers:
         self.viewer = viewer
         self._layers: dict[str, Layer] = {}
         self._region_window: list[tuple[int, int, int, int]] = []
+        self.repaint = PartialRepaint(viewer)
         self.made: list[Callable[[str, Any], None]] = []
         """Told of every new layer: ``made(kind, layer)``."""
 
@@ -45,6 +47,10 @@ class OurLayers:
         """Return all layers that are there, the lowest first."""
         return [layer for kind in ORDER if (layer := self.get(kind)) is not None]
 
+    def close(self) -> None:
+        """Touch the canvas no more."""
+        self.repaint.close()
+
     def remove_all(self) -> None:
         """Take every layer of ours out of the viewer."""
         for layer in self.present():
@@ -55,6 +61,7 @@ class OurLayers:
         """Put a new layer at its place among ours; the active layer stays active."""
         from napari.layers import Shapes
 
+        self.repaint.whole()
         active = self.viewer.layers.selection.active
         above = [self.get(k) for k in ORDER[ORDER.index(kind) + 1 :]]
         index = next(
@@ -72,6 +79,17 @@ class OurLayers:
             tell(kind, layer)
         return layer
 
+    def _put(self, layer: Any, data: np.ndarray) -> None:
+        """Give a layer new data, in place where that is possible: napari then has less to redo."""
+        self.repaint.whole()
+        if layer.data.shape == data.shape and layer.data.dtype == data.dtype:
+            layer.data[...] = data
+            _refresh(layer)
+        else:
+            layer.data = data.copy()
+        if not layer.visible:
+            layer.visible = True
+
     def show_image(self, kind: str, data: np.ndarray, **settings: Any) -> Any:
         """Show an image layer with this data."""
         from napari.layers import Image
@@ -79,7 +97,7 @@ class OurLayers:
         layer = self.get(kind)
         if layer is None:
             return self._add(kind, Image(data.copy(), **settings))
-        _put(layer, data)
+        self._put(layer, data)
         return layer
 
     def show_score(self, values: np.ndarray, shape: tuple[int, int], **settings: Any) -> Any:
@@ -95,7 +113,7 @@ class OurLayers:
                 "score", values, blending="translucent", interpolation2d="linear", **settings
             )
         else:
-            _put(layer, values)
+            self._put(layer, values)
             if layer.name != settings["name"]:
                 layer.name = settings["name"]
             if tuple(layer.contrast_limits) != settings["contrast_limits"]:
@@ -111,7 +129,7 @@ class OurLayers:
 
         layer = self.get(kind)
         if layer is not None:
-            _put(layer, values)
+            self._put(layer, values)
             return layer
         layer = LabelsLayer(
             values.copy(),
@@ -128,6 +146,7 @@ class OurLayers:
         layer = self.get(kind)
         if layer is not None and layer.visible:
             layer.data[...] = layer.contrast_limits[0] if kind == "score" else 0
+            self.repaint.whole()
             _refresh(layer)
 
     def show_region(
@@ -135,8 +154,8 @@ class OurLayers:
     ) -> Any:
         """Show the pending region, or none, on an image of `shape` (H, W).
 
-        The layer stays and only the windows of the old and new region are written: a click is
-        seen about 10 ms earlier than with new data, and 20 ms than with a layer that comes.
+        The layer stays, and only the windows of the old and new region are written and drawn: a
+        layer that comes or gets new data takes longer, and a whole canvas far longer.
         """
         layer = self.get("region")
         if layer is None:
@@ -145,14 +164,16 @@ class OurLayers:
             layer.data = np.zeros(shape, np.uint8)
         elif region is None and not self._region_window:
             return layer
-        for r0, c0, r1, c1 in self._region_window:
+        changed = self._region_window
+        for r0, c0, r1, c1 in changed:
             layer.data[r0:r1, c0:c1] = 0
         self._region_window = []
         if region is not None:
             r0, c0, r1, c1 = region.mask_box
             layer.data[r0:r1, c0:c1] = region.mask
             self._region_window = [(r0, c0, r1, c1)]
-        _refresh(layer)
+        with self.repaint.only([*changed, *self._region_window]):
+            _refresh(layer)
         return layer
 
     def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:
@@ -173,6 +194,7 @@ class OurLayers:
         """Show a frame, `width` image pixels wide, around the current candidate, or none."""
         from napari.layers import Shapes
 
+        self.repaint.whole()
         layer = self.get("candidates")
         if box is None:
             if layer is not None and layer.visible:
@@ -194,17 +216,6 @@ class OurLayers:
         layer.edge_width = width
         layer.visible = True
         return layer
-
-
-def _put(layer: Any, data: np.ndarray) -> None:
-    """Give a layer new data, in place where that is possible: napari then has less to redo."""
-    if layer.data.shape == data.shape and layer.data.dtype == data.dtype:
-        layer.data[...] = data
-        _refresh(layer)
-    else:
-        layer.data = data.copy()
-    if not layer.visible:
-        layer.visible = True
 
 
 def _refresh(layer: Any) -> None:

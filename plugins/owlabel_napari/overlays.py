@@ -71,6 +71,7 @@ class Overlays:
         """Stop listening and, unless the viewer itself goes, take our layers away."""
         self._connections.close()
         self.painting.close()
+        self.layers.close()
         if remove_layers:
             self.layers.remove_all()
 

@@ -49,11 +49,11 @@ class CandidateWidget(QFrame):
         self._connections = Connections()
         self._lay_out()
         self.thumbnails.ready.connect(self._put_picture)
-        for signal in (
+        signals = (
             session.queue_changed, session.region_changed, session.image_changed,
             session.labels_changed,
-        ):  # fmt: skip
-            self._connections.add(signal, self.refresh)
+        )  # fmt: skip
+        self._connections.add_later(signals, self.refresh)
         self.refresh()
 
     def _lay_out(self) -> None:

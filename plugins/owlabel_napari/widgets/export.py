@@ -41,8 +41,8 @@ class ExportWidget(QWidget):
         self._lay_out()
         self.folder.changed.connect(self._refresh)
         self.format.changed.connect(self._propose)
-        for signal in (session.history_changed, session.labels_changed):
-            self._connections.add(signal, self._refresh)
+        signals = (session.history_changed, session.labels_changed)
+        self._connections.add_later(signals, self._refresh)
         self._refresh()
 
     def _lay_out(self) -> None:

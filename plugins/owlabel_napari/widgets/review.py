@@ -33,11 +33,11 @@ class ReviewWidget(QFrame):
         self._progress = (-1, -1)
         self._connections = Connections()
         self._lay_out()
-        for signal in (
+        signals = (
             session.image_changed, session.labels_changed, session.history_changed,
             session.jobs_changed, session.model_changed, session.prediction_changed,
-        ):  # fmt: skip
-            self._connections.add(signal, self.refresh)
+        )  # fmt: skip
+        self._connections.add_later(signals, self.refresh)
         self.refresh()
 
     def _lay_out(self) -> None:

@@ -41,11 +41,11 @@ class TrainWidget(QWidget):
         self._seen = 0
         self._connections = Connections()
         self._lay_out()
-        for signal in (
+        signals = (
             session.jobs_changed, session.classes_changed, session.model_changed,
             session.labels_changed, session.history_changed,
-        ):  # fmt: skip
-            self._connections.add(signal, self.refresh)
+        )  # fmt: skip
+        self._connections.add_later(signals, self.refresh)
         self.refresh()
 
     def _lay_out(self) -> None:
