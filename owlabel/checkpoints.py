@@ -150,15 +150,27 @@ def read_header(path: Path | str) -> CheckpointHeader:
         If it is missing, no safetensors file, no OWLabel model, truncated, or newer.
     """
     path = Path(path)
-    metadata, end = _read_safetensors(path)
-    if path.stat().st_size < end:
-        raise CheckpointError(f"{path} is cut off; copy or download it again")
+    metadata = read_metadata(path)
     if KEY not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not an OWLabel model")
     try:
         return CheckpointHeader.from_json(str(metadata[KEY]))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """Return the metadata of a safetensors file without reading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, no safetensors file, or cut off.
+    """
+    metadata, end = _read_safetensors(path)
+    if path.stat().st_size < end:
+        raise CheckpointError(f"{path} is cut off; copy or download it again")
+    return metadata
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], int]:

@@ -38,7 +38,7 @@ WINDOW = {
 # Inside owlabel: a module may import from its own floor or from floors before it.
 FLOORS = [
     {"__init__", "classes"},
-    {"images", "decoding", "pixelwise", "histogram", "cells", "grid", "checkpoints"},
+    {"images", "decoding", "pixelwise", "histogram", "cells", "grid", "checkpoints", "residuals"},
     {"scores", "metrics", "regions", "fewshot", "finds"},
     {"candidates", "project", "models", "formats", "labelling", "evaluation"},
     {"reading", "sitting"},

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from owlabel.models.architecture import Features
 from owlabel.models.segmenter import Segmenter
 
 LARGEST_F16 = 65504.0
@@ -46,10 +47,21 @@ def embed_image(segmenter: Segmenter, image: NDArray[np.uint8]) -> list[NDArray[
     list of float16 array, shape (N_i, h, w)
         Stride about 4; (h, w) and (H, W) are related by bilinear, align_corners=False.
     """
+    return embed_features(segmenter, image_features(segmenter, image))
+
+
+@torch.inference_mode()
+def image_features(segmenter: Segmenter, image: NDArray[np.uint8]) -> Features:
+    """Return the backbone features of one image, batch size 1; the slow half of embedding it."""
     segmenter.eval()
     device = segmenter.mean.device
-    batch = prepare(image, segmenter.max_side).to(device)
-    features = segmenter.features(batch)
+    return segmenter.features(prepare(image, segmenter.max_side).to(device))
+
+
+@torch.inference_mode()
+def embed_features(segmenter: Segmenter, features: Features) -> list[NDArray[np.float16]]:
+    """Return the embedding grid of every head from the features of one image; see `embed_image`."""
+    segmenter.eval()
     grids = []
     for index in range(len(segmenter.heads)):
         grid = segmenter.embed(features, index)[0].clamp(-LARGEST_F16, LARGEST_F16)

@@ -63,12 +63,20 @@ class DeepLabHead(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Return the embedding f, shape (B, N, h, w), on the grid of the low-level feature."""
+        return self.classify(self.decoder_input(features))
+
+    def decoder_input(self, features: Features) -> Tensor:
+        """Return c, the tensor that the pixel classifier reads, (B, width + low_width, h, w)."""
         high = self.aspp(features.high)  # (B, width, h_high, w_high)
         low = self.low(features.low)  # (B, low_width, h, w)
         high = functional.interpolate(
             high, size=low.shape[-2:], mode="bilinear", align_corners=False
         )  # (B, width, h, w)
-        fused: Tensor = self.embedding(self.fuse(torch.cat([high, low], dim=1)))
+        return torch.cat([high, low], dim=1)
+
+    def classify(self, decoder_input: Tensor) -> Tensor:
+        """Return the embedding f of c, shape (B, N, h, w): the segmentation head g of RPL."""
+        fused: Tensor = self.embedding(self.fuse(decoder_input))
         return fused  # (B, N, h, w)
 
 
