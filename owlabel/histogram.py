@@ -76,7 +76,7 @@ class OrderedHistogram:
         """
         shares = np.asarray(q, np.float64)
         if not ((shares >= 0) & (shares <= 1)).all():
-            raise ValueError(f"q must lie in [0, 1], got {q}")
+            raise ValueError(f"q must lie in [0, 1], got {shares}")
         up_to = np.cumsum(self.counts)
         if not up_to[-1]:
             raise ValueError("no number was counted yet: there is no quantile of nothing")
@@ -121,13 +121,16 @@ def ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
     ValueError
         If one is NaN.
     """
-    small = values.astype(np.float32) + np.float32(0)  # + 0: -0.0 becomes 0.0
-    missing = int(np.isnan(small).sum())
-    if missing:
-        raise ValueError(f"scores must be numbers, got {missing} NaN")
-    bits = small.view(np.uint32)
-    flip = np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-    return np.asarray((bits ^ flip) >> _DROPPED)
+    small = np.asarray(values, np.float32) + np.float32(0)  # + 0: -0.0 becomes 0.0
+    if np.isnan(small).any():
+        raise ValueError(f"scores must be numbers, got {int(np.isnan(small).sum())} NaN")
+    bits = small.view(np.int32)
+    flip = bits >> 31  # all ones where negative
+    flip |= np.int32(-(2**31))
+    flip ^= bits
+    keys = flip.view(np.uint32)
+    keys >>= _DROPPED
+    return np.asarray(keys)
 
 
 @cache

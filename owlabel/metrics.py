@@ -19,6 +19,7 @@ from owlabel.histogram import OrderedHistogram
 
 Counts = NDArray[np.int64]
 FprRule = Literal["first", "closest"]
+_CHUNK = 1 << 22  # sorted at once; a few searches of all positives a chunk
 
 
 class ConfusionMatrix:
@@ -215,6 +216,77 @@ class PixelOod:
         return _measure(positive[filled], at_least[filled], strictly, total, fpr_rule)
 
 
+class ExactPixelOod:
+    """The same measures exactly, from a stream that is read twice: memory for the positives alone.
+
+    All three numbers depend only on how many negatives lie between successive positives, so the
+    positives are collected first, then the negatives are counted against them.
+
+    Parameters
+    ----------
+    positives : array of float
+        The scores of all out-of-distribution pixels of the data set, see `ood_scores`.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
+    """
+
+    def __init__(self, positives: ArrayLike) -> None:
+        found = np.asarray(positives).ravel()
+        _refuse_nan(found)
+        self.values, self.gain = np.unique(found, return_counts=True)  # rising
+        self._below: Counts = np.zeros(self.values.size, np.int64)  # negatives below each value
+        self._up_to: Counts = np.zeros(self.values.size, np.int64)  # negatives not above it
+        self._waiting: list[NDArray[Any]] = []  # negatives still to be sorted and counted
+        self.negatives = 0
+
+    def update(self, scores: ArrayLike, labels: ArrayLike) -> None:
+        """Count the in-distribution pixels of one image; arguments and errors as `exact_ood`."""
+        negative = _chosen(scores, labels, 0)
+        self.negatives += negative.size
+        for start in range(0, negative.size, _CHUNK):
+            self._waiting.append(negative[start : start + _CHUNK])
+            if sum(part.size for part in self._waiting) >= _CHUNK:
+                self._count()
+
+    def _count(self) -> None:
+        """Place the waiting negatives between the positives."""
+        if not self._waiting:
+            return
+        chunk = np.concatenate(self._waiting)
+        self._waiting.clear()
+        chunk.sort()
+        first = np.searchsorted(chunk, self.values, "left")
+        self._below += first
+        self._up_to += first
+        tied = np.flatnonzero(chunk[np.minimum(first, chunk.size - 1)] == self.values)
+        self._up_to[tied] += np.searchsorted(chunk, self.values[tied], "right") - first[tied]
+
+    def __add__(self, other: ExactPixelOod) -> ExactPixelOod:
+        if not np.array_equal(self.values, other.values) or (self.gain != other.gain).any():
+            raise ValueError("only counts against the same positives can be added")
+        self._count()
+        other._count()
+        total = ExactPixelOod(np.empty(0, np.float32))
+        total.values, total.gain = self.values, self.gain
+        total._below, total._up_to = self._below + other._below, self._up_to + other._up_to
+        total.negatives = self.negatives + other.negatives
+        return total
+
+    def result(self, fpr_rule: FprRule = "first") -> OodResult:
+        """Return the measures of all pixels so far."""
+        self._count()
+        at_least, above = self.negatives - self._below[::-1], self.negatives - self._up_to[::-1]
+        return _measure(self.gain[::-1], at_least, above, self.negatives, fpr_rule)
+
+
+def ood_scores(scores: ArrayLike, labels: ArrayLike) -> NDArray[Any]:
+    """Return the scores of the out-of-distribution pixels of one image, 1-D."""
+    return _chosen(scores, labels, 1)
+
+
 def mean_ood(results: Iterable[OodResult]) -> OodResult:
     """Return the mean over images that hold both kinds of pixels (per-image protocol of DMLNet).
 
@@ -262,14 +334,21 @@ def _measure(
 
 def _split(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the scores of positives and of negatives, both 1-D and ours to change."""
+    return _chosen(scores, labels, 1), _chosen(scores, labels, 0)
+
+
+def _chosen(scores: ArrayLike, labels: ArrayLike, label: int) -> NDArray[Any]:
     values, truth = np.asarray(scores), np.asarray(labels)
     if values.shape != truth.shape:
         raise ValueError(f"scores and labels differ in shape: {values.shape} and {truth.shape}")
-    positive, negative = values[truth == 1], values[truth == 0]
-    missing = sum(int(np.isnan(v).sum()) for v in (positive, negative))
-    if missing:
-        raise ValueError(f"scores must be numbers, got {missing} NaN")
-    return positive, negative
+    chosen: NDArray[Any] = values[truth == label]
+    _refuse_nan(chosen)
+    return chosen
+
+
+def _refuse_nan(values: NDArray[Any]) -> None:
+    if np.isnan(values).any():
+        raise ValueError(f"scores must be numbers, got {int(np.isnan(values).sum())} NaN")
 
 
 def _range(ids: NDArray[Any]) -> str:

@@ -7,9 +7,7 @@ from hypothesis.extra import numpy as arrays
 from owlabel.histogram import OrderedHistogram, bin_values, ordered_keys
 
 HALVES = arrays.arrays(
-    np.float16,
-    st.integers(1, 40),
-    elements=st.floats(width=16, allow_nan=False, allow_subnormal=False),
+    np.float16, st.integers(1, 40), elements=st.integers(-2000, 2000).map(lambda n: n / 32)
 )
 QUICK = settings(max_examples=60, deadline=None)
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score, roc_curve
 
 from owlabel.classes import OOD_PROXY, UNSET, VOID
-from owlabel.metrics import ConfusionMatrix, OodResult, PixelOod, exact_ood, harmonic, mean_ood
+from owlabel.metrics import (
+    ConfusionMatrix,
+    ExactPixelOod,
+    OodResult,
+    PixelOod,
+    exact_ood,
+    harmonic,
+    mean_ood,
+    ood_scores,
+)
 
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -20,6 +29,12 @@ def matrix(n: int, truth: list[int], prediction: list[int]) -> ConfusionMatrix:
 
 def streamed(scores: np.ndarray, labels: np.ndarray) -> OodResult:
     stream = PixelOod()
+    stream.update(scores, labels)
+    return stream.result()
+
+
+def twice_read(scores: np.ndarray, labels: np.ndarray) -> OodResult:
+    stream = ExactPixelOod(ood_scores(scores, labels))
     stream.update(scores, labels)
     return stream.result()
 
@@ -117,13 +132,13 @@ def test_malformed_labels_are_refused() -> None:
 # ---- anomaly scores
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_a_ranking_worked_by_hand(measure) -> None:
     got = measure(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([1, 0, 1, 0, 0]))
     assert got == OodResult(pytest.approx(5 / 6), pytest.approx((1 + 2 / 3) / 2), 1 / 3, 2, 3)
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_equal_scores_tell_nothing(measure) -> None:
     got = measure(np.full(20, 0.4), np.arange(20) < 3)
     assert (got.auroc, got.ap, got.fpr95) == (0.5, pytest.approx(0.15), 1)
@@ -137,7 +152,7 @@ def test_random_scores_tell_nothing() -> None:
     assert got.fpr95 == pytest.approx(0.95, abs=0.01)
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_a_perfect_score_and_its_opposite(measure) -> None:
     labels = np.arange(40) >= 30
     perfect = measure(np.arange(40.0), labels)
@@ -146,7 +161,7 @@ def test_a_perfect_score_and_its_opposite(measure) -> None:
     assert (opposite.auroc, opposite.fpr95) == (0, 1)
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], [255, 255, 255]])
 def test_one_kind_of_pixel_alone_has_no_measure(measure, labels: list[int]) -> None:
     got = measure(np.array([1.0, 2.0, 3.0]), np.array(labels))
@@ -163,7 +178,7 @@ def test_one_kind_of_pixel_alone_has_no_measure(measure, labels: list[int]) -> N
 def test_measures_agree_with_scikit_learn_also_with_ties(rows: list[tuple[int, int]]) -> None:
     values, labels = (np.array(column) for column in zip(*rows, strict=True))
     fpr, tpr, _ = roc_curve(labels, values, drop_intermediate=False)
-    for got in (exact_ood(values / 4, labels), streamed(values / 4, labels)):
+    for got in (f(values / 4, labels) for f in (exact_ood, streamed, twice_read)):
         assert got.auroc == pytest.approx(roc_auc_score(labels, values))
         assert got.ap == pytest.approx(average_precision_score(labels, values))
         assert got.fpr95 == pytest.approx(fpr[tpr >= 0.95 - 1e-12][0])
@@ -185,6 +200,17 @@ def test_half_precision_scores_are_streamed_exactly() -> None:
     assert streamed(half, labels) == exact_ood(half, labels)
 
 
+def test_reading_twice_is_exact_however_the_stream_is_cut() -> None:
+    scores, labels = overlapping()
+    positives = ood_scores(scores, labels)
+    parts = [ExactPixelOod(positives), ExactPixelOod(positives)]
+    for i, piece in enumerate(np.array_split(np.arange(5000), 7)):
+        parts[i % 2].update(scores[piece], labels[piece])
+    assert (parts[0] + parts[1]).result() == exact_ood(scores, labels)
+    with pytest.raises(ValueError, match="same positives"):
+        parts[0] + ExactPixelOod(positives[1:])
+
+
 def test_streams_can_be_cut_and_merged() -> None:
     scores, labels = overlapping()
     parts = [PixelOod(), PixelOod()]
@@ -193,7 +219,7 @@ def test_streams_can_be_cut_and_merged() -> None:
     assert (parts[0] + parts[1]).result() == streamed(scores, labels)
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_order_preserving_maps_void_and_shape_change_nothing(measure) -> None:
     scores, labels = overlapping(count=600)
     plain = measure(scores, labels)
@@ -202,7 +228,7 @@ def test_order_preserving_maps_void_and_shape_change_nothing(measure) -> None:
     assert measure(scores * 4, labels.astype(bool)) == plain
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_infinities_and_both_zeros_are_ordered(measure) -> None:
     got = measure(np.array([np.inf, -np.inf, 0.0, -0.0]), np.array([1, 0, 1, 0]))
     assert got.auroc == (2 + 1.5) / 4
@@ -230,7 +256,7 @@ def test_the_mean_over_images_skips_those_of_one_kind() -> None:
         mean_ood([empty])
 
 
-@pytest.mark.parametrize("measure", [exact_ood, streamed])
+@pytest.mark.parametrize("measure", [exact_ood, streamed, twice_read])
 def test_malformed_scores_are_refused(measure) -> None:
     with pytest.raises(ValueError, match="1 NaN"):
         measure(np.array([np.nan, 1.0]), np.array([0, 1]))
