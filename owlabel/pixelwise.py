@@ -1,20 +1,51 @@
-"""Walking an image in blocks of rows, for NumPy arrays and torch tensors alike."""
+"""Walking an image in blocks that fit the processor's cache, for NumPy arrays and torch tensors."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.lib.introspect import opt_func_info
 
 Array: TypeAlias = Any
 """A NumPy array or a torch tensor."""
-Kernel: TypeAlias = Callable[[Array], tuple[Array, ...]]
-"""Takes a block (C, rows, W); returns maps (rows, W)."""
 
-_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: stay in the processor's cache
+_BLOCK_PIXELS = 8192  # 19 channels of float32 are 0.6 MB: three such buffers stay in the cache
+_CHUNK = 1 << 16
 _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 0 * inf
+
+
+def _powers() -> tuple[Any, float]:
+    """Return the quicker of exp and exp2 on this processor, and 1 or log2 e."""
+    targets = opt_func_info(func_name="^exp2$", signature="^float32$").get("exp2", {})
+    vectorised = any("baseline" not in str(one["current"]) for one in targets.values())
+    return (np.exp2, math.log2(math.e)) if vectorised else (np.exp, 1.0)
+
+
+_POWER, _UNIT = _powers()
+"""``_POWER(_UNIT * x) = exp(x)``: half the time of exp where exp2 has vector instructions."""
+
+
+@dataclass
+class Scratch:
+    """Buffers that the blocks of one image share; fresh memory costs more than the arithmetic."""
+
+    _held: dict[str, Array] = field(default_factory=dict)
+
+    def like(self, name: str, block: Array, channels: int) -> Array:
+        """Return `channels` planes of a NumPy buffer like `block` (C, rows, W), not set to 0."""
+        held = self._held.get(name)
+        if held is None or held.shape[1] < block.shape[1]:
+            held = self._held[name] = np.empty_like(block)
+        return held[:channels, : block.shape[1]]
+
+
+Kernel: TypeAlias = Callable[[Array, Scratch], tuple[Array, ...]]
+"""Takes a block (C, rows, W), which it may write over; returns maps (rows, W)."""
 
 
 def namespace(array: Array) -> Any:
@@ -23,15 +54,17 @@ def namespace(array: Array) -> Any:
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
-def by_blocks(kernel: Kernel, array: Array) -> tuple[Array, ...]:
+def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, ...]:
     """Apply a function of blocks to the whole array and put its maps together.
 
     Parameters
     ----------
     kernel : callable
-        Must treat every pixel alone.  Sees float32, or float64 where `array` is.
+        Must treat every pixel alone.  Sees a copy in float32, or float64 where `array` is.
     array : array, shape (C, H, W)
         At least two channels.  A torch tensor is given to `kernel` in one piece.
+    scale : float
+        `kernel` sees ``scale * array``.
 
     Returns
     -------
@@ -46,49 +79,137 @@ def by_blocks(kernel: Kernel, array: Array) -> tuple[Array, ...]:
         raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
     xp = namespace(array)
     dtype = xp.float64 if array.dtype == xp.float64 else xp.float32
-    height, width = array.shape[1:]
     if xp is not np:
-        return kernel(xp.asarray(array, dtype=dtype))
-    step = max(1, _BLOCK_PIXELS // max(1, width))
-    parts = kernel(np.asarray(array[:, :step], dtype))
-    maps = tuple(np.empty((height, width), dtype) for _ in parts)
-    for start in range(0, height, step):
-        if start:
-            parts = kernel(np.asarray(array[:, start : start + step], dtype))
-        for whole, part in zip(maps, parts, strict=True):
-            whole[start : start + step] = part
+        return kernel(xp.asarray(array, dtype=dtype) * scale, Scratch())
+    height, width = array.shape[1:]
+    step = max(1, min(height, _BLOCK_PIXELS // max(1, width)))
+    scratch, maps = Scratch(), ()
+    block = np.empty((len(array), step, width), dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities are dealt with, see below
+        for start in range(0, max(height, 1), step):
+            rows = array[:, start : start + step]
+            part = np.multiply(rows, dtype(scale), out=block[:, : rows.shape[1]], dtype=dtype)
+            parts = kernel(part, scratch)
+            maps = maps or tuple(np.empty((height, width), dtype) for _ in parts)
+            for whole, one in zip(maps, parts, strict=True):
+                whole[start : start + step] = one
     return maps
 
 
+def by_chunks(function: Callable[..., Array], *maps: Array) -> Array:
+    """Apply an elementwise function to maps of one shape, a cacheful at a time.
+
+    Parameters
+    ----------
+    function : callable
+        Takes as many arrays as there are maps; must treat every element alone.
+    *maps : array, any one shape
+
+    Returns
+    -------
+    array
+        Of the shape and precision of the first map.
+    """
+    if namespace(maps[0]) is not np or maps[0].size <= _CHUNK:
+        return function(*maps)
+    result = np.empty(maps[0].shape, maps[0].dtype)
+    flat, sources = result.reshape(-1), [np.reshape(one, -1) for one in maps]
+    for start in range(0, flat.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        flat[chunk] = function(*(one[chunk] for one in sources))
+    return result
+
+
 class SoftmaxTerms(NamedTuple):
-    """What the softmax scores share.
+    """What the scores of a softmax are made of, a number a pixel each: arrays (H, W).
 
     Attributes
     ----------
-    peak : array, shape (H, W)
+    peak : array
         ``max z``.
-    shifted, powers : array, shape (C, H, W)
-        ``z - max z`` and its exponential.
-    tail : array, shape (H, W)
-        Sum of `powers` less the largest, which is 1: 0 .. C - 1, exact where it is tiny.
+    tail : array
+        ``sum exp(z - max z)`` over all classes but the one on top: 0 .. C - 1, exact where tiny.
+    slope : array
+        ``sum (z - max z) exp(z - max z)``, at most 0.
+    second : array or None
+        The largest term of `tail`, ``p_2 / p_1``: 0 .. 1.  None unless asked for.
+    classes : int
+        C.
     """
 
     peak: Array
-    shifted: Array
-    powers: Array
     tail: Array
+    slope: Array
+    second: Array | None
+    classes: int
 
 
-def softmax_terms(logits: Array) -> SoftmaxTerms:
-    """Return the terms of a block of logits, shape (C, H, W), free of overflow and of NaN."""
-    xp = namespace(logits)
-    peak = xp.amax(logits, 0)
-    shifted = xp.clip(logits - peak, _LOWEST_SHIFT, 0)
-    powers = xp.exp(shifted)
-    tail = xp.asarray(powers.sum(0, dtype=xp.float64) - 1, dtype=powers.dtype)
-    return SoftmaxTerms(peak, shifted, powers, tail)
+def unit(array: Array) -> float:
+    """Return the factor that the logits given to `softmax_terms` must have been multiplied by."""
+    return _UNIT if namespace(array) is np else 1.0
+
+
+def softmax_terms(logits: Array, scratch: Scratch, second: bool = False) -> SoftmaxTerms:
+    """Return the terms of a block of logits, free of overflow.
+
+    A pixel with a NaN has NaN in all terms.  Infinities are limits: one class at +inf is certain,
+    several share, a class at -inf is impossible, and C classes at -inf are all equally likely.
+
+    Parameters
+    ----------
+    logits : array, shape (C, H, W)
+        Multiplied by ``unit(logits)``; written over.
+    scratch : Scratch
+    second : bool
+        Whether `SoftmaxTerms.second` is wanted.
+    """
+    classes = logits.shape[0]
+    if namespace(logits) is not np:
+        ordered = logits.sort(dim=0, descending=True).values
+        shifted = _limited(ordered[1:] - ordered[:1], ordered[1:] == ordered[:1])
+        powers = shifted.exp()
+        terms = powers.sum(0), inner(powers, shifted)
+        return SoftmaxTerms(ordered[0], *terms, powers[0] if second else None, classes)
+    losers = scratch.like("losers", logits, classes - 1)
+    peak = _top(logits, losers)
+    shifted = np.subtract(losers, peak, out=scratch.like("shifted", logits, classes - 1))
+    powers = _POWER(shifted, out=losers)
+    tail, slope = np.add.reduce(powers, axis=0), inner(powers, shifted)
+    if not np.isfinite(slope).all():
+        _repair(shifted, powers, peak)
+        tail, slope = np.add.reduce(powers, axis=0), inner(powers, shifted)
+    largest = np.maximum.reduce(powers, axis=0) if second else None
+    return SoftmaxTerms(peak / _UNIT, tail, slope / _UNIT, largest, classes)
 
 
 def inner(first: Array, second: Array) -> Array:
     """Return the inner product over the channels: (C, H, W) twice to (H, W)."""
     return namespace(first).einsum("chw,chw->hw", first, second)
+
+
+def _top(block: Array, losers: Array) -> Array:
+    """Return the largest value of each pixel and put all others into `losers`; spoils `block`.
+
+    A knock-out over halves of the channels: few calls on large pieces, and the largest term of the
+    softmax, which is 1, is left out of the sums that would swallow small ones.
+    """
+    left, out = len(block), 0
+    while left > 1:
+        half = left // 2
+        first, last = block[:half], block[left - half : left]
+        np.minimum(first, last, out=losers[out : out + half])
+        np.maximum(first, last, out=first)
+        left, out = left - half, out + half
+    return block[0]
+
+
+def _repair(shifted: Array, powers: Array, peak: Array) -> None:
+    """Take the limits where infinities met: equal ones tie, and 0 * log 0 is 0.  In place."""
+    np.copyto(shifted, 0, where=np.isnan(shifted) & ~np.isnan(peak))
+    np.maximum(shifted, _LOWEST_SHIFT * _UNIT, out=shifted)
+    _POWER(shifted, out=powers)
+
+
+def _limited(shifted: Array, tied: Array) -> Array:
+    """Do the same to torch tensors, not in place."""
+    return namespace(shifted).where(tied, 0.0, shifted).clip(min=_LOWEST_SHIFT)

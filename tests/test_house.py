@@ -39,7 +39,16 @@ WINDOW = {
 FLOORS = [
     {"__init__", "classes"},
     {"images", "decoding", "pixelwise", "histogram", "cells", "grid", "checkpoints", "residuals"},
-    {"scores", "metrics", "regions", "fewshot", "finds"},
+    {
+        "logit_scores",
+        "metric_scores",
+        "scores",
+        "standardised",
+        "metrics",
+        "regions",
+        "fewshot",
+        "finds",
+    },
     {"candidates", "project", "models", "formats", "labelling", "evaluation"},
     {"reading", "sitting"},
     {"view"},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from owlabel import scores
-from owlabel.scores import SCORES
+from owlabel.scores import OVERLAYS, SCORES
 
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LOGIT_SCORES = {
@@ -320,11 +320,18 @@ def test_all_scores_at_once_equal_each_alone() -> None:
 
 
 def test_the_table_is_complete() -> None:
-    expected = "eds eds_absolute mmsp mixture entropy energy msp max_logit"
+    expected = "eds eds_absolute mmsp mixture entropy energy msp variation_ratio margin max_logit"
     assert list(SCORES) == expected.split()
-    for name, score in SCORES.items():
+    assert list(OVERLAYS) == [*SCORES, "sml", "rpl_energy"]
+    for name, score in OVERLAYS.items():
         assert score.name == name
-        assert all([score.label, score.formula, score.range, score.source])
+        assert all([score.label, score.formula, score.range, score.source, score.need])
+
+
+@pytest.mark.parametrize("name", ["sml", "rpl_energy"])
+def test_a_score_that_needs_more_than_an_embedding_says_what(name: str) -> None:
+    with pytest.raises(ValueError, match=OVERLAYS[name].need[:20]):
+        OVERLAYS[name].function(some_embedding(), 3.0)
 
 
 def test_scoring_does_not_import_torch() -> None:
@@ -358,3 +365,98 @@ def test_settings_out_of_range_are_refused() -> None:
         scores.mixture(flat, flat.T)
     with pytest.raises(ValueError, match="unknown scores"):
         scores.all_scores(f, names=["edss"])
+
+
+# ---- margin and variation ratio
+
+
+def test_worked_margin_and_variation_ratio() -> None:
+    logits = np.log(pixel(0.7, 0.2, 0.1))
+    assert scores.margin(logits).item() == pytest.approx(0.5)
+    assert scores.variation_ratio(logits).item() == pytest.approx(0.3)
+    for q in (2, 11, 255):
+        assert scores.margin(np.zeros((q, 1, 1))).item() == pytest.approx(1)
+    certain = pixel(500, 0, 0).astype(np.float32)
+    assert scores.margin(certain).item() == scores.variation_ratio(certain).item() == 0
+
+
+@QUICK
+@given(LOGITS)
+def test_the_margin_agrees_with_the_textbook(logits: np.ndarray) -> None:
+    p = np.sort(softmax(logits.astype(np.float64)), axis=0)
+    np.testing.assert_allclose(scores.margin(logits), 1 - p[-1] + p[-2], atol=1e-6)
+
+
+# ---- many classes, and logits that are no finite numbers
+
+
+@pytest.mark.parametrize("q", [2, 3, 255])
+@pytest.mark.parametrize("name", SCORES)
+def test_any_number_of_classes_in_any_order(name: str, q: int) -> None:
+    f = some_embedding(3, (q, 5, 6)).astype(np.float32)
+    order = np.random.default_rng(0).permutation(q)
+    values = SCORES[name].function(f, 3.0)
+    assert np.isfinite(values).all()
+    np.testing.assert_allclose(SCORES[name].function(f[order], 3.0), values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("name", SCORES)
+def test_a_nan_stays_at_its_pixel(name: str, kind: str) -> None:
+    f = some_embedding().astype(np.float32)
+    spoiled = f.copy()
+    spoiled[2, 3, 4] = np.nan
+    given_in = spoiled if kind == "numpy" else torch.from_numpy(spoiled)
+    values = np.asarray(SCORES[name].function(given_in, 3.0))
+    assert np.isnan(values[3, 4])
+    others = np.ones((6, 7), bool)
+    others[3, 4] = False
+    if name in ("eds", "mixture"):  # relative to the least and the largest of the other pixels
+        f[:, 3, 4] = f[:, 0, 0]
+    expected = np.asarray(SCORES[name].function(f, 3.0))
+    np.testing.assert_allclose(values[others], expected[others], atol=1e-5)
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize("as_array", [np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ((INF, 0, 0), {"msp": 0, "entropy": 0, "margin": 0, "max_logit": -INF, "energy": -INF}),
+        ((INF, INF, 0), {"msp": 0.5, "margin": 1, "energy": -INF}),
+        ((1, 1, -INF), {"msp": 0.5, "margin": 1, "energy": -1 - math.log(2)}),
+        ((2, -INF, -INF), {"msp": 0, "entropy": 0, "margin": 0, "energy": -2}),
+        ((-INF,) * 3, {"msp": 2 / 3, "entropy": 1, "margin": 1, "max_logit": INF, "energy": INF}),
+    ],
+)
+def test_infinite_logits_are_limits(logits: tuple, expected: dict, as_array: type) -> None:
+    z = as_array(logits)[:, None, None]
+    for name, value in expected.items():
+        got = getattr(scores, name)(z).item()
+        assert got == pytest.approx(value, rel=1e-6, abs=1e-12), name
+
+
+@pytest.mark.parametrize("value", [INF, -INF, 1e30])
+def test_an_embedding_at_infinity_is_far_from_everything(value: float) -> None:
+    f = some_embedding().astype(np.float32)
+    f[1, 0, 0] = value
+    assert scores.distance_sum(f)[0, 0] > 1e30
+    assert scores.eds(f)[0, 0] == 0
+    assert scores.eds(f, mode="absolute")[0, 0] == 0
+    assert np.isfinite(scores.eds(f)).all()
+
+
+def test_the_pass_for_several_scores_keeps_the_limits() -> None:
+    z = np.array([[[INF, 1, -INF]], [[0, -INF, -INF]], [[0, 1, -INF]]], np.float32)
+    found = scores.all_scores(z, 0.5, ["msp", "entropy", "energy", "max_logit", "margin"])
+    for name, values in found.items():
+        np.testing.assert_allclose(values, getattr(scores, name)(z), rtol=1e-6, err_msg=name)
+
+
+def test_beta_and_gamma_reach_the_mixture() -> None:
+    f = some_embedding()
+    mixed = scores.all_scores(f, names=["eds", "mmsp", "mixture"], beta=5, gamma=0.3)
+    expected = scores.mixture(mixed["eds"], mixed["mmsp"], 5, 0.3)
+    np.testing.assert_allclose(mixed["mixture"], expected)
