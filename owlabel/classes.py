@@ -114,6 +114,11 @@ class ClassTable:
         return tuple(c for c in self.classes if c.novel)
 
     @property
+    def listed(self) -> tuple[LabelClass, ...]:
+        """The classes as annotators see them: novel ones first, so that a new one moves none."""
+        return (*self.novel, *self.base)
+
+    @property
     def names(self) -> dict[int, str]:
         """Class id to name."""
         return {c.id: c.name for c in self.classes}

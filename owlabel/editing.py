@@ -206,6 +206,22 @@ class Editor(View):
             action.update_class(class_id, name=name)
         self._after_classes()
 
+    def recolor_class(self, class_id: int, color: tuple[int, int, int]) -> None:
+        """Show a class in another colour (red, green, blue, each 0 .. 255).
+
+        Raises
+        ------
+        ValueError
+            If there is no such class, or a part of the colour is out of range.
+        """
+        named = self.classes.by_id(class_id)
+        if tuple(color) == named.color:
+            return
+        payload = {"class_id": class_id, "color": list(color)}
+        with self.project.action("recolor", payload, f"colour of {named.name}") as action:
+            action.update_class(class_id, color=color)
+        self._after_classes()
+
     def set_lambda(self, lambda_novel: float) -> None:
         """Set the squared distance within which NPM claims a pixel for a novel class."""
         if not lambda_novel >= 0:

@@ -164,6 +164,10 @@ class _Player:
     def _rename(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.rename_class(payload["class_id"], payload["name"])
 
+    def _recolor(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        red, green, blue = payload["color"]
+        self.session.recolor_class(payload["class_id"], (red, green, blue))
+
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         {"lambda_novel": self.session.set_lambda, "threshold": self.session.set_threshold}[
             payload["key"]

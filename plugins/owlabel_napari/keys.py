@@ -27,6 +27,7 @@ NAMES: dict[str, str] = {
     "D": "next image",
     "H": "heat map on / off",
     "Shift-H": "next score",
+    **{f"Control-{place}": f"name the region: class {place} of the list" for place in range(1, 10)},
     "Control-Z": "undo",
     "Control-Shift-Z": "redo",
     "Control-S": "export again",

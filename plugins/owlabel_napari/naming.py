@@ -43,6 +43,18 @@ class Naming:
             return
         self.field.ask(self._middle(), self._proposal())
 
+    def name_as(self, place: int) -> None:
+        """Give the pending region the class at this place, from 1, of the list (Ctrl+1 ..)."""
+        listed = self.session.classes.listed
+        if place > len(listed):
+            text = f"There is no class {place}: the list has {len(listed)}."
+            self.session.message.emit("info", text)
+        elif self.session.region is None:
+            text = f"Click an object first; then Ctrl+{place} calls it {listed[place - 1].name}."
+            self.session.message.emit("info", text)
+        else:
+            self._accept(listed[place - 1].name)
+
     def _middle(self) -> QWidget:
         """Return the part of the window that holds the canvas."""
         window = self.panel.window()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -91,6 +92,8 @@ class Workspace(QWidget):
         }
         acts = {key: _attempted(session, act) for key, act in plain.items()}
         acts["Enter"] = self.naming.ask
+        for place in range(1, 10):
+            acts[f"Control-{place}"] = partial(self.naming.name_as, place)
         acts["H"] = lambda: self.overlay.toggle_heat()
         acts["Shift-H"] = lambda: self.overlay.next_score()
         acts["Control-S"] = self.export_again

@@ -202,7 +202,7 @@ class FakeSession:
 
 ACTS = (
     "undo", "redo", "mark_ignore", "mark_known", "set_threshold", "set_lambda", "rename_class",
-    "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
+    "recolor_class", "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
 )  # fmt: skip
 
 

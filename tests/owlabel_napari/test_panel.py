@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from owlabel_napari.widgets.classes import COLOR, NAME
+
 pytestmark = pytest.mark.gui
 
 
@@ -43,7 +45,38 @@ def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
     panel.workspace.steps.finish()
     assert panel.viewer.layers["labels"].data[12, 14] == 3  # class 2
     assert not panel.viewer.layers["region"].data.any()
-    assert panel.workspace.classes.table.item(0, 0).text() == "deer"
+    assert panel.workspace.classes.table.item(0, NAME).text() == "deer"
+
+
+def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:
+    told: list[str] = []
+    session.message.connect(lambda _level, text: told.append(text))
+    table, press = panel.workspace.classes.table, panel.workspace.keys.acts
+    assert [table.item(place, NAME).text() for place in (0, 1)] == ["road", "sky"]
+    assert table.verticalHeaderItem(1).text() == "2"
+    press["Control-2"]()
+    press["Control-3"]()
+    assert told == [
+        "Click an object first; then Ctrl+2 calls it sky.",
+        "There is no class 3: the list has 2.",
+    ]
+    session.click(12, 14)
+    press["Control-2"]()
+    assert ("accept", "sky") in session.calls
+
+
+def test_a_button_of_each_class_asks_for_its_colour(panel: Any, session: Any) -> None:
+    from qtpy.QtGui import QColor
+    from qtpy.QtWidgets import QColorDialog
+
+    classes = panel.workspace.classes
+    classes.table.cellWidget(1, COLOR).click()
+    dialog = classes.findChild(QColorDialog)
+    assert dialog.currentColor().getRgb()[:3] == (70, 130, 180)
+    dialog.colorSelected.emit(QColor(1, 2, 3))
+    dialog.reject()
+    assert ("recolor_class", 1, (1, 2, 3)) in session.calls
+    assert classes.table.cellWidget(2, COLOR) is None  # "ignore" is no class
 
 
 def test_a_refusal_is_shown_and_not_raised(panel: Any, session: Any) -> None:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, FloatSlider
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QColorDialog,
     QHeaderView,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from owlabel.session import Session
     from owlabel_napari.overlays import Overlays
 
-NAME, SHOTS, FOUND = range(3)
+COLOR, NAME, SHOTS, FOUND = range(4)
+KEYS = 9
+"""The first classes of the list have the keys Ctrl+1 .. Ctrl+9."""
 ID = Qt.ItemDataRole.UserRole
 
 
@@ -34,7 +39,7 @@ class ClassesWidget(QWidget):
     def __init__(self, session: Session, overlays: Overlays, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session, self.overlays = session, overlays
-        self.table = QTableWidget(0, 3)
+        self.table = QTableWidget(0, 4)
         self.reach = FloatSlider(
             value=session.lambda_novel, min=0, max=6, step=0.05, label="Reach λ", tracking=True
         )
@@ -51,15 +56,14 @@ class ClassesWidget(QWidget):
 
     def _lay_out(self) -> None:
         table = self.table
-        table.setHorizontalHeaderLabels(["Class", "Shots", "Found in"])
-        table.verticalHeader().setVisible(False)
+        table.setHorizontalHeaderLabels(["", "Class", "Shots", "Found in"])
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
         table.verticalHeader().setDefaultSectionSize(24)
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        for column in (SHOTS, FOUND):
+        for column in (COLOR, SHOTS, FOUND):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         form = Container(widgets=[self.reach], labels=True)
         form.margins = (0, 0, 0, 0)
@@ -67,7 +71,12 @@ class ClassesWidget(QWidget):
         tight(layout)
         layout.addWidget(title("Classes"))
         layout.addWidget(table, 1)
-        layout.addWidget(hint("A row chooses what napari's brush, fill and polygon paint."))
+        layout.addWidget(
+            hint(
+                "A row chooses what napari's brush, fill and polygon paint; "
+                "Ctrl and its number names the region."
+            )
+        )
         layout.addWidget(title("Novel classes from shots (NPM)"))
         layout.addWidget(form.native)
 
@@ -89,13 +98,15 @@ class ClassesWidget(QWidget):
 
     def refresh(self, *_: Any) -> None:
         """Show the session's classes, the novel ones first."""
-        classes = self.session.classes
-        rows = [*reversed(classes.novel), *classes.base]
+        rows = self.session.classes.listed
         self.table.blockSignals(True)
         self.table.setRowCount(len(rows) + 1)
         for index, one in enumerate(rows):
             self._fill(index, one)
         self._put(len(rows), NAME, "ignore", VOID, editable=False)
+        keys = [str(place + 1) if place < KEYS else "" for place in range(len(rows))]
+        self.table.setVerticalHeaderLabels([*keys, ""])
+        self.table.removeCellWidget(len(rows), COLOR)
         self.table.blockSignals(False)
         if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
             with self.reach.changed.blocked():
@@ -103,7 +114,7 @@ class ClassesWidget(QWidget):
 
     def _fill(self, index: int, one: LabelClass) -> None:
         item = self._put(index, NAME, one.name, one.id, editable=one.novel)
-        item.setIcon(swatch(one.color))
+        self._show_color(index, one)
         font = item.font()
         font.setBold(one.novel)
         item.setFont(font)
@@ -126,6 +137,32 @@ class ClassesWidget(QWidget):
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.table.setItem(index, column, item)
         return item
+
+    def _show_color(self, index: int, one: LabelClass) -> None:
+        """Put the class's colour on the button of its row, made where there is none yet."""
+        made = self.table.cellWidget(index, COLOR)
+        if made is None:
+            made = QToolButton()
+            made.setAutoRaise(True)
+            made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            made.clicked.connect(lambda _checked=False: self._ask_color(index))
+            self.table.setCellWidget(index, COLOR, made)
+        made.setIcon(swatch(one.color))
+        made.setToolTip(f"Colour of {one.name}")
+
+    def _ask_color(self, index: int) -> None:
+        """Let the annotator choose the colour of the class in this row; nothing is held up."""
+        one = self.session.classes.listed[index]
+        dialog = QColorDialog(QColor(*one.color), self)
+        dialog.setOption(QColorDialog.ColorDialogOption.DontUseNativeDialog)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle(f"Colour of {one.name}")
+        dialog.colorSelected.connect(lambda chosen: self.recolor(one.id, chosen.getRgb()[:3]))
+        dialog.open()
+
+    def recolor(self, class_id: int, color: tuple[int, int, int]) -> None:
+        """Show a class in this colour from now on."""
+        attempt(self.session, self.session.recolor_class, class_id, color)
 
     def _choose(self, item: QTableWidgetItem) -> None:
         self.overlays.choose_brush(int(item.data(ID)))

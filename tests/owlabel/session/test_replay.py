@@ -36,6 +36,7 @@ def recording(session: Session, tmp_path: Path) -> Path:
     session.mark_ignore()
     session.set_lambda(2.0)
     session.rename_class(session.classes.find("deer").id, "roe deer")
+    session.recolor_class(session.classes.find("roe deer").id, (1, 2, 3))
     path = tmp_path / "sitting.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in recorded(session)))
     return path
@@ -50,7 +51,7 @@ def again(toy: Any, tmp_path: Path) -> Session:
 def test_a_replay_gives_the_same_labels(toy: Any, recording: Path, tmp_path: Path) -> None:
     session = again(toy, tmp_path)
     assert replay(session, recording, lambda: None) == []
-    assert session.classes.find("roe deer") is not None
+    assert session.classes.find("roe deer").color == (1, 2, 3)
     session.close()
 
 

@@ -188,6 +188,28 @@ def test_a_model_trained_from_another_one_is_refused(session: Session, stranger:
         session.adopt(version.id)
 
 
+def test_a_colour_is_changed_and_taken_back(session: Session) -> None:
+    told: list[int] = []
+    session.classes_changed.connect(lambda: told.append(1))
+    session.recolor_class(1, (1, 2, 3))
+    assert session.classes.by_id(1).color == (1, 2, 3)
+    assert tuple(session.project.classes().palette()[1]) == (1, 2, 3)
+    assert (len(told), session.can_undo) == (1, "colour of sky")
+    session.recolor_class(1, (1, 2, 3))  # no act: it is so already
+    session.undo()
+    assert session.classes.by_id(1).color == (70, 130, 180)
+    session.redo()
+    assert session.classes.by_id(1).color == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("class_id", "color"), [(9, (1, 2, 3)), (1, (1, 2, 256))])
+def test_a_colour_must_be_one_of_a_class(
+    session: Session, class_id: int, color: tuple[int, int, int]
+) -> None:
+    with pytest.raises(ValueError, match=str(color[2]) if class_id == 1 else "9"):
+        session.recolor_class(class_id, color)
+
+
 def test_retraining_needs_a_shot(session: Session) -> None:
     with pytest.raises(ValueError, match="no novel class"):
         session.retrain("deer")
