@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -112,12 +112,40 @@ def paint(flat: Labels, counts: str, class_id: int) -> None:
     ExportError
         If the text is malformed or does not fill the map.
     """
-    runs = _unpack(counts)
+    paint_runs(flat, _unpack(counts), class_id)
+
+
+def paint_runs(flat: Labels, runs: Sequence[int], class_id: int) -> None:
+    """Do the same for plain run lengths, as COCO writes them for crowds."""
     ends = list(accumulate(runs))
     if any(run < 0 for run in runs) or not ends or ends[-1] != flat.size:
         raise ExportError(f"run lengths do not fill {flat.size} pixels")
     for start, end in zip(ends[:-1:2], ends[1::2], strict=False):
         flat[start:end] = class_id
+
+
+def paint_polygons(
+    flat: Labels, polygons: Sequence[Sequence[float]], shape: tuple[int, int], class_id: int
+) -> None:
+    """Do the same for polygons of an image of `shape`, each (x, y, x, y, ...) in pixels.
+
+    Raises
+    ------
+    ExportError
+        If one has fewer than three corners or a coordinate that is no number.
+    """
+    height, width = shape
+    clipped = []
+    for polygon in polygons:
+        corners = np.asarray(polygon, np.float64)
+        if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
+            raise ExportError(f"a polygon needs three corners or more, got {len(polygon)} numbers")
+        if not np.isfinite(corners).all():
+            raise ExportError("a polygon has a coordinate that is no number")
+        limits = np.tile([width, height], len(corners) // 2)  # the library's cost grows with length
+        clipped.append(np.clip(corners, 0, limits).tolist())
+    for packed in coco.frPyObjects(clipped, height, width) if clipped else []:
+        paint(flat, packed["counts"].decode("ascii"), class_id)
 
 
 def _unpack(counts: str) -> list[int]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,22 @@ from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
 from owlabel_training.recipe import DataRecipe, TrainingRecipe
 
 Pixels = NDArray[np.uint8]
+
+
+class CropRecipe(Protocol):
+    """What the window of a crop depends on: its size, and how far it may zoom."""
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Rows, columns."""
+        ...
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Smallest and largest zoom."""
+        ...
+
+
 RARE_SHARE = 0.02
 """A class is rare where it covers less than this share of the labelled pixels."""
 
@@ -208,9 +225,9 @@ class CropSampler:
         """Return one augmented crop: image (h, w, 3) in [0, 1] and labels (h, w)."""
         index, centre = self._pick(rng)
         image, label = self.frames.images[index], self.frames.labels[index]
-        box = _window(rng, label.shape, self.recipe, centre)
+        box = window(rng, label.shape, self.recipe, centre)
         rows, columns = self.recipe.crop
-        image, label = _resized(image, label, box, (rows, columns))
+        image, label = resized(image, label, box, (rows, columns))
         if rng.random() < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
         return jittered(image, rng, self.recipe.jitter), np.ascontiguousarray(label)
@@ -237,11 +254,11 @@ def _frames_of_rare_classes(frames: Frames) -> dict[int, NDArray[np.intp]]:
     return found
 
 
-def _window(
+def window(
     rng: np.random.Generator,
     shape: tuple[int, ...],
-    recipe: TrainingRecipe,
-    centre: tuple[int, int] | None,
+    recipe: CropRecipe,
+    centre: tuple[int, int] | None = None,
 ) -> tuple[int, int, int, int]:
     """Return rows and columns (top, bottom, left, right) of a random window inside the frame."""
     zoom = float(np.exp(rng.uniform(np.log(recipe.scale[0]), np.log(recipe.scale[1]))))
@@ -257,7 +274,7 @@ def _window(
     return start[0], start[0] + sides[0], start[1], start[1] + sides[1]
 
 
-def _resized(
+def resized(
     image: Pixels, label: Pixels, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> tuple[Pixels, Pixels]:
     """Cut the window out and bring it to the size: image bilinear, labels nearest."""

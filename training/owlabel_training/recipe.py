@@ -187,23 +187,29 @@ def from_toml(text: str, changes: Sequence[str] = ()) -> Recipe:
     ValueError
         If it is no TOML, names something unknown, or a value has the wrong type or range.
     """
+    table = parsed(text, changes, ("model", "data", "training"))
+    return Recipe(
+        table["name"],
+        section(ModelRecipe, table, "model"),
+        section(DataRecipe, table, "data"),
+        section(TrainingRecipe, table, "training"),
+    )
+
+
+def parsed(text: str, changes: Sequence[str], parts: Sequence[str]) -> dict[str, Any]:
+    """Return the table of a recipe that has a name and may have some parts; raises ValueError."""
     try:
         table = tomllib.loads(text)
         for change in changes:
             _merge(table, tomllib.loads(change))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"the recipe is not valid TOML: {error}") from error
-    unknown = sorted(set(table) - {"name", "model", "data", "training"})
+    unknown = sorted(set(table) - {"name", *parts})
     if unknown:
-        raise ValueError(f"unknown parts {unknown}; expected name, model, data, training")
+        raise ValueError(f"unknown parts {unknown}; expected name, {', '.join(parts)}")
     if not isinstance(table.get("name"), str) or not table["name"].strip():
         raise ValueError(f"the recipe needs a name, got {table.get('name')!r}")
-    return Recipe(
-        table["name"].strip(),
-        _section(ModelRecipe, table, "model"),
-        _section(DataRecipe, table, "data"),
-        _section(TrainingRecipe, table, "training"),
-    )
+    return {**table, "name": table["name"].strip()}
 
 
 def read(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -225,7 +231,7 @@ def _merge(table: dict[str, Any], change: Mapping[str, Any]) -> None:
             table[key] = value
 
 
-def _section(kind: type[T], table: Mapping[str, Any], name: str) -> T:
+def section(kind: type[T], table: Mapping[str, Any], name: str) -> T:
     """Build one dataclass from one table of the TOML file."""
     values = table.get(name, {})
     if not isinstance(values, dict):
