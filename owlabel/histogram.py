@@ -13,7 +13,6 @@ Counts = NDArray[np.int64]
 
 BITS = 20
 BINS = 1 << BITS
-_DROPPED = np.uint32(32 - BITS)
 _BLOCK = 1 << 18  # keys and counts of a block stay in the processor's cache
 
 
@@ -24,14 +23,27 @@ class OrderedHistogram:
     numbers, so float16 values (from 6e-5 in size) have bins of their own and the width of a bin is
     1/2048 of its value.  Histograms of parts of a stream add up to the histogram of the whole.
 
+    Parameters
+    ----------
+    bits : int
+        Fewer than 20 keep less of the mantissa: 16 are enough for a picture, in 0.5 MB.
+
     Attributes
     ----------
-    counts : ndarray of int64, shape (2^20,)
+    counts : ndarray of int64, shape (2^bits,)
         Numbers per bin, ascending.
+
+    Raises
+    ------
+    ValueError
+        If `bits` lies outside 10 .. 20.
     """
 
-    def __init__(self) -> None:
-        self.counts: Counts = np.zeros(BINS, np.int64)
+    def __init__(self, bits: int = BITS) -> None:
+        if not 10 <= bits <= BITS:
+            raise ValueError(f"bits must lie in 10 .. {BITS}, got {bits}")
+        self.bits = bits
+        self.counts: Counts = np.zeros(1 << bits, np.int64)
 
     def update(self, values: ArrayLike) -> None:
         """Count numbers, in any shape; infinities are allowed.
@@ -43,11 +55,13 @@ class OrderedHistogram:
         """
         flat = np.asarray(values).ravel()
         for start in range(0, flat.size, _BLOCK):
-            keys = ordered_keys(flat[start : start + _BLOCK])
-            self.counts += np.bincount(keys, minlength=BINS)
+            keys = ordered_keys(flat[start : start + _BLOCK], self.bits)
+            self.counts += np.bincount(keys, minlength=self.counts.size)
 
     def __add__(self, other: OrderedHistogram) -> OrderedHistogram:
-        total = OrderedHistogram()
+        if other.bits != self.bits:
+            raise ValueError(f"bins of {self.bits} and of {other.bits} bits cannot be added")
+        total = OrderedHistogram(self.bits)
         total.counts = self.counts + other.counts
         return total
 
@@ -81,16 +95,21 @@ class OrderedHistogram:
         if not up_to[-1]:
             raise ValueError("no number was counted yet: there is no quantile of nothing")
         rank = np.maximum(np.ceil(shares * float(up_to[-1]) * (1 - 1e-15)), 1)
-        return bin_values()[np.searchsorted(up_to, rank, "left")]
+        return bin_values(self.bits)[np.searchsorted(up_to, rank, "left")]
 
     def share_at_least(self, value: float) -> float:
         """Return the share of all numbers in the bin of `value` or above it; NaN of nothing."""
-        first = int(ordered_keys(np.array([value], np.float32))[0])
+        first = int(ordered_keys(np.array([value], np.float32), self.bits)[0])
         total = self.total
         return int(self.counts[first:].sum()) / total if total else float("nan")
 
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The number that stands for each bin, shape (2^bits,)."""
+        return bin_values(self.bits)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what `from_arrays` needs: the filled bins (uint32) and their counts (int64)."""
+        """Return what `from_arrays` needs of 20 bits: filled bins (uint32) and counts (int64)."""
         filled = np.flatnonzero(self.counts)
         return {"bins": filled.astype(np.uint32), "counts": self.counts[filled]}
 
@@ -113,8 +132,8 @@ class OrderedHistogram:
         return made
 
 
-def ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
-    """Return the bin of each number: the upper 20 bits of float32, ordered as the numbers are.
+def ordered_keys(values: NDArray[Any], bits: int = BITS) -> NDArray[np.uint32]:
+    """Return the bin of each number: the upper bits of float32, ordered as the numbers are.
 
     Raises
     ------
@@ -124,21 +143,40 @@ def ordered_keys(values: NDArray[Any]) -> NDArray[np.uint32]:
     small = np.asarray(values, np.float32) + np.float32(0)  # + 0: -0.0 becomes 0.0
     if np.isnan(small).any():
         raise ValueError(f"scores must be numbers, got {int(np.isnan(small).sum())} NaN")
-    bits = small.view(np.int32)
-    flip = bits >> 31  # all ones where negative
+    pattern = small.view(np.int32)
+    flip = pattern >> 31  # all ones where negative
     flip |= np.int32(-(2**31))
-    flip ^= bits
+    flip ^= pattern
     keys = flip.view(np.uint32)
-    keys >>= _DROPPED
+    keys >>= np.uint32(32 - bits)
     return np.asarray(keys)
 
 
 @cache
-def bin_values() -> NDArray[np.float32]:
-    """Return the number in each bin that is nearest to 0 (exact for float16), shape (2^20,)."""
-    keys = np.arange(BINS, dtype=np.uint32) << _DROPPED
-    positive = keys >> np.uint32(31) == 1
-    bits = np.where(positive, keys ^ np.uint32(0x80000000), ~keys & ~np.uint32(0xFFF))
-    values: NDArray[np.float32] = bits.astype(np.uint32).view(np.float32)
+def bin_values(bits: int = BITS) -> NDArray[np.float32]:
+    """Return the number in each bin that is nearest to 0 (exact for float16), shape (2^bits,)."""
+    keys, positive = _first_keys(bits)
+    dropped = np.uint32((1 << (32 - bits)) - 1)
+    return _as_numbers(np.where(positive, keys ^ np.uint32(1 << 31), ~keys & ~dropped))
+
+
+@cache
+def bin_floors(bits: int = BITS) -> NDArray[np.float32]:
+    """Return the lowest number of each bin: ``x >= floor`` is "in this bin or above"."""
+    keys, positive = _first_keys(bits)
+    floors = _as_numbers(np.where(positive, keys ^ np.uint32(1 << 31), ~keys)).copy()
+    below_all = np.isnan(floors) & ~positive  # the bin of -inf ends in patterns that are no number
+    floors[below_all] = -np.inf
+    floors.setflags(write=False)
+    return floors
+
+
+def _first_keys(bits: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    keys = np.arange(1 << bits, dtype=np.uint32) << np.uint32(32 - bits)
+    return keys, np.asarray(keys >> np.uint32(31) == 1)
+
+
+def _as_numbers(patterns: NDArray[np.uint32]) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = patterns.astype(np.uint32).view(np.float32)
     values.setflags(write=False)
     return values

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from owlabel.histogram import OrderedHistogram, bin_values, ordered_keys
+from owlabel.histogram import OrderedHistogram, bin_floors, bin_values, ordered_keys
 
 HALVES = arrays.arrays(
     np.float16, st.integers(1, 40), elements=st.integers(-2000, 2000).map(lambda n: n / 32)
@@ -68,3 +68,19 @@ def test_what_cannot_be_counted_or_asked_is_refused() -> None:
         OrderedHistogram.from_arrays({"bins": np.zeros(2, np.uint32)})
     with pytest.raises(ValueError, match="must lie in"):
         OrderedHistogram.from_arrays({"bins": np.array([1 << 20]), "counts": np.array([1])})
+    with pytest.raises(ValueError, match="16 and of 20"):
+        OrderedHistogram(16) + OrderedHistogram()
+    with pytest.raises(ValueError, match="bits"):
+        OrderedHistogram(21)
+
+
+@pytest.mark.parametrize("bits", [16, 20])
+def test_the_floor_of_a_bin_is_the_lowest_number_in_it(bits: int) -> None:
+    values = np.random.default_rng(1).normal(size=2000).astype(np.float32)
+    values[:2] = -np.inf, np.inf
+    keys = ordered_keys(values, bits)
+    floors = bin_floors(bits)[keys]
+    assert (floors <= values).all()
+    np.testing.assert_array_equal(ordered_keys(floors, bits), keys)
+    below = np.nextafter(floors[2:], np.float32(-np.inf))
+    assert (ordered_keys(below, bits) < keys[2:]).all()
