@@ -1,0 +1,141 @@
+"""What is measured: score maps, and class maps, that lie on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from owlabel.classes import VOID
+from owlabel.decoding import ImageError, errors_named, pixel_limit, regular_file
+from owlabel.evaluation.cases import DataSet, Labels, raise_if, read_ids, words
+from owlabel.grid import upsample
+
+Scores = NDArray[np.float32]
+Shape = tuple[int, int]
+SUFFIXES = (".npy", ".png")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One score of every image of a data set.
+
+    Attributes
+    ----------
+    score : str
+        Name of the score.
+    maps : dict of str to Path
+        ``.npy`` (H, W) of any real type, or ``.png`` of one channel whose 0 .. 255 or 0 .. 65535
+        stand for 0 .. 1, by name of the case.
+    classes : dict of str to Path
+        Class maps by name; empty where there are none.
+    lookup : ndarray of uint8, shape (256,)
+        Id in the class maps to class of the data set; 255 where it has no such class.
+    grid : bool
+        The maps are on an embedding grid and are enlarged to the image first.
+    """
+
+    score: str
+    maps: Mapping[str, Path]
+    classes: Mapping[str, Path]
+    lookup: Labels
+    grid: bool = False
+
+    def read(self, name: str, shape: Shape) -> Scores:
+        """Return the score map of a case, float32 (H, W); raises ValueError naming the file."""
+        values = np.asarray(read_map(self.maps[name]), np.float32)
+        if self.grid:
+            return upsample(values, shape)
+        if values.shape != shape:
+            raise ImageError(
+                self.maps[name],
+                f"the score map is {words(values.shape)}, the mask {words(shape)}: save it at the "
+                "size of the mask",
+            )
+        return values
+
+    def read_classes(self, name: str, shape: Shape) -> Labels | None:
+        """Return the predicted class of each pixel (255 none), or None where none were given."""
+        if name not in self.classes:
+            return None
+        ids = read_ids(self.classes[name], "the prediction")
+        if ids.shape != shape:
+            raise ImageError(
+                self.classes[name], f"the class map is {words(ids.shape)}, the mask {words(shape)}"
+            )
+        return np.asarray(self.lookup[ids])
+
+
+def read_map(path: Path) -> NDArray[Any]:
+    """Read a score map, (H, W); ``.npy`` without pickle, ``.png`` scaled to 0 .. 1.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, is not 2-D or holds no real numbers.
+    """
+    with errors_named(path), pixel_limit():
+        if regular_file(path).suffix == ".npy":
+            values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with path.open("rb") as stream, Image.open(stream, formats=["PNG"]) as picture:
+                if picture.mode not in ("L", "I;16", "I"):
+                    raise ImageError(path, f"a score map must be grey, not {picture.mode}")
+                full = 255 if picture.mode == "L" else 65535
+                values = np.asarray(picture).astype(np.float32) / full
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise ImageError(path, f"a score map must be (H, W) of real numbers, got {_what(values)}")
+    return values
+
+
+def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> dict[str, Path]:
+    """Find and check the map of every case: ``folder/NAME.npy`` or ``.png``.
+
+    Raises
+    ------
+    ValueError
+        With the first ten that are missing, cannot be read or are of another size.
+    """
+    found: dict[str, Path] = {}
+    wrong: list[str] = []
+    for case in dataset.cases:
+        stems = dict.fromkeys((case.name, case.name.rsplit("/", 1)[-1]))
+        paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        path = next((p for p in paths if p.is_file()), None)
+        if path is None:
+            wrong.append(f"{folder}: there is no {case.name}.npy and no {case.name}.png")
+            continue
+        try:
+            shape = read_map(path).shape
+            if shape != shapes[case.name]:
+                raise ValueError(
+                    f"{path}: the map is {words(shape)}, its mask {words(shapes[case.name])}"
+                )
+            found[case.name] = path
+        except ValueError as error:
+            wrong.append(str(error))
+    raise_if(wrong)
+    return found
+
+
+def class_lookup(predicted: Sequence[str], known: Sequence[str]) -> Labels | None:
+    """Return the lookup from a model's classes to a data set's, by name; None if one is missing.
+
+    A data set without known classes has no lookup either: no mIoU can be given.
+    """
+    places = {name.casefold(): i for i, name in enumerate(known)}
+    if not known or not set(places) <= {name.casefold() for name in predicted}:
+        return None
+    lookup = np.full(256, VOID, np.uint8)
+    for i, name in enumerate(predicted):
+        lookup[i] = places.get(name.casefold(), VOID)
+    return lookup
+
+
+def _what(values: NDArray[Any]) -> str:
+    return f"{values.dtype} of {words(values.shape)}"
