@@ -9,6 +9,7 @@ import numpy as np
 
 from owlabel.classes import UNSET, VOID, LabelClass, Labels
 from owlabel.labelling import Rule
+from owlabel.metric_scores import check_mixture
 from owlabel.project.store import Action, Event
 from owlabel.regions import Region
 from owlabel.sitting import Click, click_region, findings_key
@@ -229,10 +230,31 @@ class Editor(View):
         self._set("lambda_novel", float(lambda_novel))
 
     def set_threshold(self, threshold: float) -> None:
-        """Set the mean score from which a candidate is shown."""
+        """Set from where on scores and candidates are shown, a fraction of the score's scale."""
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
         self._set("threshold", float(threshold))
+
+    def set_mixture(self, beta: float | None = None, gamma: float | None = None) -> None:
+        """Set steepness and threshold of the mixture of EDS and MMSP.
+
+        Raises
+        ------
+        ValueError
+            If beta is negative or not finite, or gamma is outside 0 .. 1.
+        """
+        wanted = {"beta": beta, "gamma": gamma}
+        now = {"beta": self.scoring.beta, "gamma": self.scoring.gamma}
+        changed = {k: float(v) for k, v in wanted.items() if v is not None and v != now[k]}
+        check_mixture(**{**now, **changed})
+        for key, value in changed.items():
+            payload = {"key": key, "value": value}
+            with self.project.action("setting", payload, f"set {key}") as action:
+                action.set_setting(key, value)
+        if changed:
+            self._read_settings()
+            self.scores_changed.emit()
+            self.history_changed.emit()
 
     def _set(self, key: str, value: float) -> None:
         if value == self.project.setting(key, None):

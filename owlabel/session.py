@@ -8,8 +8,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from owlabel.calibrating import Calibrating
 from owlabel.checkpoints import read_header
-from owlabel.editing import Editor
 from owlabel.jobs.export import ExportJob
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
@@ -50,7 +50,7 @@ class PlmResult:
     base_id: int
 
 
-class Session(Editor):
+class Session(Calibrating):
     """Everything an annotator can do.  Each act is durable when its method returns.
 
     Parameters
@@ -90,7 +90,7 @@ class Session(Editor):
 
     def _submit(self, kind: str, payload: dict[str, Any], priority: int) -> int:
         """Queue a job, in place of a queued one of its kind unless it is training or export."""
-        if kind in ("embed", "relabel"):
+        if kind in ("embed", "relabel", "calibrate"):
             for row in self._jobs.active():
                 if row.kind == kind:
                     self._jobs.cancel(row.id)
@@ -149,9 +149,6 @@ class Session(Editor):
             return super().progress
         return len(self._by_id) - row.total + row.done, len(self._by_id)
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.project.folder).as_posix()
-
     def jobs(self) -> list[JobRow]:
         """Return the jobs of this project, newest first."""
         return self._jobs.recent()
@@ -180,6 +177,7 @@ class Session(Editor):
         ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
         self._take_embeddings()
         for row in self.jobs():
+        self._calibrate_if_due()
             if row.id in ended:
                 self._job_turned(row)
         self.jobs_changed.emit()
@@ -220,6 +218,9 @@ class Session(Editor):
                 self.submit_relabelling()  # images that came after the class was named
         self.queue_changed.emit()
 
+        elif row.kind == "calibrate":
+            self.scoring.forget()
+            self.scores_changed.emit()
     # -- training ----------------------------------------------------------------------------
 
     def retrain(self, class_name: str, iterations: int = 500) -> int:

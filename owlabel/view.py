@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from owlabel import grid, labelling
-from owlabel.candidates import THRESHOLD
+from owlabel.candidates import SCORE, THRESHOLD
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import UNSET, ClassTable, Labels
 from owlabel.fewshot import LAMBDA_NOVEL
@@ -17,7 +17,8 @@ from owlabel.labelling import LabelMap, ModelOutput, Rule
 from owlabel.project.store import CandidateRow, ImageRecord, ModelVersion, Project
 from owlabel.reading import Reader, Recent
 from owlabel.regions import Region
-from owlabel.scores import SCORES
+from owlabel.scores import BETA, GAMMA
+from owlabel.scoring import Scoring
 from owlabel.sitting import (
     Click,
     Means,
@@ -53,6 +54,7 @@ class View:
     prediction_changed = Signal(int)
     classes_changed = Signal()
     model_changed = Signal()
+    scores_changed = Signal()
     queue_changed = Signal()
     history_changed = Signal()
     jobs_changed = Signal()
@@ -81,6 +83,7 @@ class View:
         self.reader = Reader(self.project, self.header)
         self._read_settings()
         self._unsaid: dict[tuple[int, int], bool] = {}  # candidate and revision: still unsaid?
+        self.scoring = Scoring(self.project, self.reader)
         self._means: Means = {}
         self._known_means = self.project.shot_means(self.header.heads[0].hash)
         self._shots_waiting: set[int] = set()
@@ -100,6 +103,8 @@ class View:
 
     def _refresh_rule(self) -> None:
         """Make the NPM rule from the shots; a class with a trained head needs no prototype."""
+        self.scoring.beta = float(self.project.setting("beta", BETA))
+        self.scoring.gamma = float(self.project.setting("gamma", GAMMA))
         trained = {h.class_id for h in self.header.heads}
         found = prototypes({c: m for c, m in self._means.items() if c not in trained})
         self.rule = Rule(found, self.lambda_novel, self.header.prototype_length)
@@ -178,11 +183,32 @@ class View:
         return None if output is None else output.embedding
 
     def score(self, name: str) -> NDArray[np.float32] | None:
-        """Return a score of `SCORES` on the grid of the current image, (h, w), or None."""
-        embedding = self.embedding()
-        if embedding is None:
-            return None
-        return np.asarray(SCORES[name].function(embedding, self.rule.prototype_length))
+        """Return a score of `OVERLAYS` on the grid of the current image, (h, w), or None.
+
+        Raises
+        ------
+        ValueError
+            If this model or data set cannot give the score; says why and what helps.
+        """
+        return self.scoring.score(name, self.record())
+
+    def false_alarms(self, name: str, fraction: float | None = None) -> float | None:
+        """Return how many pixels of a usual image lie above the threshold of a score.
+
+        Parameters
+        ----------
+        name : str
+        fraction : float, optional
+            Of the score's scale; the threshold by default.
+
+        Returns
+        -------
+        float or None
+            None while the score is not calibrated.
+        """
+        height, width = self.record().shape or self.image().shape[:2]
+        wanted = self.threshold if fraction is None else fraction
+        return self.scoring.false_alarms(name, wanted, height * width)
 
     def prediction(self, image_id: int | None = None) -> LabelMap | None:
         """Return what the model says of an image, without the human layer."""
@@ -208,12 +234,13 @@ class View:
         return labelling.compose(self.human(wanted), self.prediction(wanted))
 
     def score_at(self, row: int, col: int) -> dict[str, float]:
-        """Return every score at one pixel of the current image; empty while not embedded."""
+        """Return every score that is available at one pixel; empty while not embedded."""
         output = self.output()
         if output is None:
             return {}
         at = grid.nearest_point(row, col, output.shape, output.embedding.shape[1:])
-        return {name: float(np.asarray(self.score(name))[at]) for name in SCORES}
+        found = self.scoring.scores(self.record()) or {}
+        return {name: float(values[at]) for name, values in found.items()}
 
     def distances(self, row: int, col: int) -> dict[str, float]:
         """Return the squared distance of one pixel to each class prototype, by class name."""
@@ -249,7 +276,7 @@ class View:
         return items
 
     def _open(self, row: CandidateRow, record: ImageRecord) -> bool:
-        if record.state == "reviewed" or row.candidate.score < self.threshold:
+        if record.state == "reviewed" or row.candidate.score < self.candidate_threshold:
             return False
         if record.revision_id is None:
             return True
@@ -259,6 +286,15 @@ class View:
         return self._unsaid[key]
 
     @property
+    @property
+    def candidate_threshold(self) -> float:
+        """The mean score of `candidates.SCORE` from which a candidate is shown.
+
+        The threshold is a fraction of the calibrated scale, or of 0 .. 1 until there is one.
+        """
+        low, high = self.scoring.limits(SCORE)
+        return low + self.threshold * (high - low)
+
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
         missing = [i for i in self._missing if not self.reader.embedded(self.record(i))]

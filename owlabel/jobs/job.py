@@ -60,6 +60,7 @@ class Job(Protocol):
 JOBS: dict[str, str] = {
     "embed": "owlabel.jobs.embed:EmbedJob",
     "relabel": "owlabel.jobs.relabel:RelabelJob",
+    "calibrate": "owlabel.jobs.calibrate:CalibrateJob",
     "export": "owlabel.jobs.export:ExportJob",
     "plm": "owlabel_training.plm:PlmJob",
 }
