@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from owlabel import __version__
+from owlabel.commands.cache import cache
 from owlabel.commands.console import (
     ImageArg,
     JsonOption,
@@ -24,6 +25,7 @@ from owlabel.commands.console import (
     sitting,
     work,
 )
+from owlabel.commands.doctor import doctor
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(cache)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

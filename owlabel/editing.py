@@ -10,6 +10,7 @@ import numpy as np
 from owlabel.classes import UNSET, VOID, LabelClass, Labels
 from owlabel.labelling import Rule
 from owlabel.metric_scores import check_mixture
+from owlabel.project.eviction import SETTING as CACHE_LIMIT
 from owlabel.project.store import Action, Event
 from owlabel.regions import Region
 from owlabel.sitting import Click, click_region, findings_key
@@ -255,6 +256,12 @@ class Editor(View):
             self._read_settings()
             self.scores_changed.emit()
             self.history_changed.emit()
+
+    def set_cache_limit(self, gib: float) -> None:
+        """Set how many GiB of embeddings are kept; the worker removes the rest when it embeds."""
+        if not gib > 0:
+            raise ValueError(f"the limit of the cache must be positive, got {gib} GiB")
+        self._set(CACHE_LIMIT, float(gib))
 
     def _set(self, key: str, value: float) -> None:
         if value == self.project.setting(key, None):

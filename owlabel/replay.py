@@ -169,9 +169,12 @@ class _Player:
         self.session.recolor_class(payload["class_id"], (red, green, blue))
 
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        {"lambda_novel": self.session.set_lambda, "threshold": self.session.set_threshold}[
-            payload["key"]
-        ](payload["value"])
+        setters = {
+            "lambda_novel": self.session.set_lambda,
+            "threshold": self.session.set_threshold,
+            "cache_limit_gib": self.session.set_cache_limit,
+        }
+        setters[payload["key"]](payload["value"])
 
     def _undo(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.undo()

@@ -214,6 +214,8 @@ class Session(Calibrating):
             self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
         elif row.kind == "embed":
             self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+            if row.result is not None and row.result.get("told"):
+                self.message.emit(*row.result["told"])
             if self._with_worker:
                 self.submit_relabelling()  # images that came after the class was named
         self.queue_changed.emit()

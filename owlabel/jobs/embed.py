@@ -16,11 +16,15 @@ from owlabel.classes import Labels
 from owlabel.images import ImageError, read
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project.catalog import inside
+from owlabel.project.eviction import cache_limit, told, trim_cache
 from owlabel.project.store import ImageRecord, Project
 from owlabel.scores import SCORES
 
 if TYPE_CHECKING:
     from owlabel.models.segmenter import Segmenter
+
+TRIM_EVERY = 64
+"""Images between two looks at how large the cache has become; one more at the end."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,18 @@ class EmbedJob:
                 return {"embedded": 0, "errors": 0}
             yield Progress(0, total, "loading the model")
             segmenter = _load(path)
+            heads = [head.hash for head in header.heads]
             while waiting:
                 record = _nearest(waiting, project)
                 waiting.remove(record)
                 broken += not embed_one(project, header, segmenter, record, self.threshold)
+                if len(waiting) % TRIM_EVERY == 0:
+                    trimmed = trim_cache(project, heads)
                 yield Progress(total - len(waiting), total, record.relative)
-        return {"embedded": total - broken, "errors": broken}
+            message = told(trimmed, cache_limit(project))
+        return {"embedded": total - broken, "errors": broken} | (
+            {"told": message} if message else {}
+        )
 
     def _missing(self, project: Project, header: CheckpointHeader) -> list[ImageRecord]:
         """Return the readable images that lack the embedding of any head, in their order."""

@@ -1,4 +1,7 @@
-"""The feature cache: one safetensors file per head and image.  Losing any of it costs only time."""
+"""The feature cache: one safetensors file per head and image.  Losing any of it costs only time.
+
+A file's time of change is when it was used last: `read` brings it up to date.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,18 @@ from safetensors.numpy import load, save
 
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,80}")
 _HEADER_LIMIT = 1 << 20
+GIB = 1 << 30
+TRIM_TO = 0.9
+"""Share of the limit that is left after files had to go, so that they do not go one by one."""
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """What `FeatureCache.trim` has done: files and bytes that went, and bytes that are left."""
+
+    files: int
+    freed: int
+    left: int
 
 
 class FeatureCache:
@@ -67,6 +84,8 @@ class FeatureCache:
         except (ValueError, KeyError, TypeError, SafetensorError):
             path.unlink(missing_ok=True)
             return None
+        with suppress(OSError):  # gone meanwhile, or a disk that may only be read
+            os.utime(path)
         return arrays, metadata
 
     def write(
@@ -92,6 +111,43 @@ class FeatureCache:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def size(self) -> int:
+        """Return how many bytes the cache has on disk."""
+        return sum(size for _, size, _ in self._files())
+
+    def trim(self, limit: int, may_go: Callable[[str, str], bool]) -> Trimmed:
+        """Delete what was not used for longest where the cache is larger than `limit` bytes.
+
+        Parameters
+        ----------
+        limit : int
+            Bytes; nothing happens up to here.
+        may_go : callable
+            Takes the hashes of a head and of an image; False where they are in use.
+
+        Returns
+        -------
+        Trimmed
+            `left` is above `limit` where what is in use needs more.
+        """
+        files = sorted(self._files())
+        left = sum(size for _, size, _ in files)
+        count, freed, goal = 0, 0, TRIM_TO * limit if left > limit else limit
+        for _, size, path in files:
+            if left - freed <= goal:
+                break
+            if may_go(path.parent.name, path.stem):
+                path.unlink(missing_ok=True)
+                count, freed = count + 1, freed + size
+        return Trimmed(count, freed, left - freed)
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield time of last use, bytes and path of every file."""
+        for path in self.folder.glob("*/*.safetensors"):
+            with suppress(OSError):  # gone meanwhile
+                facts = path.lstat()
+                yield facts.st_mtime, facts.st_size, path
 
     def sweep(self) -> None:
         """Remove what killed writers left behind; call it where nobody else is writing."""

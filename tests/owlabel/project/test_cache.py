@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from owlabel.project.cache import FeatureCache
+from owlabel.project import eviction
+from owlabel.project.cache import GIB, FeatureCache, Trimmed
+from owlabel.project.eviction import SETTING, told, trim_cache
+from owlabel.project.store import Project
 
 
 @pytest.fixture
@@ -86,3 +90,62 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 def test_keys_that_are_no_plain_names_are_refused(cache: FeatureCache, key: str) -> None:
     with pytest.raises(ValueError, match="cache key"):
         cache.path(key, "image")
+
+
+def _fill(cache: FeatureCache, names: str, head: str = "head") -> int:
+    """Write one file for each letter, used one second after another; return the bytes of each."""
+    for second, name in enumerate(names):
+        cache.write(head, name, {"embedding": _embedding()})
+        os.utime(cache.path(head, name), (second, second))
+    return cache.path(head, names[0]).stat().st_size
+
+
+def _kept(cache: FeatureCache, head: str = "head") -> str:
+    return "".join(sorted(path.stem for path in (cache.folder / head).glob("*.safetensors")))
+
+
+def test_what_was_used_longest_ago_goes_first(cache: FeatureCache) -> None:
+    size = _fill(cache, "abcdefghij")
+    cache.read("head", "a")  # used again
+    assert cache.size() == 10 * size
+    assert cache.trim(10 * size, lambda *_: True) == Trimmed(0, 0, 10 * size)
+    assert cache.trim(9 * size, lambda *_: True) == Trimmed(2, 2 * size, 8 * size)
+    assert _kept(cache) == "adefghij"
+
+
+def test_what_is_in_use_stays_however_large_it_is(cache: FeatureCache) -> None:
+    size = _fill(cache, "abcd")
+    done = cache.trim(1, lambda _head, image: image not in "ab")
+    assert (_kept(cache), done.left) == ("ab", 2 * size)
+
+
+def test_a_trimmed_cache_is_told() -> None:
+    assert told(Trimmed(0, 0, 100), 1) is None
+    assert told(Trimmed(3, GIB, 100), 1) == (
+        "info", "Removed 3 cached embeddings of models not in use (1.0 GiB) to stay under 1 GiB."
+    )  # fmt: skip
+    level, text = told(Trimmed(0, 0, 3 * GIB), 1) or ("", "")
+    assert (level, text[:43]) == ("warning", "The cache has 3.0 GiB, more than its limit ")
+
+
+def test_a_project_keeps_the_model_in_use_and_the_current_image(
+    project: Project, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = {"old": {"base", "first"}, "new": {"base", "second"}}
+    monkeypatch.setattr(eviction, "_heads", lambda path: heads[path.stem])
+    for name in heads:
+        copy = Path(shutil.copyfile(checkpoint, tmp_path / f"{name}.safetensors"))
+        new = project.add_model(copy, name, "plm")
+    with project.action("setting", {}, "use") as action:
+        action.set_setting("active_model", new.id)
+        action.set_setting(SETTING, 1e-9)
+    hashes = [record.content_hash for record in project.images()]
+    for head in ("base", "first", "second", "calibration"):
+        for image_hash in hashes:
+            project.cache.write(head, image_hash, {"embedding": _embedding()})
+    project.set_focus(project.images()[1].id)
+    done = trim_cache(project)
+    assert done.files == 2
+    assert [project.cache.has("first", h) for h in hashes] == [False, True, False]
+    assert all(project.cache.has(h, i) for h in ("base", "second", "calibration") for i in hashes)
+    assert trim_cache(project, ["first"]).files == 0

@@ -1,0 +1,30 @@
+"""``owlabel cache``: how large the cache of a project is, and how large it may be."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from owlabel.commands.console import ProjectArg, out, sitting
+from owlabel.project.cache import GIB
+from owlabel.project.eviction import cache_limit, told, trim_cache
+
+
+def cache(
+    project: ProjectArg,
+    limit: Annotated[float | None, typer.Option(help="GiB that the cache may hold.")] = None,
+) -> None:
+    """Show the size of a project's cache; set its limit and remove what is over it.
+
+    Only embeddings of models not in use go, those used longest ago first; they are computed again
+    when they are wanted again.
+    """
+    with sitting(project) as session:
+        if limit is not None:
+            session.set_cache_limit(limit)
+        done, allowed = trim_cache(session.project), cache_limit(session.project)
+        message = told(done, allowed)
+        if message is not None:
+            out.print(message[1], markup=False, highlight=False)
+        out.print(f"{done.left / GIB:.2f} GiB of {allowed:g}", highlight=False)

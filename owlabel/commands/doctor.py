@@ -1,0 +1,264 @@
+"""``owlabel doctor``: what this installation needs, one line each, with the remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from owlabel.checkpoints import CheckpointError, read_header
+from owlabel.commands.console import one_line_errors, out
+from owlabel.opening import DATABASE, project_folder, sample_checkpoint
+from owlabel.project import migrate
+from owlabel.project.cache import GIB, FeatureCache
+from owlabel.project.eviction import cache_limit
+from owlabel.project.schema import REVISION
+from owlabel.project.store import Project
+from owlabel.project.versions import file_sha256
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_NAPARI = (0, 9, 2)
+PYQT5_UP_TO = (0, 10)
+BINDINGS = {"PyQt5": "pyqt5", "PyQt6": "pyqt6", "PySide6": "pyside6"}
+"""Distribution to our extra of the same Qt."""
+SECONDS = 120
+FREE_GIB = 2.0
+OPENGL = """
+from qtpy.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext
+app = QGuiApplication([])
+surface, context = QOffscreenSurface(), QOpenGLContext()
+surface.create()
+assert context.create() and context.makeCurrent(surface), "no context"
+from vispy.gloo import gl
+print("OpenGL", gl.glGetParameter(gl.GL_VERSION), "on", gl.glGetParameter(gl.GL_RENDERER))
+"""
+TORCH = """
+import torch
+cuda = torch.cuda.is_available()
+print(torch.__version__, "on", torch.cuda.get_device_name() if cuda else "the processor")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is good (None: it works with a reserve), and the remedy."""
+
+    what: str
+    good: bool | None
+    detail: str
+    remedy: str = ""
+
+
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Also look at this project, or the project of a folder.")
+    ] = None,
+) -> None:
+    """Check Python, Qt, OpenGL, napari, torch, database, cache and models; nothing is changed."""
+    bad = 0
+    with one_line_errors():
+        for finding in findings(folder):
+            bad += finding.good is False
+            mark = {True: "ok  ", None: "note", False: "BAD "}[finding.good]
+            remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
+            line = f"{mark} {finding.what}: {finding.detail}{remedy}"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+def findings(folder: Path | None = None) -> Iterator[Finding]:
+    """Yield what there is to say about this installation, then about a project."""
+    for check in (python, qt, napari, opengl, torch, sqlite, sample_model):
+        yield check()
+    if folder is not None:
+        yield from project_findings(_project(folder))
+
+
+def python() -> Finding:
+    """Check the version of Python."""
+    now = sys.version_info[:3]
+    return Finding(
+        "Python", now >= OLDEST_PYTHON, _dotted(now), "" if now >= OLDEST_PYTHON else
+        f"make a virtual environment with Python {_dotted(OLDEST_PYTHON)} or newer",
+    )  # fmt: skip
+
+
+def qt() -> Finding:
+    """Check that there is one binding of Qt, and the one that QT_API names."""
+    found = {name: number for name in BINDINGS if (number := _installed(name)) is not None}
+    detail = ", ".join(f"{name} {number}" for name, number in found.items()) or "none"
+    wanted = os.environ.get("QT_API")
+    if not found:
+        return Finding("Qt", False, detail, 'pip install "owlabel[pyqt5]"')
+    if wanted and wanted.lower() not in {BINDINGS[name] for name in found}:
+        return Finding("Qt", False, f"{detail}, but QT_API is {wanted}", "unset QT_API")
+    if len(found) > 1 and not wanted:
+        return Finding("Qt", None, detail, "set QT_API to the one that is meant")
+    return Finding("Qt", True, detail)
+
+
+def napari() -> Finding:
+    """Check the version of napari, which supports PyQt5 up to 0.9."""
+    found = _installed("napari")
+    if found is None:
+        return Finding("napari", False, "not installed", 'pip install "owlabel[pyqt5]"')
+    number = _numbers(found)
+    if number < OLDEST_NAPARI:
+        return Finding("napari", False, found, f'pip install "napari>={_dotted(OLDEST_NAPARI)}"')
+    others = [name for name in ("PyQt6", "PySide6") if _installed(name)]
+    if number >= PYQT5_UP_TO and not others:
+        return Finding("napari", False, f"{found} without Qt 6", 'pip install "owlabel[pyqt6]"')
+    return Finding("napari", True, found)
+
+
+def opengl() -> Finding:
+    """Check in a process of its own that a canvas can be drawn."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        remedy = "steps without a window work; for the window: xvfb-run -a owlabel ..."
+        return Finding("OpenGL", None, "there is no display", remedy)
+    return _in_a_process(
+        "OpenGL", OPENGL, "scripts/system-packages, or the packages listed in README, Install"
+    )
+
+
+def torch() -> Finding:
+    """Check in a process of its own that models can be used."""
+    return _in_a_process("torch", TORCH, 'pip install "torch>=2.10" "torchvision>=0.25"')
+
+
+def sqlite() -> Finding:
+    """Check that a database with a write-ahead log can be written in the temporary folder."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            connection = sqlite3.connect(Path(folder) / DATABASE)
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        return Finding("database", False, str(error), "free space in the temporary folder (TMPDIR)")
+    if mode != "wal":
+        return Finding("database", False, f"SQLite {sqlite3.sqlite_version}", "use a local disk")
+    return Finding("database", True, f"SQLite {sqlite3.sqlite_version}")
+
+
+def sample_model() -> Finding:
+    """Check that the model that ships can be read."""
+    try:
+        return Finding("sample model", True, read_header(sample_checkpoint()).name)
+    except (ValueError, OSError) as error:
+        return Finding("sample model", False, str(error), "pip install --force-reinstall owlabel")
+
+
+def project_findings(project: Path) -> Iterator[Finding]:
+    """Yield what there is to say about a project; it is neither migrated nor changed."""
+    path = project / DATABASE
+    yield (base := _database(path))
+    if base.good is not True:
+        return
+    with Project.open(project) as opened:
+        root = opened.images_root
+        yield Finding(
+            "pictures", root.is_dir(), str(root), "" if root.is_dir() else
+            "bring the folder back, or open the folder where they are now",
+        )  # fmt: skip
+        yield _cache(opened)
+        yield from (_model(m.name, m.path, m.hash) for m in opened.models())
+
+
+def _database(path: Path) -> Finding:
+    what = "project's database"
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        verdict = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+        connection.close()
+        revision = migrate.found_revision(path)
+    except (sqlite3.Error, ValueError) as error:
+        return Finding(what, False, f"{path}: {error}", "restore a copy of the project's folder")
+    if verdict != "ok":
+        return Finding(what, False, f"{path}: {verdict}", "restore a copy of the project's folder")
+    if revision != REVISION:
+        known = revision in migrate.known_revisions()
+        remedy = "it is brought up to date when it is opened" if known else "update OWLabel"
+        return Finding(what, None if known else False, f"revision {revision}", remedy)
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        return Finding(what, False, f"{path} cannot be written", "change the rights of the folder")
+    return Finding(what, True, f"{path}, revision {revision}")
+
+
+def _cache(project: Project) -> Finding:
+    cache: FeatureCache = project.cache
+    size, limit = cache.size() / GIB, cache_limit(project)
+    free = shutil.disk_usage(project.folder).free / GIB
+    detail = f"{size:.2f} GiB of {limit:g}, {free:.1f} GiB free on the disk"
+    if free < FREE_GIB:
+        return Finding("cache", False, detail, "free some space; the folder cache may be deleted")
+    if size > limit:
+        return Finding("cache", None, detail, "owlabel cache DIR --limit GIB")
+    return Finding("cache", True, detail)
+
+
+def _model(name: str, path: Path, digest: str) -> Finding:
+    what = f"model {name!r}"
+    try:
+        if file_sha256(path) != digest:
+            return Finding(what, False, f"{path} was changed", "restore it, or use another version")
+        return Finding(what, True, path.name)
+    except (CheckpointError, OSError) as error:
+        return Finding(what, False, str(error), "restore it, or use another version")
+
+
+def _project(folder: Path) -> Path:
+    """Return the project that is meant; raises ValueError where there is none."""
+    folder = folder.expanduser().resolve()
+    for candidate in (folder, project_folder(folder)):
+        if (candidate / DATABASE).is_file():
+            return candidate
+    raise ValueError(f"{folder} is no project and has none beside it: make one with `owlabel new`")
+
+
+def _in_a_process(what: str, code: str, remedy: str) -> Finding:
+    """Run a few lines in a process of their own, which may die."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Finding(what, False, f"no answer within {SECONDS} s", remedy)
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    last = said[-1] if said else f"the process ended with {done.returncode}"
+    return Finding(what, done.returncode == 0, last, "" if done.returncode == 0 else remedy)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: "0.10.0rc1" is (0, 10, 0)."""
+    numbers = []
+    for part in text.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

@@ -1,0 +1,63 @@
+"""Which cached embeddings may go where the cache of a project has grown too large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from owlabel.checkpoints import CheckpointError, read_header
+from owlabel.project.cache import GIB, Trimmed
+from owlabel.project.store import Project
+
+SETTING = "cache_limit_gib"
+LIMIT_GIB = 20.0
+"""How large the cache of a project may grow unless its annotator says otherwise."""
+
+
+def cache_limit(project: Project) -> float:
+    """Return how many GiB the cache of a project may hold."""
+    return float(project.setting(SETTING, LIMIT_GIB))
+
+
+def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
+    """Delete embeddings by model versions that are not in use, those used longest ago first.
+
+    What stays: everything of the model in use (it would be computed again at once), the current
+    image under every model, and what is no head of any version of this project.
+
+    Parameters
+    ----------
+    project : Project
+    in_use : iterable of str
+        Hashes of heads beside those of the model in use, e.g. of a running job.
+    """
+    heads = {model.id: _heads(model.path) for model in project.models()}
+    kept = {*in_use, *heads.get(project.setting("active_model"), ())}
+    others = set().union(*heads.values()) - kept
+    focus = next((r.content_hash for r in project.images() if r.id == project.focus()), None)
+    return project.cache.trim(
+        int(cache_limit(project) * GIB), lambda head, image: head in others and image != focus
+    )
+
+
+def told(done: Trimmed, limit_gib: float) -> tuple[str, str] | None:
+    """Return level and text of a message about a trimmed cache, None where there is none."""
+    if done.left > limit_gib * GIB:
+        return "warning", (
+            f"The cache has {done.left / GIB:.1f} GiB, more than its limit of {limit_gib:g}: the "
+            "model in use needs it.  Raise the limit with `owlabel cache DIR --limit GIB`."
+        )
+    if done.files:
+        return "info", (
+            f"Removed {done.files} cached embeddings of models not in use "
+            f"({done.freed / GIB:.1f} GiB) to stay under {limit_gib:g} GiB."
+        )
+    return None
+
+
+def _heads(path: Path) -> set[str]:
+    """Return the hashes of a model file's heads; none where it is no whole model, or lost."""
+    try:
+        return {head.hash for head in read_header(path).heads}
+    except CheckpointError:
+        return set()
