@@ -200,6 +200,18 @@ class Scoring:
         low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
         return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
+    def about_scale(self, name: str) -> str:
+        """Return in words where the scale of a score comes from; nothing without one."""
+        scale, held = self.calibration(name), self.calibrations
+        if scale is None or held is None:
+            return ""
+        pixels = "in-distribution pixels of" if held.source == "reviewed" else "all pixels of"
+        reviewed = "reviewed " if held.source == "reviewed" else ""
+        return (
+            f"0 is the usual score ({scale.low:.4g}), 1 is that of the strangest thousandth "
+            f"({scale.high:.4g}), over {pixels} {held.images} {reviewed}images"
+        )
+
     def false_alarms(self, name: str, fraction: float, pixels: float) -> float | None:
         """Return how many pixels of a usual image lie above a fraction of the scale.
 

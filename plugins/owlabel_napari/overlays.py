@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from owlabel.candidates import SCORE
-from owlabel.scores import SCORES
+from owlabel.scores import OVERLAYS
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import (
     class_colormap,
@@ -60,6 +60,7 @@ class Overlays:
     def _connect(self) -> None:
         session, add = self.session, self._connections.add
         add(session.image_changed, self._show_image)
+        add(session.scores_changed, self._ask_score)
         add(session.labels_changed, self._show_labels)
         add(session.region_changed, self._show_region)
         add(session.prediction_changed, self._ask_model_output)
@@ -78,7 +79,7 @@ class Overlays:
     # -- what the overlay form asks for ------------------------------------------------------
 
     def show_score(self, name: str) -> None:
-        """Show another score of `SCORES`."""
+        """Show another score of `OVERLAYS`."""
         self.score_name = name
         self._ask_score()
 
@@ -89,7 +90,7 @@ class Overlays:
             layer.opacity = opacity
 
     def show_limits(self) -> None:
-        """Hide scores under the session's threshold, a fraction of the score's range."""
+        """Hide scores under the session's threshold, a fraction of the score's scale."""
         if (layer := self.layers.get("score")) is not None:
             layer.contrast_limits = self._limits(layer.data)
 
@@ -155,24 +156,24 @@ class Overlays:
 
     def _show_score(self) -> None:
         wanted = self._wanted["score"] and self.session.image_id is not None
-        values = self.session.score(self.score_name) if wanted else None
+        limits = self._limits(values)
+        session, name = self.session, self.score_name
+        values = attempt(session, session.score, name) if wanted else None
         if values is None:
             self._hide("score")
             return
         self.layers.show_score(
-            values,
+            np.nan_to_num(values, nan=limits[1]),  # what is no number is as strange as can be
             self._shape(),
-            name=f"OoD: {SCORES[self.score_name].label}",
-            contrast_limits=self._limits(values),
+            name=f"OoD: {OVERLAYS[name].label}",
+            contrast_limits=limits,
             opacity=self.opacity,
             colormap=score_colormap(),
         )
 
     def _limits(self, values: np.ndarray) -> tuple[float, float]:
-        display = SCORES[self.score_name].display
-        low, high = display or (float(np.min(values)), float(np.max(values)))
-        start = low + min(self.session.threshold, 0.98) * (high - low)
-        return start, max(high, start + 1e-6)
+        low, high = self.session.scoring.limits(self.score_name, values)
+        return low + min(self.session.threshold, 0.98) * (high - low), high
 
     def _show_labels(self, _image_id: int) -> None:
         self.painting.show()

@@ -39,6 +39,24 @@ class Candidate:
     rank: float = 1.0
 
 
+class FakeScoring:
+    """A scale of 0 .. 1 for every score but RPL, which lacks its block."""
+
+    def __init__(self) -> None:
+        self.beta, self.gamma = 20.0, 0.8
+        self.alarms: float | None = 1000.0
+        self.lacking = {"rpl_energy": "needs a residual block"}
+
+    def unavailable(self, name: str) -> str | None:
+        return self.lacking.get(name)
+
+    def limits(self, name: str, values: Any = None) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def about_scale(self, name: str) -> str:
+        return "over all pixels of 3 images"
+
+
 class FakeSession:
     """What the panel may call, over arrays in memory; `calls` tells what was called."""
 
@@ -46,6 +64,7 @@ class FakeSession:
     labels_changed = Signal(int)
     region_changed = Signal()
     prediction_changed = Signal(int)
+    scores_changed = Signal()
     classes_changed = Signal()
     model_changed = Signal()
     queue_changed = Signal()
@@ -60,6 +79,7 @@ class FakeSession:
         self.classes, self.found = BASE, {}
         self.image_id: int | None = 1
         self.lambda_novel, self.threshold = 1.5, 0.5
+        self.scoring = FakeScoring()
         self.region: Any = None
         self.clicks: tuple[Any, ...] = ()
         self.candidate: Any = None
@@ -87,6 +107,14 @@ class FakeSession:
 
     def score(self, name: str) -> np.ndarray:
         return np.linspace(0, 1, GRID[0] * GRID[1], dtype=np.float32).reshape(GRID)
+
+    def false_alarms(self, name: str, fraction: float) -> float | None:
+        return self.scoring.alarms and self.scoring.alarms * (1 - fraction)
+
+    def set_mixture(self, beta: float, gamma: float) -> None:
+        self.calls.append(("set_mixture", beta, gamma))
+        self.scoring.beta, self.scoring.gamma = beta, gamma
+        self.scores_changed.emit()
 
     def prediction(self) -> Any:
         labels = np.zeros(SHAPE, np.uint8)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from owlabel.scores import SCORES
+from owlabel.candidates import SCORE
+from owlabel.scores import OVERLAYS
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.parts import hint, row, tight
@@ -16,6 +18,11 @@ from owlabel_napari.widgets.parts import hint, row, tight
 if TYPE_CHECKING:
     from owlabel.session import Session
     from owlabel_napari.overlays import Overlays
+
+KEEP_MS = 250
+"""A slider is stored when it has been still for so long."""
+STEEPEST = 50.0
+"""Of the beta slider, the end of the paper's ablation."""
 
 
 class OverlayWidget(QWidget):
@@ -25,43 +32,66 @@ class OverlayWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.score = ComboBox(
-            choices=[(s.label, name) for name, s in SCORES.items()],
+            choices=[(s.label, name) for name, s in OVERLAYS.items()],
             value=overlays.score_name,
             label="Score",
         )
         self.opacity = FloatSlider(value=overlays.opacity, min=0, max=1, label="Opacity")
         self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="From")
         self.threshold.tooltip = (
-            "Hides lower scores; candidates whose absolute distance score is lower leave the queue"
+            "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
+            "that one usual pixel in a thousand has.\nCandidates whose mean entropy is lower on "
+            "its own scale leave the queue."
         )
+        self.beta = FloatSlider(value=session.scoring.beta, min=0, max=STEEPEST, label="β")
+        self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
+        self.gamma = FloatSlider(value=session.scoring.gamma, min=0, max=1, label="γ")
+        self.gamma.tooltip = "The EDS at which both weigh the same"
         self.heat = CheckBox(value=True, text="Heat map (H)")
         self.prediction = CheckBox(value=True, text="Prediction")
-        self.formula = hint()
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(250)
-        self._later.timeout.connect(self._keep_threshold)
+        self.reading, self.formula = hint(), hint()
         self._connections = Connections()
-        self._connections.own(self._later)
+        self._keep_threshold = self._later(self._store_threshold)
+        self._keep_mixture = self._later(self._store_mixture)
         self._connect()
         self._lay_out()
-        self._tell_formula()
+        self._read_scores()
+
+    def _later(self, act: Any) -> QTimer:
+        """Return a timer that runs `act` once its slider has come to rest."""
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(KEEP_MS)
+        timer.timeout.connect(act)
+        self._connections.own(timer)
+        return timer
 
     def _connect(self) -> None:
         self.score.changed.connect(self._choose)
         self.opacity.changed.connect(self.overlays.set_opacity)
-        self.threshold.changed.connect(lambda _value: self._later.start())
+        self.threshold.changed.connect(self._threshold_moved)
+        for slider in (self.beta, self.gamma):
+            slider.changed.connect(lambda _value: self._keep_mixture.start())
         self.heat.changed.connect(lambda on: self.overlays.show_kind("score", on))
         self.prediction.changed.connect(lambda on: self.overlays.show_kind("prediction", on))
-        self._connections.add(self.session.queue_changed, self._read_threshold)
+        add = self._connections.add
+        add(self.session.queue_changed, self._read_settings)
+        add(self.session.scores_changed, self._read_scores)
+        add(self.session.model_changed, self._read_scores)
+        add(self.session.image_changed, self._tell_reading)
 
     def _lay_out(self) -> None:
-        form = Container(widgets=[self.score, self.opacity, self.threshold], labels=True)
-        form.margins = (0, 0, 0, 0)
+        sliders = [self.score, self.opacity, self.threshold]
+        form = Container(widgets=sliders, labels=True)
+        self.mixing = Container(widgets=[self.beta, self.gamma], labels=True)
+        for container in (form, self.mixing):
+            container.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
         layout.addLayout(row(self.prediction.native, self.heat.native, None))
         layout.addWidget(form.native)
+        layout.addWidget(self.reading)
+        layout.addWidget(self.mixing.native)
         layout.addWidget(self.formula)
 
     def close_widget(self) -> None:
@@ -73,31 +103,96 @@ class OverlayWidget(QWidget):
         self.heat.value = not self.heat.value
 
     def next_score(self) -> None:
-        """Go to the next score (Shift+H)."""
-        names = list(SCORES)
-        self.score.value = names[(names.index(self.score.value) + 1) % len(names)]
+        """Go to the next score that can be had (Shift+H)."""
+        names = list(OVERLAYS)
+        at = names.index(self.score.value)
+        following = (*names[at + 1 :], *names[:at])
+        can = (n for n in following if self.session.scoring.unavailable(n) is None)
+        self.score.value = next(can, self.score.value)
+
+    # -- what the user moves -----------------------------------------------------------------
 
     def _choose(self, name: str) -> None:
         self.overlays.show_score(name)
-        self._tell_formula()
+        self._tell_score()
 
-    def _tell_formula(self) -> None:
-        score = SCORES[self.score.value]
-        self.formula.setText(f"{_short(score.name)} = {score.formula}")
-        self.formula.setToolTip(f"Range: {score.range}\nSource: {score.source}")
+    def _threshold_moved(self, _value: float) -> None:
+        self._tell_reading()
+        self._keep_threshold.start()
 
-    def _keep_threshold(self) -> None:
+    def _store_threshold(self) -> None:
         attempt(self.session, self.session.set_threshold, float(self.threshold.value))
         self.overlays.show_limits()
 
-    def _read_threshold(self, *_: Any) -> None:
-        if not self._later.isActive() and self.threshold.value != self.session.threshold:
+    def _store_mixture(self) -> None:
+        beta, gamma = float(self.beta.value), float(self.gamma.value)
+        attempt(self.session, self.session.set_mixture, beta=beta, gamma=gamma)
+
+    # -- from the session --------------------------------------------------------------------
+
+    def _read_settings(self, *_: Any) -> None:
+        """Follow settings that came from elsewhere, e.g. an undo."""
+        scoring = self.session.scoring
+        if not self._keep_threshold.isActive() and self.threshold.value != self.session.threshold:
             with self.threshold.changed.blocked():
                 self.threshold.value = self.session.threshold
             self.overlays.show_limits()
+            self._tell_reading()
+        if not self._keep_mixture.isActive():
+            for slider, value in ((self.beta, scoring.beta), (self.gamma, scoring.gamma)):
+                if slider.value != value:
+                    with slider.changed.blocked():
+                        slider.max = max(slider.max, value)
+                        slider.value = value
+
+    def _read_scores(self, *_: Any) -> None:
+        """Grey what cannot be had, with the reason; leave a score that cannot be had any more."""
+        items = self.score.native.model()
+        for index, (name, score) in enumerate(OVERLAYS.items()):
+            reason = self.session.scoring.unavailable(name)
+            if isinstance(items, QStandardItemModel):
+                items.item(index).setEnabled(reason is None)
+            about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
+            tip = about if reason is None else f"{about}\nNot now: {reason}"
+            self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
+        if self.session.scoring.unavailable(self.score.value) is not None:
+            self.score.value = SCORE
+        self._read_settings()
+        self._tell_score()
+
+    def _tell_score(self) -> None:
+        score = OVERLAYS[self.score.value]
+        self.mixing.visible = score.name == "mixture"
+        self.formula.setText(f"{_short(score.name)} = {score.formula}")
+        about = f"Range: {score.range}\nSource: {score.source}\nNeeds {score.need}"
+        self.formula.setToolTip(about)
+        self.score.native.setToolTip(f"{score.formula}\n{about}")
+        self._tell_reading()
+
+    def _tell_reading(self, *_: Any) -> None:
+        """Say what the threshold means for a usual image."""
+        if self.session.image_id is None:
+            self.reading.setText("")
+            return
+        alarms = self.session.false_alarms(self.score.value, float(self.threshold.value))
+        if alarms is None:
+            self.reading.setText("No scale yet: it comes while the images are embedded")
+            self.reading.setToolTip("Until then the score is shown over its whole range")
+            return
+        self.reading.setText(f"about {_rounded(alarms)} false-alarm pixels per image")
+        self.reading.setToolTip(self.session.scoring.about_scale(self.score.value))
+
+
+def _rounded(count: float) -> str:
+    """Return a number of pixels to two digits: a guess is no measurement."""
+    if count < 1:
+        return "no" if count < 0.05 else "less than 1"
+    digits = max(len(str(int(count))) - 2, 0)
+    return f"{round(count, -digits):,.0f}"
 
 
 def _short(name: str) -> str:
     """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
     first, *rest = name.split("_")
-    return " ".join([first.upper() if first in ("eds", "mmsp", "msp") else first, *rest])
+    known = ("eds", "mmsp", "msp", "sml", "rpl")
+    return " ".join([first.upper() if first in known else first, *rest])
