@@ -13,7 +13,7 @@ demo: $(VENV)/.ready
 	$(HEADLESS) $(BIN)/owlabel demo $(if $(HEADLESS),--walk demo-output)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --no-header $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/python -m pip install -q "ruff>=0.9" "mypy>=1.14"
