@@ -38,7 +38,17 @@ WINDOW = {
 # Inside owlabel: a module may import from its own floor or from floors before it.
 FLOORS = [
     {"__init__", "classes"},
-    {"images", "decoding", "pixelwise", "histogram", "cells", "grid", "checkpoints", "residuals"},
+    {
+        "images",
+        "decoding",
+        "pixelwise",
+        "histogram",
+        "cells",
+        "grid",
+        "checkpoints",
+        "residuals",
+        "label_blocks",
+    },
     {
         "logit_scores",
         "metric_scores",
@@ -48,6 +58,7 @@ FLOORS = [
         "regions",
         "fewshot",
         "finds",
+        "segments",
     },
     {"candidates", "calibration", "project", "models", "formats", "labelling", "evaluation"},
     {"reading", "scoring", "sitting"},

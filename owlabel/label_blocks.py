@@ -1,0 +1,157 @@
+"""Walking a label map in blocks of rows: the pixels of segments, their runs, what touches them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_LONG = 6
+"""Pixels in a run from which on runs are summed first."""
+
+
+class PixelBlocks:
+    """Probabilities (q, h, w) by the flat index of a pixel, read in blocks of rows."""
+
+    def __init__(self, probabilities: NDArray[Any], rows: int) -> None:
+        dtype = np.float64 if probabilities.dtype == np.float64 else np.float32
+        self._flat = np.ascontiguousarray(probabilities).reshape(len(probabilities), -1)
+        self._near = np.empty((len(self._flat), rows * probabilities.shape[2]), dtype)
+        self._first = 0
+
+    def turn_to(self, first: int, pixels: int) -> None:
+        """Bring a block into the processor's cache: reading it whole is faster than in pieces."""
+        self._near = self._near[:, :pixels]
+        self._near[:] = self._flat[:, first : first + pixels]
+        self._first = first
+
+    def at(self, index: Ints) -> Floats:
+        """Return the probabilities of some pixels of the block, (q, n)."""
+        return self._near.take(index - self._first, axis=1, mode="clip")
+
+
+class LabelBlock:
+    """Some rows of the label map: the pixels that lie in segments, and those that touch them.
+
+    Attributes
+    ----------
+    at : ndarray of int, shape (n,)
+        Flat index in the image of each pixel of a segment, ascending.
+    label : ndarray of int32, shape (n,)
+        Its segment.
+    inside : ndarray of bool, shape (n,)
+        Whether its whole 3x3 neighbourhood lies in its segment.
+    """
+
+    def __init__(self, segments: NDArray[Any], start: int, stop: int) -> None:
+        self.width = segments.shape[1]
+        self._first = start * self.width
+        above, below = max(start - 1, 0), min(stop + 1, len(segments))
+        self._padded = np.zeros((stop - start + 2, self.width + 2), np.int32)
+        self._padded[above - start + 1 : below - start + 1, 1:-1] = segments[above:below]
+        self._labels = self._padded[1:-1, 1:-1].ravel()
+        at = np.flatnonzero(self._labels)
+        self.busy = bool(at.size or self._padded.any())
+        self.at, self.label = at + self._first, self._labels[at]
+        self._largest = _window(self._padded, np.maximum)
+        self.inside = _window(self._padded, np.minimum)[at] == self._largest[at]
+
+    def runs(self) -> tuple[Ints, NDArray[np.int32]]:
+        """Return where in `at` runs of one segment in one row begin, and their segments."""
+        new = np.ones(self.at.size, bool)
+        new[1:] = (self.at[1:] - self.at[:-1] != 1) | (self.label[1:] != self.label[:-1])
+        rows = np.arange(self.at[0] // self.width, self.at[-1] // self.width + 1)
+        new[np.searchsorted(self.at, rows * self.width)] = True
+        starts = np.flatnonzero(new)
+        return starts, self.label[starts]
+
+    def neighbours(self) -> tuple[Ints, NDArray[np.int32]]:
+        """Return flat index in the image and segment of each pixel that touches a segment.
+
+        A pair comes once, however many pixels of the segment touch the pixel.
+        """
+        no_label = (self._padded - 1).view(np.uint32)  # 0 becomes the largest number
+        smallest = _window(no_label, np.minimum).view(np.int32)
+        smallest += 1
+        several = np.flatnonzero(smallest != self._largest)
+        alone = (self._largest > 0) & (self._labels == 0)
+        alone[several] = False
+        places = np.flatnonzero(alone)
+        more = self._of_several(several)
+        at = np.concatenate([places, *(place for place, _ in more)]) + self._first
+        return at, np.concatenate([self._largest[places], *(touched for _, touched in more)])
+
+    def _of_several(self, at: Ints) -> list[tuple[Ints, NDArray[np.int32]]]:
+        """Do the same for pixels that have more than one segment in their neighbourhood."""
+        stride = self.width + 2
+        centre = at + 2 * (at // self.width) + stride + 1
+        steps = (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1)
+        flat = self._padded.reshape(-1)
+        around = flat[np.add.outer(steps, centre)]  # (8, n)
+        around[around == flat[centre]] = 0
+        found = []
+        while at.size:
+            one = around.max(axis=0)
+            found.append((at[one > 0], one[one > 0]))
+            around[around == one] = 0
+            left = np.flatnonzero(around.any(axis=0))
+            around, at = around[:, left], at[left]
+        return found
+
+
+def _window(padded: NDArray[Any], largest: np.ufunc) -> NDArray[Any]:
+    """Return the largest (or smallest) of each 3x3 window, flat: (h + 2, w + 2) to (h w,)."""
+    across = largest(padded[:, :-2], padded[:, 1:-1])
+    largest(across, padded[:, 2:], out=across)
+    both = largest(across[:-2], across[1:-1])
+    return np.asarray(largest(both, across[2:], out=both).ravel())
+
+
+class Runs:
+    """Pixels in runs of one group each.
+
+    Parameters
+    ----------
+    starts : ndarray of int, shape (r,)
+        Where each run begins.
+    group : ndarray of int, shape (r,)
+        Its group.
+    pixels : int
+        n, the end of the last run.
+
+    Attributes
+    ----------
+    range : slice
+        The groups from the lowest to the highest that occurs; u of them.
+    """
+
+    def __init__(self, starts: Ints, group: NDArray[Any], pixels: int) -> None:
+        self.starts, self.length = starts, np.diff(starts, append=pixels)
+        low, high = int(group.min()), int(group.max())
+        self.range, self._size = slice(low, high + 1), high + 1 - low
+        self._place = group - low
+        self._long = pixels > _LONG * starts.size
+
+    def sums(self, values: NDArray[Any]) -> Doubles:
+        """Return the sum of each row of values (rows, n) over each group, (rows, u)."""
+        if self._long:
+            return self.sums_of_runs(np.add.reduceat(values, self.starts, axis=1))
+        return self._by(np.repeat(self._place, self.length), values)
+
+    def sums_of_runs(self, values: NDArray[Any]) -> Doubles:
+        """Return the sum of each row of values (rows, r) over each group, (rows, u)."""
+        return self._by(self._place, values)
+
+    def _by(self, place: NDArray[Any], values: NDArray[Any]) -> Doubles:
+        place = place.astype(np.intp)
+        return np.stack([np.bincount(place, row, self._size) for row in values])
+
+    def spread(self, by_group: Doubles) -> Doubles:
+        """Give each pixel the value of its group: (rows, all groups) becomes (rows, n)."""
+        of_run = by_group[:, self.range][:, self._place]
+        return np.asarray(np.repeat(of_run, self.length, axis=1))

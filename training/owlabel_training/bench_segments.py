@@ -1,0 +1,203 @@
+"""What the features of segments cost, beside the plain way.
+
+python -m owlabel_training.bench_segments --out docs/results/segments.json
+
+Softmax maps of smooth noise, 19 classes; segments are where the normalised entropy is at least 0.3,
+8-connected.  The plain way is written from the formulas of `owlabel.segments`, segment by segment:
+maps of the whole image with a sort for the two largest probabilities, then a mask, an erosion and
+a dilation within the box of each segment.  It is *not* the authors' compiled search, which walks
+over all pixels; the ratio to that cannot be read from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from owlabel.segments import feature_names, probability_entropy, segment_features
+
+THRESHOLD = 0.3
+ROUNDS = 5
+CASES = {"about 50": 80.0, "about 500": 24.0, "about 5000": 8.0}
+"""Smoothness of the noise, in pixels, for each number of segments at 2048x1024."""
+EIGHT = np.ones((3, 3), bool)
+Doubles = NDArray[np.float64]
+
+
+def noise(shape: tuple[int, int], classes: int, sigma: float, seed: int = 0) -> NDArray[np.float32]:
+    """Return softmax probabilities (q, h, w) of smooth logits."""
+    rng = np.random.default_rng(seed)
+    p = np.empty((classes, *shape), np.float32)
+    for j in range(classes):
+        field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
+        p[j] = 8 * field / field.std()
+    p -= p.max(axis=0)
+    np.exp(p, out=p)
+    p /= p.sum(axis=0)
+    return p
+
+
+def plain_features(p: NDArray[Any], segments: NDArray[Any], extended: bool = False) -> Doubles:
+    """Return the same table as `segment_features`, one segment after the other, in float64."""
+    q = len(p)
+    wide = p.astype(np.float64)
+    logs = np.log(np.where(wide > 0, wide, 1))
+    order = np.sort(wide, axis=0)
+    entropy = -(wide * logs).sum(axis=0) / np.log(q)
+    maps = {"E": entropy, "V": 1 - order[-1], "M": 1 - order[-1] + order[-2]}
+    likely = wide.argmax(axis=0)
+    rows = []
+    for index, box in enumerate(ndimage.find_objects(segments), start=1):
+        grown = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+        mask = segments[grown] == index
+        inside = ndimage.binary_erosion(mask, EIGHT)
+        around = ndimage.binary_dilation(mask, EIGHT) & ~mask
+        row = _row(mask, inside, {n: m[grown] for n, m in maps.items()})
+        row |= {f"p{j}": wide[j][grown][mask].mean() for j in range(q)}
+        votes = np.bincount(likely[grown][around], minlength=q)
+        row |= {f"N{j}": votes[j] / max(votes.sum(), 1) for j in range(q)}
+        place = np.argwhere(mask).mean(axis=0)
+        row |= {f"C_{n}": place[i] + grown[i].start for i, n in enumerate("hw")}
+        rows.append([row[name] for name in feature_names(q, extended)])
+    return np.array(rows, np.float64).reshape(-1, len(feature_names(q, extended)))
+
+
+def _row(mask: NDArray[Any], inside: NDArray[Any], maps: dict[str, Doubles]) -> dict[str, float]:
+    """Return size, shape, means and variances of one segment by their names."""
+    size, core = int(mask.sum()), int(inside.sum())
+    edge = mask & ~inside
+    row: dict[str, float] = {"S": size, "S_in": core, "S_bd": size - core}
+    row |= {"S_rel": size / (size - core), "S_rel_in": core / (size - core)}
+    for name, values in maps.items():
+        for kind, measure in (("", np.mean), ("_var", np.var)):
+            of = {k: float(measure(values[m])) if m.any() else 0.0
+                  for k, m in (("", mask), ("_in", inside), ("_bd", edge))}  # fmt: skip
+            row |= {f"{name}{kind}{k}": v for k, v in of.items()}
+            row[f"{name}{kind}_rel"] = of[""] * row["S_rel"]
+            row[f"{name}{kind}_rel_in"] = of["_in"] * row["S_rel_in"]
+    return row
+
+
+def label(entropy: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the 8-connected segments, by SciPy."""
+    return np.asarray(ndimage.label(entropy >= THRESHOLD, EIGHT)[0], np.int32)
+
+
+def _timed(act: Callable[[], Any]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
+
+
+def measure(shape: tuple[int, int], classes: int, sigma: float) -> dict[str, Any]:
+    """Time all steps on one map; ours and the plain way take turns."""
+    p = noise(shape, classes, sigma)
+    entropy = probability_entropy(p)
+    segments = label(entropy)
+    steps: dict[str, Callable[[], Any]] = {
+        "entropy_ms": lambda: probability_entropy(p),
+        "labelling_ms": lambda: label(entropy),
+        "features_ms": lambda: segment_features(p, segments),
+        "extended_ms": lambda: segment_features(p, segments, extended=True),
+        "all_ms": lambda: segment_features(p, label(probability_entropy(p))),
+        "plain_ms": lambda: plain_features(p, segments),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, act in steps.items():
+            if name != "plain_ms" or len(times[name]) < 2:
+                times[name].append(_timed(act))
+    middle = {name: np.median(rows, axis=0) for name, rows in times.items()}
+    ours = middle["entropy_ms"] + middle["labelling_ms"] + middle["features_ms"]
+    return {
+        "segments": int(segments.max()),
+        "covered": round(float((segments > 0).mean()), 3),
+        "wall": {name: round(float(v[0]), 1) for name, v in middle.items()},
+        "cpu": {name: round(float(v[1]), 1) for name, v in middle.items()},
+        "plain_over_ours_cpu": round(float((middle["plain_ms"] / ours)[1]), 1),
+        "extra_mib": round(_peak(lambda: segment_features(p, segments)), 1),
+        "extra_mib_extended": round(_peak(lambda: segment_features(p, segments, True)), 1),
+        **_errors(p, segments),
+    }
+
+
+def _peak(act: Callable[[], Any]) -> float:
+    tracemalloc.start()
+    act()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+def _errors(p: NDArray[Any], segments: NDArray[Any]) -> dict[str, float]:
+    """Return the largest difference to the plain float64 table, of means and of variances."""
+    ours = segment_features(p, segments, extended=True)
+    plain = plain_features(p, segments, extended=True)
+    scale = np.maximum(np.abs(plain), 1)
+    relative = np.abs(ours.values - plain) / scale
+    spread = [i for i, name in enumerate(ours.columns) if name[1:] in ("_var", "_var_bd")]
+    whole = plain[:, spread]
+    of_variance = np.abs(ours.values[:, spread] - whole) / np.where(whole > 0, whole, np.inf)
+    return {
+        "largest_difference": float(f"{relative.max():.2g}"),
+        "largest_relative_variance_difference": float(f"{of_variance.max():.2g}"),
+    }
+
+
+def extremes() -> dict[str, float]:
+    """Time what breaks other programs: 60,000 one-pixel segments, and one that is the image."""
+    p = noise((1024, 2048), 19, 24.0)
+    dots = np.zeros((1024, 2048), np.int32)
+    rows, cols = np.mgrid[0:1024:4, 0:2048:8]
+    chosen = np.arange(rows.size)[:60000]
+    dots[rows.ravel()[chosen], cols.ravel()[chosen]] = 1 + chosen
+    cases = {"60000_one_pixel_segments": dots, "one_segment_is_the_image": np.ones_like(dots)}
+    result = {}
+    for name, segments in cases.items():
+        times = [_timed(lambda s=segments: segment_features(p, s))[1] for _ in range(3)]  # type: ignore[misc]
+        result[f"{name}_cpu_ms"] = round(float(np.median(times)), 1)
+        peak = _peak(lambda s=segments: segment_features(p, s, True))  # type: ignore[misc]
+        result[f"{name}_extended_extra_mib"] = round(peak, 1)
+    return result
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    result: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} CPU cores, no GPU; one is used",
+        "load_before": round(os.getloadavg()[0], 1),
+        "cases": {},
+    }
+    for shape, classes in (((360, 480), 11), ((1024, 2048), 19)):
+        for name, sigma in CASES.items():
+            if shape[0] == 360 and name == "about 5000":
+                continue
+            smooth = sigma if shape[0] == 1024 else sigma / 3.5
+            row = measure(shape, classes, smooth)
+            result["cases"][f"{shape[1]}x{shape[0]}x{classes}, {name}"] = row
+            sys.stderr.write(f"{shape} {name}: {row}\n")
+    result |= extremes()
+    text = json.dumps(result, indent=1)
+    sys.stdout.write(text + "\n")
+    if given.out:
+        given.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
