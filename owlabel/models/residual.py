@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,11 +57,12 @@ class ResidualBlock(nn.Module):
         self.branches = aspp.convs
         self.squeeze = nn.Conv2d(5 * width, width, 1, bias=False)
         self.residual = nn.Conv2d(width, channels, 1, bias=False)
-        self.projector = nn.Conv2d(width, channels, 1)
-        for layer in (self.residual, self.projector):
+        projector = nn.Conv2d(width, channels, 1)
+        for layer in (self.residual, projector):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        assert self.projector.bias is not None
-        nn.init.zeros_(self.projector.bias)
+        assert projector.bias is not None
+        nn.init.zeros_(projector.bias)
+        self.projector: nn.Module = projector
 
     def context(self, high: Tensor, size: tuple[int, int]) -> Tensor:
         """Return what both last layers read, (B, width, h, w), from the deep feature."""
@@ -216,7 +217,7 @@ def load_block(path: Path | str, base_hash: str) -> tuple[ResidualBlock, Residua
         raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
     if _digest(base_hash, stored) != header.hash:
         raise CheckpointError(f"{path} is damaged: its weights are not those of its header")
-    return cast(ResidualBlock, block.eval()), header
+    return block.eval(), header
 
 
 def _digest(base_hash: str, state: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/ar
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,34 +27,41 @@ def train(
         list[str] | None,
         typer.Option("--set", help="A line over the recipe's, e.g. training.minutes=9"),
     ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="OoD training: the model to start from.")
+    ] = None,
     restart: Annotated[bool, typer.Option(help="Forget an earlier run in the folder.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
-    """Train a base model.  Run the same line again to go on after an interruption."""
+    """Train a base model, or make one know OoD objects (recipes with [entropy] or [residual]).
+
+    Run the same line again to go on after an interruption.
+    """
     try:
-        _train(recipe, data, out, change or [], restart, threads)
+        _train(recipe, (data, base), out, change or [], restart, threads)
     except ValueError as error:
         typer.secho(f"owlabel-train: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
 
 
+Training = Any
+"""A `BaseTraining` or an `OodTraining`; both import torch."""
+
+
 def _train(
-    path: Path, data: Path | None, out: Path, changes: list[str], restart: bool, threads: int
+    path: Path,
+    given: tuple[Path | None, Path | None],
+    out: Path,
+    changes: list[str],
+    restart: bool,
+    threads: int,
 ) -> None:
-    """Read the recipe, check the data, train, and say how it goes."""
-    from owlabel_training import recipe as recipes
-
-    recipe = recipes.read(path, changes)
-    folder = data or (Path(recipe.data.folder) if recipe.data.folder else None)
-    if folder is None:
-        raise ValueError("name the data folder with --data or the variable OWLABEL_DATA")
+    """Read the recipe, check the data, train, and say how it goes; `given` is data and base."""
+    training = _training(path, given, out, changes)
     import torch
-
-    from owlabel_training.base import BaseTraining
 
     if threads:
         torch.set_num_threads(threads)
-    training = BaseTraining(recipe, folder, out / recipe.name)
     if restart:
         for name in ("state.safetensors", "best.safetensors", "log.csv"):
             (training.output / name).unlink(missing_ok=True)
@@ -62,18 +69,45 @@ def _train(
     typer.echo(json.dumps(result, indent=1))
 
 
-def _follow(training: object) -> object:
+def _training(
+    path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
+) -> Training:
+    """Return what the recipe asks for."""
+    from owlabel_training import ood_recipe
+    from owlabel_training import recipe as recipes
+
+    data, base = given
+    if ood_recipe.is_ood(path) is None:
+        recipe = recipes.read(path, changes)
+        from owlabel_training.base import BaseTraining
+
+        folder = _folder(data, recipe.data.folder)
+        return BaseTraining(recipe, folder, out / recipe.name)
+    ood = ood_recipe.read(path, changes)
+    start = base or (Path(ood.base.checkpoint) if ood.base.checkpoint else None)
+    if start is None:
+        raise ValueError("name the model to start from with --base or base.checkpoint")
+    from owlabel_training.ood_runs import OodTraining
+
+    return OodTraining(ood, start, _folder(data, ood.data.folder), out / ood.name)
+
+
+def _folder(data: Path | None, named: str) -> Path:
+    folder = data or (Path(named) if named else None)
+    if folder is None:
+        raise ValueError("name the data folder with --data or the variable OWLABEL_DATA")
+    return folder
+
+
+def _follow(training: Training) -> object:
     """Drive a training and print every validation."""
     from owlabel.jobs.job import Progress, run_to_end
-    from owlabel_training.base import BaseTraining
 
     def show(progress: Progress) -> None:
         if "miou" in progress.metrics or progress.done % 50 == 0:
             numbers = "  ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
             typer.echo(f"step {progress.done}  {progress.message}  {numbers}")
 
-    if not isinstance(training, BaseTraining):
-        raise TypeError(f"expected a BaseTraining, got {type(training).__name__}")
     return run_to_end(training.run(), show)
 
 
