@@ -26,6 +26,7 @@ from owlabel.commands.console import (
     work,
 )
 from owlabel.commands.doctor import doctor
+from owlabel.commands.evaluate import evaluate
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -297,6 +298,9 @@ def replay(
         if differing:
             raise ValueError(f"labels differ in {len(differing)} images: {', '.join(differing)}")
         out.print(f"byte-identical labels in {len(session.records)} images", highlight=False)
+
+
+app.command()(evaluate)
 
 
 if __name__ == "__main__":

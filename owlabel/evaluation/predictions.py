@@ -131,10 +131,15 @@ def class_lookup(predicted: Sequence[str], known: Sequence[str]) -> Labels | Non
     places = {name.casefold(): i for i, name in enumerate(known)}
     if not known or not set(places) <= {name.casefold() for name in predicted}:
         return None
-    lookup = np.full(256, VOID, np.uint8)
+    lookup = no_classes()
     for i, name in enumerate(predicted):
         lookup[i] = places.get(name.casefold(), VOID)
     return lookup
+
+
+def no_classes() -> Labels:
+    """Return the lookup that knows no class, (256,) of 255."""
+    return np.full(256, VOID, np.uint8)
 
 
 def _what(values: NDArray[Any]) -> str:

@@ -86,7 +86,7 @@ def replacing(folder: Path, overwrite: bool) -> Generator[Path, None, None]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _tidy(folder, previous)
-        _refuse(folder, overwrite)
+        refuse_existing(folder, overwrite)
         partial = tempfile.mkdtemp(
             prefix=f".{folder.name}.partial-{os.getpid()}-", dir=folder.parent
         )
@@ -97,7 +97,7 @@ def replacing(folder: Path, overwrite: bool) -> Generator[Path, None, None]:
         yield temporary
         temporary.chmod(0o755)
         _sync(temporary)
-        _refuse(folder, overwrite)
+        refuse_existing(folder, overwrite)
         _swap(temporary, folder, previous)
     except OSError as error:
         raise ExportError(f"the export to {folder} failed: {error}") from error
@@ -105,7 +105,7 @@ def replacing(folder: Path, overwrite: bool) -> Generator[Path, None, None]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refuse(folder: Path, overwrite: bool) -> None:
+def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raise where something stands at `folder` that must stay."""
     if not os.path.lexists(folder):
         return

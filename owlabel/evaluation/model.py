@@ -1,0 +1,103 @@
+"""A model's predictions on a data set: the process that has torch, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from owlabel.checkpoints import CheckpointHeader, read_header
+from owlabel.evaluation.cases import DataSet
+from owlabel.evaluation.predictions import Predictions, class_lookup, no_classes
+from owlabel.evaluation.run import Progress
+from owlabel.scores import NEEDS, OVERLAYS, SCORES
+
+
+def check_scores(model: Path, scores: Sequence[str]) -> CheckpointHeader:
+    """Return the header of a model that can give these scores.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be read, or a score is unknown or needs what the model has not.
+    """
+    header = read_header(model)
+    for name in scores:
+        if name not in OVERLAYS:
+            raise ValueError(f"unknown score {name!r}; there are {', '.join(SCORES)}")
+        needs = OVERLAYS[name].needs
+        if name not in SCORES or (needs == "prototypes" and header.kind != "metric"):
+            raise ValueError(f"{model}: {name} cannot be measured here: it needs {NEEDS[needs]}")
+    return header
+
+
+@contextmanager
+def predictions_of(
+    model: Path, scores: Sequence[str], dataset: DataSet, progress: Progress
+) -> Iterator[list[Predictions]]:
+    """Run a model over a data set in a process of its own; the maps are gone afterwards.
+
+    Yields
+    ------
+    list of Predictions
+        One a score, in the order of `scores`.
+
+    Raises
+    ------
+    ValueError
+        If the model, a score or a picture cannot be used.
+    """
+    header = check_scores(model, scores)
+    known = [c.name for c in header.classes.classes[: header.heads[0].outputs]]
+    lookup = class_lookup(known, dataset.rule.names)
+    with tempfile.TemporaryDirectory(prefix="owlabel-evaluate-") as place:
+        folder = Path(place)
+        pictures = [str(case.image) for case in dataset.cases]
+        job = {"model": str(model), "scores": list(scores), "folder": place, "pictures": pictures}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        _run(folder / "job.json", len(pictures), progress)
+        names = {case.name: i for i, case in enumerate(dataset.cases)}
+        classes = _files(folder / "classes", names, ".png") if lookup is not None else {}
+        table = no_classes() if lookup is None else lookup
+        yield [
+            Predictions(s, _files(folder / s, names, ".npy"), classes, table, grid=True)
+            for s in scores
+        ]
+
+
+def _files(folder: Path, names: Mapping[str, int], suffix: str) -> dict[str, Path]:
+    return {name: folder / f"{i}{suffix}" for name, i in names.items()}
+
+
+def _run(job: Path, total: int, progress: Progress) -> None:
+    """Run the process and follow the numbers that it prints."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    # -P: a file named torch.py beside the pictures must never be imported
+    command = [sys.executable, "-P", "-m", "owlabel.models.predict", str(job)]
+    with (
+        (job.parent / "errors.txt").open("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.strip().isdigit():
+                    progress("model", int(line), total)
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                process.kill()
+        if process.wait():
+            errors.seek(0)
+            lines = [text for text in errors.read().splitlines() if text.strip()]
+            raise ValueError(lines[-1] if lines else f"the model ended with {process.returncode}")

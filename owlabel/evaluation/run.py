@@ -1,0 +1,326 @@
+"""From images with ground truth and predictions to measures: two passes, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from owlabel.evaluation.cases import DataSet, plain
+from owlabel.evaluation.curves import Floats, Spread, precision_recall, roc, spreads
+from owlabel.evaluation.passes import (
+    FirstPass,
+    ImageResult,
+    Levels,
+    SecondPass,
+    best_f1_threshold,
+    default_thresholds,
+    recall_threshold,
+)
+from owlabel.evaluation.predictions import Predictions
+from owlabel.evaluation.segments import TAUS, TRACKS, SegmentErrors
+from owlabel.metrics import FprRule, OodResult, mean_ood
+
+BOUNDED = tuple(k / 10 for k in range(1, 10))
+"""Thresholds of the table for scores in 0 .. 1; the paper has 0.1 .. 0.7."""
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        t of the table; empty: chosen from the scores.
+    track : str
+        Size filter of the component measures, a key of `TRACKS`.
+    fpr_rule : {"first", "closest"}
+        See `OodResult`.
+    open_threshold : float or None
+        Threshold of open-mIoU, from a calibration split; None: from the same data.
+    workers : int
+        Processes.
+
+    Raises
+    ------
+    ValueError
+        If one is out of its range.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    track: str = "none"
+    fpr_rule: FprRule = "first"
+    open_threshold: float | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.track not in TRACKS:
+            raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {self.track!r}")
+        if self.fpr_rule not in ("first", "closest"):
+            raise ValueError(f'fpr_rule must be "first" or "closest", got {self.fpr_rule!r}')
+        if any(not math.isfinite(t) for t in self.thresholds):
+            raise ValueError(f"thresholds must be finite, got {list(self.thresholds)}")
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class ThresholdRow:
+    """One row of the t-table.
+
+    Attributes
+    ----------
+    t : float
+    errors : SegmentErrors
+    miou : float
+        Of the known classes with the extra OoD output; NaN where no classes were given.
+    """
+
+    t: float
+    errors: SegmentErrors
+    miou: float
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Everything that was measured of one score.
+
+    Attributes
+    ----------
+    score : str
+    pooled : OodResult
+        Of all pixels, in 2^20 bins: AP to about 1e-4, the others closer.
+    fpr95_closest : float
+    per_image : OodResult or None
+        Mean over images with both kinds of pixels; None without any.
+    images : list of ImageResult
+    roc, pr : ndarray of float64, shape (2, n)
+        FPR and TPR; recall and precision.
+    spreads : dict of str to Spread
+        "in-distribution", "OoD", then the known classes.
+    levels : Levels
+    rows : list of ThresholdRow
+    components : dict
+        sIoU, PPV, F1 at each tau, mean F1*.
+    closed_miou, open_miou : float
+        Without and with the OoD class, see `SecondPass.miou`.
+    open_calibrated : bool
+        Whether the threshold of open-mIoU comes from other data.
+    recall_threshold : float
+        Where 95 % of the OoD pixels are found: the calibration for another split.
+    worst : list of str
+        Images with the largest share of wrong pixels at the best pixel-wise F1, worst first.
+    """
+
+    score: str
+    pooled: OodResult
+    fpr95_closest: float
+    per_image: OodResult | None
+    images: list[ImageResult]
+    roc: Floats
+    pr: Floats
+    spreads: dict[str, Spread]
+    levels: Levels
+    rows: list[ThresholdRow]
+    components: dict[str, Any]
+    closed_miou: float
+    open_miou: float
+    open_calibrated: bool
+    recall_threshold: float
+    worst: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; what is not defined is None."""
+        return dict(
+            plain(
+                {
+                    "score": self.score,
+                    "pooled": vars(self.pooled),
+                    "fpr95_closest": self.fpr95_closest,
+                    "per_image": None if self.per_image is None else vars(self.per_image),
+                    "images_with_both": sum(
+                        1 for r in self.images if r.result.positives and r.result.negatives
+                    ),
+                    "thresholds": [_row_json(row) for row in self.rows],
+                    "components": self.components,
+                    "closed_miou": self.closed_miou,
+                    "open_miou": self.open_miou,
+                    "open_threshold": self.levels.open_set,
+                    "open_threshold_from_other_data": self.open_calibrated,
+                    "recall_95_threshold": self.recall_threshold,
+                    "quantiles_5_25_50_75_95": {k: s.quantiles for k, s in self.spreads.items()},
+                    "worst": self.worst,
+                }
+            )
+        )
+
+
+def evaluate(
+    dataset: DataSet,
+    predictions: Predictions,
+    options: Options,
+    progress: Progress = lambda *_: None,
+) -> ScoreResult:
+    """Measure one score on a data set.
+
+    Parameters
+    ----------
+    dataset : DataSet
+        Checked before, see `owlabel.evaluation.cases.check`.
+    predictions : Predictions
+    options : Options
+    progress : callable
+        Called with the pass, the images done and all images.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read or a counted score is NaN.
+    """
+    names = dataset.rule.names
+    first = _spread_out(
+        lambda places: _First(dataset, predictions, options, places), dataset, options, progress
+    )
+    levels = _levels(first, options)
+    second = _spread_out(
+        lambda places: _Second(dataset, predictions, levels, places), dataset, options, progress
+    )
+    has_classes = bool(names) and bool(predictions.classes)
+    place = {t: i for i, t in enumerate(levels.all)}
+    open_place = place.get(levels.open_set)
+    return ScoreResult(
+        score=predictions.score,
+        pooled=first.pixels.result(options.fpr_rule),
+        fpr95_closest=first.pixels.result("closest").fpr95,
+        per_image=_mean(first.images),
+        images=first.images,
+        roc=roc(first.pixels),
+        pr=precision_recall(first.pixels),
+        spreads=spreads(first.pixels, dict(zip(names, first.by_class, strict=True))),
+        levels=levels,
+        rows=[
+            ThresholdRow(t, e, second.miou(place[t], False) if has_classes else math.nan)
+            for t, e in zip(levels.table, second.errors, strict=True)
+        ],
+        components=_components(first, second, levels, options),
+        closed_miou=second.miou(None, False) if has_classes else math.nan,
+        open_miou=second.miou(open_place, True) if has_classes and open_place is not None
+        else math.nan,
+        open_calibrated=options.open_threshold is not None,
+        recall_threshold=recall_threshold(first.pixels),
+        worst=[dataset.cases[-place].name for _, place in second.worst],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first pass over some images; a plain value, so that a process can be given it."""
+
+    dataset: DataSet
+    predictions: Predictions
+    options: Options
+    places: Sequence[int]
+
+    def run(self, step: Callable[[int], None]) -> FirstPass:
+        total = FirstPass.empty(len(self.dataset.rule.names))
+        for done, i in enumerate(self.places, 1):
+            case = self.dataset.cases[i]
+            total.update(i, case, self.predictions, self.dataset.rule, self.options.fpr_rule)
+            step(done)
+        return total
+
+
+@dataclass(frozen=True)
+class _Second:
+    """The second pass over some images."""
+
+    dataset: DataSet
+    predictions: Predictions
+    levels: Levels
+    places: Sequence[int]
+
+    def run(self, step: Callable[[int], None]) -> SecondPass:
+        total = SecondPass.empty(len(self.dataset.rule.names), self.levels)
+        for done, i in enumerate(self.places, 1):
+            case = self.dataset.cases[i]
+            total.update(i, case, self.predictions, self.dataset.rule, self.levels)
+            step(done)
+        return total
+
+
+def _run_in_process(part: _First | _Second) -> Any:
+    return part.run(lambda _: None)
+
+
+def _spread_out(
+    make: Callable[[Sequence[int]], _First | _Second],
+    dataset: DataSet,
+    options: Options,
+    progress: Progress,
+) -> Any:
+    """Run a pass here, or in several processes whose counts are added."""
+    count = len(dataset.cases)
+    kind = type(make([])).__name__.strip("_").lower() + " pass"
+    if options.workers == 1:
+        return make(range(count)).run(lambda done: progress(kind, done, count))
+    parts = [make(range(i, count, options.workers)) for i in range(min(options.workers, count))]
+    with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
+        total = None
+        done = 0
+        for part, result in zip(parts, pool.map(_run_in_process, parts), strict=True):
+            total = result if total is None else total + result
+            done += len(part.places)
+            progress(kind, done, count)
+    return total
+
+
+def _levels(first: FirstPass, options: Options) -> Levels:
+    table = options.thresholds or default_thresholds(first.pixels, BOUNDED)
+    given = options.open_threshold
+    return Levels(
+        tuple(sorted(set(table))),
+        best_f1_threshold(first.pixels)[0],
+        recall_threshold(first.pixels) if given is None else given,
+        TRACKS[options.track],
+    )
+
+
+def _mean(images: Sequence[ImageResult]) -> OodResult | None:
+    both = [row.result for row in images if row.result.positives and row.result.negatives]
+    return mean_ood(both) if both else None
+
+
+def _components(
+    first: FirstPass, second: SecondPass, levels: Levels, options: Options
+) -> dict[str, Any]:
+    matches = second.matches
+    return {
+        "threshold": levels.best_f1,
+        "best_pixel_f1": best_f1_threshold(first.pixels)[1],
+        "track": options.track,
+        "siou": matches.siou,
+        "ppv": matches.ppv,
+        "mean_f1": matches.mean_f1,
+        "f1": {f"{tau:.2f}": float(f1) for tau, f1 in zip(TAUS, matches.f1, strict=True)},
+        "true_components": matches.truths,
+        "predicted_components": matches.predictions,
+    }
+
+
+def _row_json(row: ThresholdRow) -> dict[str, Any]:
+    errors = row.errors
+    return {
+        "t": row.t,
+        "fp": errors.false,
+        "fn": errors.missed,
+        "sum": errors.false + errors.missed,
+        "epsilon": errors.epsilon,
+        "predicted": errors.predicted,
+        "objects": errors.objects,
+        "miou": row.miou,
+    }
