@@ -27,6 +27,7 @@ from owlabel.commands.console import (
 )
 from owlabel.commands.doctor import doctor
 from owlabel.commands.evaluate import evaluate
+from owlabel.commands.scores import scores
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(cache)
 app.command()(doctor)
+app.command()(scores)
 
 
 @app.callback(invoke_without_command=True)

@@ -173,6 +173,8 @@ class _Player:
             "lambda_novel": self.session.set_lambda,
             "threshold": self.session.set_threshold,
             "cache_limit_gib": self.session.set_cache_limit,
+            "beta": lambda value: self.session.set_mixture(beta=value),
+            "gamma": lambda value: self.session.set_mixture(gamma=value),
         }
         setters[payload["key"]](payload["value"])
 

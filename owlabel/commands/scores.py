@@ -1,0 +1,81 @@
+"""``owlabel scores``: which anomaly scores a project has, their scale, what the threshold means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, show, sitting, work
+from owlabel.scores import OVERLAYS
+
+
+def scores(
+    project: ProjectArg,
+    image: Annotated[str | None, typer.Option(help="Also the scores of this image.")] = None,
+    only: Annotated[str | None, typer.Option("--score", help="Only this score.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Calibrate even if not due.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the scores of a project, their calibrated scale, and what each needs.
+
+    Calibrates first where enough has changed.  "usual" and "strange" are the values shown as no and
+    as full colour; "alarms" are false-alarm pixels of an image at the project's threshold.
+    """
+    with sitting(project) as session:
+        if image is not None:
+            show(session, image)
+        session.submit_calibration(always=again)
+        work(session)
+        session.scoring.forget()
+        if only is not None and (reason := session.scoring.unavailable(only)):
+            raise ValueError(f"{only} {reason}")
+        names = list(OVERLAYS) if only is None else [only]
+        rows = [{**_row(session, name), **_of_image(session, name, image)} for name in names]
+        held = session.scoring.calibrations
+        print_rows(rows, as_json)
+        if held is not None and not as_json:
+            known = "reviewed in-distribution" if held.source == "reviewed" else "all"
+            out.print(
+                f"scale from {held.points:,} {known} points of {held.images} images; "
+                f"threshold {session.threshold:g}",
+                highlight=False,
+            )
+
+
+def _row(session: Any, name: str) -> dict[str, Any]:
+    """Return what there is to say about one score of a project."""
+    score, scale = OVERLAYS[name], session.scoring.calibration(name)
+    alarms = session.false_alarms(name) if session.records else None
+    return {
+        "score": name,
+        "formula": score.formula,
+        "needs": score.need,
+        "missing": session.scoring.unavailable(name) or "",
+        "usual": None if scale is None else _rounded(scale.low),
+        "strange": None if scale is None else _rounded(scale.high),
+        "alarms": None if alarms is None else round(alarms),
+    }
+
+
+def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:
+    """Return median, highest score and pixels above the threshold of the current image."""
+    if image is None:
+        return {}
+    can = session.scoring.unavailable(name) is None
+    values = session.score(name) if can else None
+    if values is None:
+        return {"median": None, "highest": None, "above": None}
+    low, high = session.scoring.limits(name, values)
+    above = float(np.mean(values > low + session.threshold * (high - low)))
+    height, width = session.record().shape
+    return {
+        "median": _rounded(float(np.median(values))),
+        "highest": _rounded(float(np.max(values))),
+        "above": round(above * height * width),
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
