@@ -35,6 +35,8 @@ BLUR_SIDE = 7
 BLUR_SIGMA = 1.0
 """Gaussian over the anomaly map at full resolution, as in the authors' code."""
 LARGEST_F16 = 65504.0
+MOST_POINTS = 1 << 18
+"""Grid points of an image of 2048 x 2048: the energy of larger ones stays on the grid."""
 
 
 class ResidualBlock(nn.Module):
@@ -124,10 +126,17 @@ def residual_energy(
     segmenter.eval()
     block.eval()
     logits = residual_logits(segmenter, block, features)  # (1, N, h, w)
+    if logits.shape[2] * logits.shape[3] > MOST_POINTS:  # a cell is four of the Gaussian's sigmas
+        return _stored(-logits.logsumexp(dim=1)[0])
     full = functional.interpolate(logits, size=shape, mode="bilinear", align_corners=False)
     energy = blurred(-full.logsumexp(dim=1, keepdim=True))  # (1, 1, H, W)
-    grid = functional.interpolate(energy, size=logits.shape[-2:], mode="area")[0, 0]
-    return np.asarray(grid.clamp(-LARGEST_F16, LARGEST_F16).cpu().numpy().astype(np.float16))
+    return _stored(functional.interpolate(energy, size=logits.shape[-2:], mode="area")[0, 0])
+
+
+def _stored(energy: Tensor) -> NDArray[np.float16]:
+    """Return a map as the cache holds it."""
+    plain = energy.clamp(-LARGEST_F16, LARGEST_F16).cpu().numpy()
+    return np.asarray(plain.astype(np.float16))
 
 
 def blurred(maps: Tensor, side: int = BLUR_SIDE, sigma: float = BLUR_SIGMA) -> Tensor:

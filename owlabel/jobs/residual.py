@@ -1,0 +1,127 @@
+"""The energy of the residual path (RPL) of the images of a project, where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.checkpoints import CheckpointHeader, read_header
+from owlabel.images import ImageError, read
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.project.catalog import inside
+from owlabel.project.store import ImageRecord, Project
+from owlabel.scoring import residual_of
+
+if TYPE_CHECKING:
+    from owlabel.models.architecture import Features
+    from owlabel.models.segmenter import Segmenter
+
+
+class Residuals:
+    """The residual block in use beside a model, if any: fills the cache, one image at a time.
+
+    Parameters
+    ----------
+    project : Project
+    header : CheckpointHeader
+        Of the model.
+    """
+
+    def __init__(self, project: Project, header: CheckpointHeader) -> None:
+        self._project, self._block = project, None
+        found = residual_of(project, header)
+        self.hash = "" if found is None else found.header.hash
+        if found is not None:
+            from owlabel.models.residual import load_block  # torch: only while a job runs
+
+            self._block = load_block(found.path, header.heads[0].hash)[0]
+
+    def missing(self, record: ImageRecord) -> bool:
+        """Tell whether the energy of an image is wanted and not there."""
+        return bool(self.hash) and not self._project.cache.has(self.hash, record.content_hash)
+
+    def store(
+        self, segmenter: Segmenter, record: ImageRecord, features: Features, shape: tuple[int, int]
+    ) -> None:
+        """Compute and keep the energy of an image of this shape from its backbone features."""
+        if self._block is None:
+            return
+        from owlabel.models.residual import residual_energy
+
+        energy: NDArray[np.float16] = residual_energy(
+            segmenter, self._block, features, _seen_shape(shape, features, segmenter.max_side)
+        )
+        self._project.cache.write(self.hash, record.content_hash, {"energy": energy})
+
+
+def _seen_shape(shape: tuple[int, int], features: Features, max_side: int) -> tuple[int, int]:
+    """Return the size at which the energy is smoothed: that at which the model saw the image."""
+    if max(shape) <= max_side:
+        return shape
+    return 4 * int(features.low.shape[2]), 4 * int(features.low.shape[3])
+
+
+@dataclass(frozen=True)
+class ResidualJob:
+    """Fill the cache with the energy of the block in use; embedding does so for new images.
+
+    Attributes
+    ----------
+    checkpoint : str
+        The model, relative to the project's folder.
+    image_ids : sequence of int or None
+        Only these images; None for all.
+    """
+
+    checkpoint: str
+    image_ids: Sequence[int] | None = None
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Compute until nothing is missing, the image in focus first; yields after each."""
+        from owlabel.models.checkpoint import load
+        from owlabel.models.embed import image_features
+
+        with Project.open(context.project) as project:
+            path: Path = inside(project.folder, self.checkpoint)
+            residuals = Residuals(project, read_header(path))
+            waiting = self._missing(project, residuals)
+            total = len(waiting)
+            if not waiting:
+                return {"images": 0}
+            yield Progress(0, total, "loading the model")
+            segmenter = load(path)[0]
+            while waiting:
+                record = nearest(waiting, project)
+                waiting.remove(record)
+                try:
+                    image = read(record.path)
+                except ImageError as error:
+                    project.set_image_error(record.id, str(error))
+                else:
+                    shape = (image.shape[0], image.shape[1])
+                    features = image_features(segmenter, image)
+                    residuals.store(segmenter, record, features, shape)
+                yield Progress(total - len(waiting), total, record.relative)
+        return {"images": total}
+
+    def _missing(self, project: Project, residuals: Residuals) -> list[ImageRecord]:
+        wanted = None if self.image_ids is None else set(self.image_ids)
+        return [
+            record
+            for record in project.images()
+            if record.error is None
+            and (wanted is None or record.id in wanted)
+            and residuals.missing(record)
+        ]
+
+
+def nearest(waiting: Sequence[ImageRecord], project: Project) -> ImageRecord:
+    """Return the waiting image that is nearest in order to the one in focus."""
+    order = {record.id: place for place, record in enumerate(project.images())}
+    focus = order.get(project.focus() or -1, 0)
+    return min(waiting, key=lambda record: abs(order.get(record.id, len(order)) - focus))
