@@ -10,17 +10,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 
-import json
-import platform
-import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from owlabel.models.checkpoint import load
@@ -29,6 +21,7 @@ from owlabel_training import camvid_measures as measures
 from owlabel_training import camvid_table
 from owlabel_training.camvid_protocol import SEEDS, SETTINGS, Setting, read_list, read_setting
 from owlabel_training.data import read_frames
+from owlabel_training.results import write_result
 
 app = typer.Typer(add_completion=False, help=__doc__)
 NOTE = (
@@ -57,7 +50,7 @@ def closed(
             if path is not None
         }
 
-    _write(out / f"camvid_{setting}_closed_set.json", measure)
+    write_result(out / f"camvid_{setting}_closed_set.json", measure, NOTE)
 
 
 @app.command()
@@ -78,7 +71,7 @@ def anomaly(
                 result[kind] = measures.anomaly(outputs, chosen, length, names)
         return result
 
-    _write(out / f"camvid_{setting}_anomaly.json", measure)
+    write_result(out / f"camvid_{setting}_anomaly.json", measure, NOTE)
 
 
 @app.command()
@@ -95,7 +88,7 @@ def npm(data: Data, model: Model, setting: SettingName, out: Out = RESULTS) -> N
             tables[split] = _npm_table(outputs, support, chosen, header.prototype_length)
         return {"lambda": tables, **_chosen_lambda(tables)}
 
-    _write(out / f"camvid_{setting}_npm.json", measure)
+    write_result(out / f"camvid_{setting}_npm.json", measure, NOTE)
 
 
 @app.command()
@@ -125,7 +118,7 @@ def plm(
             result[f"{count}_shot"] = {"seeds": runs, "mean": measures.mean_and_spread(rows)}
         return result
 
-    _write(out / f"camvid_{setting}_plm.json", measure)
+    write_result(out / f"camvid_{setting}_plm.json", measure, NOTE)
 
 
 @app.command()
@@ -138,7 +131,7 @@ def fine_tuning(data: Data, model: Model, setting: SettingName, out: Out = RESUL
         row = few.fine_tuning(load(model)[0], test, support, chosen, 0, 5)
         return {"5_shot": {"seed 0": row}, "steps": few.FINE_TUNING_STEPS}
 
-    _write(out / f"camvid_{setting}_fine_tuning.json", measure)
+    write_result(out / f"camvid_{setting}_fine_tuning.json", measure, NOTE)
 
 
 @app.command()
@@ -151,7 +144,7 @@ def upper_bound(data: Data, model: Model, out: Out = RESULTS) -> None:
         settings = [read_setting(data, name) for name in SETTINGS]
         return few.upper_bound(segmenter, read_list(data, "test"), settings, ids.__getitem__)
 
-    _write(out / "camvid_upper_bound.json", measure)
+    write_result(out / "camvid_upper_bound.json", measure, NOTE)
 
 
 @app.command()
@@ -200,51 +193,6 @@ def _chosen_lambda(tables: dict[str, Any]) -> dict[str, Any]:
             "test_at_default_1.5": tables["test"]["1.5"][count]["mean"],
         }
     return result
-
-
-def _write(path: Path, measure: Callable[[], dict[str, Any]]) -> None:
-    """Measure, then write the result with what is needed to repeat it."""
-    started = time.monotonic()
-    try:
-        results = measure()
-    except ValueError as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(2) from error
-    content = {
-        "command": _command(),
-        "commit": _commit(),
-        "machine": _machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "note": NOTE,
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "results": results,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    typer.echo(f"wrote {path}")
-
-
-def _command() -> str:
-    """Return the command line with folders of this machine left out."""
-    words = [f"DIR/{Path(w).name}" if Path(w).is_absolute() else w for w in sys.argv[1:]]
-    return shlex.join(["python", "-m", "owlabel_training.camvid", *words])
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return done.stdout.strip() or "unknown"
-
-
-def _machine() -> str:
-    """Return the kind of machine: cores and accelerator."""
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} CPU cores, {accelerator}"
 
 
 if __name__ == "__main__":

@@ -75,7 +75,11 @@ class Course:
 
 
 class MiouFellError(ValueError):
-    """No epoch kept the closed-set mIoU: there is nothing to install."""
+    """No epoch kept the closed-set mIoU: there is nothing to install; `course` says how it went."""
+
+    def __init__(self, message: str, course: Course) -> None:
+        super().__init__(message)
+        self.course = course
 
 
 def train_ood(
@@ -128,7 +132,8 @@ def train_ood(
         raise MiouFellError(
             f"the closed-set mIoU fell from {100 * before:.1f} to {100 * lowest:.1f} %, more than "
             f"{100 * recipe.max_miou_drop:g} points: nothing is installed; take a smaller lambda, "
-            "a lower rate or fewer epochs"
+            "a lower rate or fewer epochs",
+            course,
         )
     method.module.load_state_dict(states.read(work / "best.safetensors"))
     method.module.eval()

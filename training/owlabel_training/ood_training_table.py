@@ -1,0 +1,144 @@
+"""The tables of OoD training in Markdown, from the JSON files of its experiments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PLACES = {
+    "pasted": "unseen pasted objects",
+    "road_anomaly21": "road_anomaly21",
+    "road_obstacle21": "road_obstacle21",
+}
+MEASURES = ("ap", "auroc", "fpr95")
+
+
+def page(folder: Path) -> str:
+    """Return the page for what is there; a part without a file is left out."""
+    parts = [
+        "# OoD training on CamVid",
+        "Made by `python -m owlabel_training.ood_training_experiments table`. Percent; mean over "
+        "seeds (± standard deviation where there are more than one). Better is a higher AP and "
+        "AUROC, and a lower FPR95.",
+    ]
+    for name, make in (
+        ("entropy", _entropy), ("lambda", _lambda), ("rpl", _rpl), ("ablation", _ablation)
+    ):  # fmt: skip
+        path = folder / f"ood_training_{name}.json"
+        if path.is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            parts += [*make(content["results"]), _source(content)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _source(content: Mapping[str, Any]) -> str:
+    budget = content["results"]["budget"]
+    return (
+        f"`{content['command']}`: {budget['steps']} steps of {budget['batch']} crops of "
+        f"{budget['crop'][0]} x {budget['crop'][1]} a run, {len(budget['seeds'])} seed(s), "
+        f"{content['cpu_minutes']} CPU minutes ({content['minutes']} of wall time) on "
+        f"{content['machine']}, commit {content['commit'][:10]}. {content['note']}."
+    )
+
+
+def _entropy(results: Mapping[str, Any]) -> list[str]:
+    runs = list(results["seeds"].values())
+    rows = []
+    for place in _places(results["before"]):
+        for score in results["before"][place]:
+            rows.append(
+                [PLACES[place], score, "before", *_cells([results["before"]], place, score)]
+            )
+            rows.append([PLACES[place], score, "after", *_cells(runs, place, score)])
+    first, after = results["before"]["miou"], _spread([run["miou"] for run in runs])
+    gains = [run["pasted"]["entropy"]["ap"] for run in runs]
+    gain = np.mean(gains) / results["before"]["pasted"]["entropy"]["ap"] - 1
+    return [
+        "## Entropy maximisation",
+        _table(["test", "score", "", "AP", "AUROC", "FPR95"], rows),
+        f"Closed-set mIoU {100 * first:.1f} before, {after} after. AP of the entropy on unseen "
+        f"pasted objects changes by {100 * gain:+.0f} % (paper: +66 % on LostAndFound at less than "
+        "one point of mIoU).",
+        "### Course of training, first seed (validation)",
+        _course(runs[0]),
+    ]
+
+
+def _lambda(results: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, runs in results["lambda"].items():
+        averaging, value = name.split()
+        found = list(runs.values())
+        cells = _cells(found, "pasted", "entropy")
+        rows.append([averaging, value, *cells, _spread([run["miou"] for run in found])])
+    first = results["before"]
+    rows.insert(0, ["before", "", *_cells([first], "pasted", "entropy"), _spread([first["miou"]])])
+    return [
+        "## Lambda",
+        _table(["averaging", "lambda", "AP", "AUROC", "FPR95", "closed-set mIoU"], rows),
+        "Entropy on unseen pasted objects.",
+    ]
+
+
+def _rpl(results: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for place in _places(results["before"]):
+        first = _cells([results["before"]], place, "energy")
+        rows.append([PLACES[place], "energy, before", *first])
+        for name, runs in results["methods"].items():
+            rows.append([PLACES[place], name, *_cells(runs.values(), place, "rpl_energy")])
+    everything = [run for runs in results["methods"].values() for run in runs.values()]
+    same = all(run["class_map_identical"] for run in everything)
+    return [
+        "## RPL",
+        _table(["test", "method", "AP", "AUROC", "FPR95"], rows),
+        f"Class maps before and after bit-identical in all runs: {'yes' if same else 'NO'}.",
+        "### Course of RPL + CoroCL, first seed (validation)",
+        _course(next(iter(results["methods"]["RPL + CoroCL"].values()))),
+    ]
+
+
+def _ablation(results: Mapping[str, Any]) -> list[str]:
+    parts = []
+    for key, title in (("contexts", "Anchors and contrast"), ("projector", "Projector")):
+        rows = [
+            [value, *_cells(runs.values(), "pasted", "rpl_energy")]
+            for value, runs in results[key].items()
+        ]
+        parts += [
+            f"## {title} of CoroCL",
+            _table([key, "AP", "AUROC", "FPR95"], rows),
+        ]
+    return parts
+
+
+def _places(results: Mapping[str, Any]) -> list[str]:
+    return [place for place in PLACES if place in results]
+
+
+def _cells(runs: Iterable[Mapping[str, Any]], place: str, score: str) -> list[str]:
+    found = list(runs)
+    return [_spread([run[place][score][measure] for run in found]) for measure in MEASURES]
+
+
+def _spread(values: Sequence[float]) -> str:
+    text = f"{100 * np.mean(values):.1f}"
+    return f"{text} ± {100 * np.std(values):.1f}" if len(values) > 1 else text
+
+
+def _course(run: Mapping[str, Any]) -> str:
+    rows = [
+        [f"{row['step']:g}" + (" (kept)" if index == run["kept"] else ""),
+         *(f"{100 * row[key]:.1f}" for key in ("miou", "ap", "auroc", "fpr95"))]
+        for index, row in enumerate(run["course"])
+    ]  # fmt: skip
+    return _table(["step", "closed-set mIoU", "AP", "AUROC", "FPR95"], rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
