@@ -1,0 +1,64 @@
+"""``owlabel train-ood``: make a project's model know what it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting, work
+from owlabel.ood_training import METHODS, OodRequest
+
+
+def train_ood(
+    project: ProjectArg,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "rpl",
+    proxy: Annotated[
+        Path | None,
+        typer.Option(help="Folder with images/ and masks/, or a COCO JSON file; without it the "
+                     "project's own annotated objects."),
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Do not paste: whole pictures.")] = False,
+    ratio: Annotated[float, typer.Option(help="Proxy images for each of the project's.")] = 0.1,
+    lambda_ood: Annotated[
+        float, typer.Option("--lambda", help="Entropy maximisation: weight of OoD pixels.")
+    ] = 0.9,
+    averaging: Annotated[str, typer.Option(help="joint or separate.")] = "joint",
+    epochs: Annotated[int, typer.Option(min=1)] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="In each epoch.")] = 40,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Use the result at once.")] = False,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Train on OoD objects (entropy maximisation, RPL, RPL + CoroCL); compare before and after."""
+    request = OodRequest(
+        method, _source(proxy), "" if proxy is None else str(proxy),
+        "whole" if whole else "pasted", ratio, lambda_ood, averaging, epochs, steps,
+    )  # fmt: skip
+    with sitting(project) as session:
+        job_id = session.train_ood(request)
+        work(session)
+        row = next(r for r in session.jobs() if r.id == job_id)
+        if row.state != "done":
+            raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
+        result = session.ood_result()
+        print_rows(_rows(result.comparison), as_json)
+        if adopt:
+            session.adopt(result.model_id)
+            work(session)
+        if not as_json:
+            out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
+
+
+def _source(proxy: Path | None) -> str:
+    if proxy is None:
+        return "project"
+    return "coco" if proxy.suffix.lower() == ".json" else "folder"
+
+
+def _rows(comparison: Any) -> list[dict[str, Any]]:
+    before, after = comparison.get("before", {}), comparison.get("after", {})
+    return [
+        {"measure": name, "before": before.get(name), "after": after.get(name)}
+        for name in {**before, **after}
+    ]
