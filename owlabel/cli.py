@@ -28,6 +28,7 @@ from owlabel.commands.console import (
 from owlabel.commands.doctor import doctor
 from owlabel.commands.evaluate import evaluate
 from owlabel.commands.scores import scores
+from owlabel.commands.train_ood import train_ood
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -303,6 +304,7 @@ def replay(
 
 
 app.command()(evaluate)
+app.command("train-ood")(train_ood)
 
 
 if __name__ == "__main__":
