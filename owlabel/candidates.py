@@ -102,7 +102,18 @@ def find(
     threshold: float = 0.5,
     min_area_fraction: float = 0.0005,
 ) -> list[Candidate]:
-    """Return the candidates of an image, best first; no two overlap.
+    """Return the candidates of an image, best first; see `find_segments`."""
+    return find_segments(score, base_map_grid, shape, threshold, min_area_fraction)[0]
+
+
+def find_segments(
+    score: NDArray[Any],
+    base_map_grid: Labels,
+    shape: Shape,
+    threshold: float = 0.5,
+    min_area_fraction: float = 0.0005,
+) -> tuple[list[Candidate], NDArray[np.int32]]:
+    """Return the candidates of an image, best first, and their segments; no two overlap.
 
     Segments are taken above several thresholds from `threshold` upwards, since an object may lie
     in a region where the score is high everywhere.  They form a tree; of a segment and those
@@ -131,6 +142,8 @@ def find(
     -------
     list of Candidate
         By falling rank; equal ranks by box.
+    ndarray of int32, shape (h, w)
+        Where they are on the grid: i + 1 in the i-th of the list, 0 elsewhere.
 
     Raises
     ------
@@ -157,7 +170,10 @@ def find(
     for entry in every:
         if not any(_nested(levels, entry, other) for other in kept):
             kept.append(entry)
-    return [candidate for candidate, *_ in kept]
+    segments = np.zeros(score.shape, np.int32)
+    for number, (_, level, label, _) in enumerate(kept, start=1):
+        segments[levels[level].labels == label] = number
+    return [candidate for candidate, *_ in kept], segments
 
 
 def _nested(

@@ -14,6 +14,7 @@ import numpy as np
 
 from owlabel import __version__
 from owlabel.classes import Labels
+from owlabel.ood_training import OodRequest
 from owlabel.session import Session
 from owlabel.view import View
 
@@ -173,6 +174,7 @@ class _Player:
             "lambda_novel": self.session.set_lambda,
             "threshold": self.session.set_threshold,
             "cache_limit_gib": self.session.set_cache_limit,
+            "hide_above": self.session.set_hide_above,
             "beta": lambda value: self.session.set_mixture(beta=value),
             "gamma": lambda value: self.session.set_mixture(gamma=value),
         }
@@ -186,6 +188,10 @@ class _Player:
 
     def _retrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.retrain(payload["class_name"], payload["iterations"])
+        self.work()
+
+    def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.train_ood(OodRequest(**payload))
         self.work()
 
     def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
@@ -202,7 +208,7 @@ class _Player:
     def _model(self, recorded_id: int) -> int:
         """Return the model here that stands for a model there: the newest not settled one."""
         if recorded_id not in self.models:
-            result = self.session.result()
+            result = self.session.result() or self.session.ood_result()
             if result is None:
                 raise ValueError(f"the recording uses model {recorded_id}, which was not trained")
             self.models[recorded_id] = result.model_id

@@ -8,13 +8,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from owlabel.calibrating import Calibrating
+from owlabel.candidate_queue import QueueItem
 from owlabel.checkpoints import read_header
 from owlabel.jobs.export import ExportJob
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
+from owlabel.judging import Judging
+from owlabel.ood_training import OodTraining, StaleResultError
 from owlabel.project.store import ModelVersion, Project
-from owlabel.view import QueueItem
+from owlabel.residuals import MODEL_KIND
 
 __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
 
@@ -22,10 +24,6 @@ EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
 """Priorities: labels of a new class first, then pictures, then exports, then training."""
 QUEUE_EVERY = 1.0
 """Seconds between two signals that the queue has grown while images are embedded."""
-
-
-class StaleResultError(ValueError):
-    """The model changed while a job ran, so that its result does not fit any more."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class PlmResult:
     base_id: int
 
 
-class Session(Calibrating):
+class Session(OodTraining, Judging):
     """Everything an annotator can do.  Each act is durable when its method returns.
 
     Parameters
@@ -68,6 +66,7 @@ class Session(Calibrating):
         self._seen: dict[int, tuple[Any, ...]] = {}
         self._shown: tuple[int | None, int] = (None, 0)
         self._queue_told = 0.0
+        self._relabelling_due = False
         self._drop_foreign_exports()
         super().__init__(project)
         if start_worker:
@@ -79,6 +78,7 @@ class Session(Calibrating):
         """End the worker and close the project; what was acknowledged is on disk already."""
         if self._worker is not None and self._worker.poll() is None:
             self._worker.terminate()
+        self.store_measured()
         self.project.close()
 
     # -- the worker --------------------------------------------------------------------------
@@ -137,8 +137,14 @@ class Session(Calibrating):
             self._submit("relabel", payload, RELABEL)
 
     def _rule_changed(self) -> None:
-        """Look for the novel classes in the whole data set, unless that was done before."""
-        if self._with_worker and not self.found:
+        """Soon look for the novel classes in the whole data set, unless that was done before."""
+        self._relabelling_due = self._with_worker
+
+    def _catch_up(self) -> None:
+        """Do what an act has left for later, so that its effect was seen first."""
+        self.store_measured()
+        due, self._relabelling_due = self._relabelling_due, False
+        if due and not self.found:
             self.submit_relabelling()
 
     @property
@@ -151,6 +157,7 @@ class Session(Calibrating):
 
     def jobs(self) -> list[JobRow]:
         """Return the jobs of this project, newest first."""
+        self._catch_up()
         return self._jobs.recent()
 
     def metrics(self, job_id: int, since: int = 0) -> list[Any]:
@@ -168,6 +175,7 @@ class Session(Calibrating):
         To be called about five times a second; costs a few queries.
         """
         self._revive_worker()
+        self._calibrate_if_due()
         now = {
             row.id: (row.state, row.done, row.total, row.message, row.error) for row in self.jobs()
         }
@@ -177,7 +185,6 @@ class Session(Calibrating):
         ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
         self._take_embeddings()
         for row in self.jobs():
-        self._calibrate_if_due()
             if row.id in ended:
                 self._job_turned(row)
         self.jobs_changed.emit()
@@ -209,6 +216,11 @@ class Session(Calibrating):
         if row.kind == "relabel":
             self.found = self.project.found(self._findings_key())
             self.classes_changed.emit()
+        elif row.kind == "judge":
+            self._take_judge()
+        elif row.kind in ("calibrate", "residual"):
+            self.scoring.forget()
+            self.scores_changed.emit()
         elif row.kind == "export":
             done = row.result or {}
             self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
@@ -220,9 +232,6 @@ class Session(Calibrating):
                 self.submit_relabelling()  # images that came after the class was named
         self.queue_changed.emit()
 
-        elif row.kind == "calibrate":
-            self.scoring.forget()
-            self.scores_changed.emit()
     # -- training ----------------------------------------------------------------------------
 
     def retrain(self, class_name: str, iterations: int = 500) -> int:
@@ -278,6 +287,9 @@ class Session(Calibrating):
             If the model it was trained from is not the active one any more.
         """
         version = self._version(model_id)
+        if version.kind == MODEL_KIND:
+            self._adopt_residual(version)
+            return
         if version.parent_id != self.model.id:
             raise StaleResultError(
                 f"{version.name!r} was trained from another model than {self.model.name!r}: "
@@ -319,14 +331,14 @@ class Session(Calibrating):
         self.history_changed.emit()
 
     def _version(self, model_id: int) -> ModelVersion:
-        for version in self.models():
+        for version in self.project.models():
             if version.id == model_id:
                 return version
         raise ValueError(f"no model version has the id {model_id}")
 
     def models(self) -> list[ModelVersion]:
-        """Return all model versions of the project, oldest first."""
-        return self.project.models()
+        """Return all whole models of the project, oldest first; residual blocks are none."""
+        return [model for model in self.project.models() if model.kind != MODEL_KIND]
 
     def add_model_file(self, path: Path) -> ModelVersion:
         """Add a checkpoint from a file to the project's versions; it is copied.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from owlabel import grid, labelling
+from owlabel.candidate_queue import HIDE_ABOVE, CandidateQueue, QueueItem
 from owlabel.candidates import SCORE, THRESHOLD
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import UNSET, ClassTable, Labels
 from owlabel.fewshot import LAMBDA_NOVEL
 from owlabel.labelling import LabelMap, ModelOutput, Rule
+from owlabel.project.records import ProjectError
 from owlabel.project.store import CandidateRow, ImageRecord, ModelVersion, Project
 from owlabel.reading import Reader, Recent
 from owlabel.regions import Region
@@ -30,15 +32,6 @@ from owlabel.sitting import (
 )
 
 
-@dataclass(frozen=True)
-class QueueItem:
-    """One open candidate: its row, its image and the novel class that claims it, if any."""
-
-    row: CandidateRow
-    record: ImageRecord
-    claimed: str | None
-
-
 class View:
     """Hold what an annotator looks at and tell who listens what changed.
 
@@ -52,9 +45,9 @@ class View:
     labels_changed = Signal(int)
     region_changed = Signal()
     prediction_changed = Signal(int)
+    scores_changed = Signal()
     classes_changed = Signal()
     model_changed = Signal()
-    scores_changed = Signal()
     queue_changed = Signal()
     history_changed = Signal()
     jobs_changed = Signal()
@@ -81,11 +74,13 @@ class View:
         self.model: ModelVersion = self.project.active_model()
         self.header: CheckpointHeader = read_header(self.model.path)
         self.reader = Reader(self.project, self.header)
+        self.scoring = Scoring(self.project, self.reader)
+        self.candidates = CandidateQueue(self.project, self.header.heads[0].hash)
         self._read_settings()
         self._unsaid: dict[tuple[int, int], bool] = {}  # candidate and revision: still unsaid?
-        self.scoring = Scoring(self.project, self.reader)
         self._means: Means = {}
         self._known_means = self.project.shot_means(self.header.heads[0].hash)
+        self._unstored_means: dict[int, dict[int, NDArray[np.float64]]] = {}
         self._shots_waiting: set[int] = set()
         self._human: Recent[int, Labels] = Recent(32)
         self._missing = [r.id for r in self.records if not self.reader.embedded(r)]
@@ -100,11 +95,12 @@ class View:
         usual = LAMBDA_NOVEL if of_model is None else of_model
         self.lambda_novel = float(self.project.setting("lambda_novel", usual))
         self.threshold = float(self.project.setting("threshold", THRESHOLD))
+        self.candidates.hide_above = float(self.project.setting("hide_above", HIDE_ABOVE))
+        self.scoring.beta = float(self.project.setting("beta", BETA))
+        self.scoring.gamma = float(self.project.setting("gamma", GAMMA))
 
     def _refresh_rule(self) -> None:
         """Make the NPM rule from the shots; a class with a trained head needs no prototype."""
-        self.scoring.beta = float(self.project.setting("beta", BETA))
-        self.scoring.gamma = float(self.project.setting("gamma", GAMMA))
         trained = {h.class_id for h in self.header.heads}
         found = prototypes({c: m for c, m in self._means.items() if c not in trained})
         self.rule = Rule(found, self.lambda_novel, self.header.prototype_length)
@@ -135,13 +131,21 @@ class View:
             if class_id in active:
                 self._means.setdefault(class_id, {})[record.id] = mean
 
+    def store_measured(self) -> None:
+        """Keep the shot means of this sitting for the next one, which else measures them again."""
+        base = self.header.heads[0].hash
+        with suppress(ProjectError):  # a full disk is told where an annotation meets it
+            while self._unstored_means:
+                revision_id, means = self._unstored_means.popitem()
+                self.project.store_shot_means(revision_id, base, means)
+
     def _measure_shots(self, record: ImageRecord) -> bool:
-        """Compute and store the shot means of a revision; False while there is no embedding."""
+        """Compute the shot means of a revision; False while there is no embedding."""
         output = self.reader.output(record)
         if output is None or record.revision_id is None:
             return False
         means = shot_means(output.embedding, self.human(record.id), len(self.classes.base))
-        self.project.store_shot_means(record.revision_id, self.header.heads[0].hash, means)
+        self._unstored_means[record.revision_id] = means
         self._known_means[record.revision_id] = means
         return True
 
@@ -257,23 +261,21 @@ class View:
         return result
 
     def queue(self, limit: int = 200) -> list[QueueItem]:
-        """Return the open candidates of the data set, best first.
+        """Return the open candidates of the data set that are not hidden, best first.
 
         A candidate is open while its image is not reviewed and nobody has said anything about
-        its peak pixel.
+        its peak pixel.  `candidates` says how many are hidden as likely false.
         """
-        rows = self.project.candidates(self.header.heads[0].hash, limit=10 * limit)
-        names = self.classes.names
-        items: list[QueueItem] = []
-        for row in rows:
-            record = self._by_id.get(row.image_id)
-            if record is None or not self._open(row, record):
-                continue
-            claimed = None if row.claimed_by is None else names.get(row.claimed_by)
-            items.append(QueueItem(row, record, claimed))
-            if len(items) == limit:
-                break
-        return items
+        return self.candidates.items(limit, self._by_id, self._open, self.classes.names)
+
+    @property
+    def candidate_threshold(self) -> float:
+        """The mean score of `candidates.SCORE` from which a candidate is shown.
+
+        The threshold is a fraction of the calibrated scale, or of 0 .. 1 until there is one.
+        """
+        low, high = self.scoring.limits(SCORE)
+        return low + self.threshold * (high - low)
 
     def _open(self, row: CandidateRow, record: ImageRecord) -> bool:
         if record.state == "reviewed" or row.candidate.score < self.candidate_threshold:
@@ -286,15 +288,6 @@ class View:
         return self._unsaid[key]
 
     @property
-    @property
-    def candidate_threshold(self) -> float:
-        """The mean score of `candidates.SCORE` from which a candidate is shown.
-
-        The threshold is a fraction of the calibrated scale, or of 0 .. 1 until there is one.
-        """
-        low, high = self.scoring.limits(SCORE)
-        return low + self.threshold * (high - low)
-
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
         missing = [i for i in self._missing if not self.reader.embedded(self.record(i))]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.candidates import SCORE, THRESHOLD, Candidate, find
+from owlabel.candidates import SCORE, THRESHOLD, Candidate, find_segments
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import Labels
+from owlabel.decisions import describe
 from owlabel.images import ImageError, read
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.residual import Residuals, nearest
 from owlabel.project.catalog import inside
 from owlabel.project.eviction import cache_limit, told, trim_cache
 from owlabel.project.store import ImageRecord, Project
@@ -55,12 +57,14 @@ class EmbedJob:
             if not waiting:
                 return {"embedded": 0, "errors": 0}
             yield Progress(0, total, "loading the model")
-            segmenter = _load(path)
+            segmenter, residuals = _load(path), Residuals(project, header)
             heads = [head.hash for head in header.heads]
             while waiting:
-                record = _nearest(waiting, project)
+                record = nearest(waiting, project)
                 waiting.remove(record)
-                broken += not embed_one(project, header, segmenter, record, self.threshold)
+                broken += not embed_one(
+                    project, header, segmenter, record, self.threshold, residuals
+                )
                 if len(waiting) % TRIM_EVERY == 0:
                     trimmed = trim_cache(project, heads)
                 yield Progress(total - len(waiting), total, record.relative)
@@ -87,25 +91,19 @@ def _load(path: Path) -> Segmenter:
     return load(path)[0]
 
 
-def _nearest(waiting: Sequence[ImageRecord], project: Project) -> ImageRecord:
-    """Return the waiting image that is nearest in order to the one in focus."""
-    order = {record.id: place for place, record in enumerate(project.images())}
-    focus = order.get(project.focus() or -1, 0)
-    return min(waiting, key=lambda record: abs(order.get(record.id, len(order)) - focus))
-
-
 def embed_one(
     project: Project,
     header: CheckpointHeader,
     segmenter: Segmenter,
     record: ImageRecord,
     threshold: float = THRESHOLD,
+    residuals: Residuals | None = None,
 ) -> bool:
     """Embed one image with every head; False, and a note at the image, where it cannot be read.
 
     The cache file is written last: it says that everything before it is there.
     """
-    from owlabel.models.embed import embed_image
+    from owlabel.models.embed import embed_features, image_features
 
     try:
         image = read(record.path)
@@ -113,10 +111,17 @@ def embed_one(
         project.set_image_error(record.id, str(error))
         return False
     shape = (image.shape[0], image.shape[1])
-    grids = embed_image(segmenter, image)
+    features = image_features(segmenter, image)
+    grids = embed_features(segmenter, features)
+    if residuals is not None and residuals.missing(record):
+        residuals.store(segmenter, record, features, shape)
     for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
-        found = candidates_of(grid, shape, channel_classes(header, index), header, threshold)
-        project.replace_candidates(record.id, head.hash, found)
+        classes = channel_classes(header, index)
+        found, segments = candidates_of(grid, shape, classes, header, threshold)
+        features = describe(grid.astype(np.float32), header.prototype_length, segments)
+        project.replace_candidates(
+            record.id, head.hash, found, segments=segments, features=features
+        )
     for head, grid in zip(header.heads, grids, strict=True):
         metadata = {"height": str(shape[0]), "width": str(shape[1]), "model": header.name}
         project.cache.write(head.hash, record.content_hash, {"embedding": grid}, metadata)
@@ -136,9 +141,9 @@ def candidates_of(
     classes: NDArray[np.uint8],
     header: CheckpointHeader,
     threshold: float,
-) -> list[Candidate]:
-    """Return the candidates of an embedding grid (N, h, w) of an image of shape (H, W)."""
+) -> tuple[list[Candidate], NDArray[np.int32]]:
+    """Return candidates and segments (h, w) of an embedding grid (N, h, w) of an image (H, W)."""
     embedding = grid.astype(np.float32)
     score = np.asarray(SCORES[SCORE].function(embedding, header.prototype_length))
     base_map: Labels = classes[embedding.argmax(axis=0)]  # (h, w)
-    return find(score, base_map, shape, threshold)
+    return find_segments(score, base_map, shape, threshold)

@@ -60,9 +60,12 @@ class Job(Protocol):
 JOBS: dict[str, str] = {
     "embed": "owlabel.jobs.embed:EmbedJob",
     "relabel": "owlabel.jobs.relabel:RelabelJob",
+    "judge": "owlabel.jobs.judge:JudgeJob",
     "calibrate": "owlabel.jobs.calibrate:CalibrateJob",
     "export": "owlabel.jobs.export:ExportJob",
     "plm": "owlabel_training.plm:PlmJob",
+    "ood": "owlabel_training.ood_jobs:OodTrainingJob",
+    "residual": "owlabel.jobs.residual:ResidualJob",
 }
 """Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from owlabel.project.details import pack_features, pack_mask, unpack_features
 from owlabel.project.records import CandidateRow
 from owlabel.project.schema import CandidateEntry, FindingRow, ImageRow, ShotMeanRow
 
@@ -20,9 +21,17 @@ _LOOKED_AT = -1
 
 
 def replace_candidates(
-    session: Session, image_id: int, head_hash: str, candidates: Sequence[Candidate]
+    session: Session,
+    image_id: int,
+    head_hash: str,
+    candidates: Sequence[Candidate],
+    segments: NDArray[np.int32] | None = None,
+    features: NDArray[np.float64] | None = None,
 ) -> None:
-    """Store the candidates of an image under a head in place of the earlier ones."""
+    """Store the candidates of an image under a head in place of the earlier ones.
+
+    Candidate i has the id i + 1 in `segments` (h, w), and row i of `features` (k, n).
+    """
     session.execute(
         delete(CandidateEntry).where(
             CandidateEntry.image_id == image_id, CandidateEntry.head_hash == head_hash
@@ -39,8 +48,10 @@ def replace_candidates(
             "likely_class": int(c.likely_class),
             "rank": float(c.rank),
             "claimed_by": None,
+            "mask": None if segments is None else pack_mask(segments == i + 1),
+            "features": None if features is None else pack_features(features[i]),
         }
-        for c in candidates
+        for i, c in enumerate(candidates)
     ]
     if rows:
         session.execute(insert(CandidateEntry), rows)
@@ -75,7 +86,8 @@ def _row(entry: CandidateEntry) -> CandidateRow:
         likely_class=entry.likely_class,
         rank=entry.rank,
     )
-    return CandidateRow(entry.id, entry.image_id, candidate, entry.claimed_by)
+    features = unpack_features(entry.features)
+    return CandidateRow(entry.id, entry.image_id, candidate, entry.claimed_by, features)
 
 
 def set_claims(session: Session, claims: Mapping[int, int | None]) -> None:

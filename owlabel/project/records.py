@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from owlabel.candidates import Candidate
 
@@ -130,9 +133,13 @@ class Event:
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """A candidate in the queue; `claimed_by` is the novel class that explains it, or None."""
+    """A candidate in the queue; `claimed_by` is the novel class that explains it, or None.
+
+    `features` (n,) are those of `owlabel.segments`, None where they are not computed yet.
+    """
 
     id: int
     image_id: int
     candidate: Candidate
     claimed_by: int | None
+    features: NDArray[np.float64] | None = field(default=None, compare=False)

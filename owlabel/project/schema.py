@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from owlabel.project.records import ProjectError
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a database at this revision is opened without loading alembic."""
 
 
@@ -164,7 +164,10 @@ class ChangeRow(Base):
 
 
 class CandidateEntry(Base):
-    """A candidate segment of one image under one head.  Ids are not used twice."""
+    """A candidate segment of one image under one head.  Ids are not used twice.
+
+    `mask` is where it lies on the grid, `features` are float64; see `owlabel.project.details`.
+    """
 
     __tablename__ = "candidate"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -177,6 +180,8 @@ class CandidateEntry(Base):
     likely_class: Mapped[int]
     rank: Mapped[float]
     claimed_by: Mapped[int | None]
+    mask: Mapped[bytes | None] = mapped_column(LargeBinary)
+    features: Mapped[bytes | None] = mapped_column(LargeBinary)
     __table_args__ = (
         Index("ix_candidate_queue", "head_hash", "rank"),
         {"sqlite_autoincrement": True},

@@ -336,11 +336,11 @@ class Project:
     # -- discoveries -----------------------------------------------------------------------------
 
     def replace_candidates(
-        self, image_id: int, head_hash: str, candidates: Sequence[Candidate]
+        self, image_id: int, head_hash: str, candidates: Sequence[Candidate], **details: Any
     ) -> None:
-        """Store an image's candidates under a head in place of the earlier ones."""
+        """Store an image's candidates under a head, see `discoveries.replace_candidates`."""
         with self.database.writing() as session:
-            discoveries.replace_candidates(session, image_id, head_hash, candidates)
+            discoveries.replace_candidates(session, image_id, head_hash, candidates, **details)
             catalog.image_row(session, image_id).proposed = True
 
     def candidates(

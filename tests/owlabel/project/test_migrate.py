@@ -19,8 +19,8 @@ SECOND = '''"""A later release."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0099"
+down_revision = "0002"
 
 
 def upgrade():
@@ -43,10 +43,10 @@ def _query(path: Path, query: str) -> list[tuple[object, ...]]:
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The program as it will be one release later: one more migration."""
     scripts = Path(shutil.copytree(migrate.SCRIPTS, tmp_path / "mi%rations"))
-    (scripts / "versions" / "0002_later.py").write_text(SECOND.format(ending=""))
+    (scripts / "versions" / "0099_later.py").write_text(SECOND.format(ending=""))
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(migrate, "REVISION", "0002")
-    monkeypatch.setattr(store, "REVISION", "0002")
+    monkeypatch.setattr(migrate, "REVISION", "0099")
+    monkeypatch.setattr(store, "REVISION", "0099")
     return scripts
 
 
@@ -73,21 +73,21 @@ def test_an_older_project_is_backed_up_and_migrated(project: Project, later: Pat
     with Project.open(project.folder) as again:
         assert again.setting("a") == 5
         assert again.can_undo == "set"
-    assert migrate.found_revision(path) == "0002"
+    assert migrate.found_revision(path) == "0099"
     assert {row[0] for row in _query(path, "SELECT note FROM meta")} == {"migrated"}
-    backup = project.folder / "project-0001.backup"
+    backup = project.folder / "project-0002.backup"
     assert _query(backup, "SELECT value FROM setting") == [("5",)]
-    assert migrate.found_revision(backup) == "0001"
+    assert migrate.found_revision(backup) == "0002"
 
 
 def test_a_migration_that_fails_leaves_the_old_database(project: Project, later: Path) -> None:
     project.close()
     ending = 'op.execute("INSERT INTO missing VALUES (1)")'
-    (later / "versions" / "0002_later.py").write_text(SECOND.format(ending=ending))
+    (later / "versions" / "0099_later.py").write_text(SECOND.format(ending=ending))
     with pytest.raises(ProjectError, match="missing"):
         Project.open(project.folder)
     path = project.folder / "project.db"
-    assert migrate.found_revision(path) == "0001"
+    assert migrate.found_revision(path) == "0002"
     assert "note" not in [row[1] for row in _query(path, "PRAGMA table_info(meta)")]
 
 

@@ -1,0 +1,146 @@
+"""The queue of candidates over a data set: which are open, which are hidden, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.decisions import judge_key
+from owlabel.meta import MetaClassifier
+from owlabel.project.details import judge
+from owlabel.project.store import CandidateRow, ImageRecord, Project
+
+HIDE_ABOVE = 0.5
+"""Probability of being false above which a candidate is hidden by default."""
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """One open candidate.
+
+    Attributes
+    ----------
+    row : CandidateRow
+    record : ImageRecord
+        Its image.
+    claimed : str or None
+        The novel class that claims it, if any.
+    false : float or None
+        Probability that it is a false detection; None while nothing is known about that.
+    """
+
+    row: CandidateRow
+    record: ImageRecord
+    claimed: str | None
+    false: float | None = None
+
+
+class CandidateQueue:
+    """Order the candidates of one head and hide those that are likely false.
+
+    The order is: what no class claims before what one claims, then by rank times the probability
+    of being real.  Candidates that are pinned, because they are on the screen, keep their places
+    before all others and are not hidden, whatever becomes known about them meanwhile.
+
+    Attributes
+    ----------
+    classifier : MetaClassifier or None
+        None, or one that keeps all, while too little was decided.
+    decided : dict
+        Row id to whether it is false, of the candidates it was fitted to.
+    hide_above : float
+        Probability of being false above which a candidate is hidden, in [0, 1]; 1 hides none.
+    show_hidden : bool
+        Show them all the same.
+    hidden : int
+        How many likely false candidates the last call of `items` met.
+    """
+
+    def __init__(self, project: Project, head_hash: str) -> None:
+        self._project, self._head = project, head_hash
+        self.hide_above = HIDE_ABOVE
+        self.show_hidden = False
+        self.hidden = 0
+        self._pinned: tuple[int, ...] = ()
+        self.take_judge()
+
+    def take_judge(self) -> None:
+        """Read the stored classifier; one that cannot be read counts as none."""
+        stored = judge(self._project.database, judge_key(self._head))
+        self.classifier: MetaClassifier | None = None
+        self.decided: dict[int, bool] = {}
+        if stored is not None:
+            try:
+                self.classifier = MetaClassifier.from_json(stored["classifier"])
+                self.decided = {int(i): bool(v) for i, v in stored["decided"].items()}
+            except (KeyError, AttributeError, ValueError):
+                self.classifier = None
+
+    def pin(self, row_ids: Sequence[int]) -> None:
+        """Keep these candidates in this order before all others, until `release`."""
+        self._pinned = tuple(row_ids)
+
+    def release(self) -> None:
+        """Put every candidate where it belongs by what is known now."""
+        self._pinned = ()
+
+    def probability_false(self, rows: Sequence[CandidateRow]) -> list[float | None]:
+        """Return the probability of each candidate of being false, None where it is unknown."""
+        known = self.classifier
+        if known is None or known.keeps_all:
+            return [None] * len(rows)
+        fits = [r.features is not None and len(r.features) == len(known.columns) for r in rows]
+        result: list[float | None] = [None] * len(rows)
+        places = np.flatnonzero(fits)
+        if places.size:
+            table: NDArray[np.float64] = np.stack([rows[i].features for i in places])  # type: ignore[misc]
+            for place, value in zip(places, known.probability_false(table), strict=True):
+                result[place] = float(value)
+        return result
+
+    def items(
+        self,
+        limit: int,
+        records: Mapping[int, ImageRecord],
+        is_open: Callable[[CandidateRow, ImageRecord], bool],
+        names: Mapping[int, str],
+    ) -> list[QueueItem]:
+        """Return up to `limit` open candidates that are not hidden, in their order.
+
+        Parameters
+        ----------
+        limit : int
+            Ten times as many candidates are looked at, the highest ranks first.
+        records : mapping
+            Image id to image.
+        is_open : callable
+            Whether nobody has said anything about a candidate yet.
+        names : mapping
+            Class id to name.
+        """
+        rows = self._project.candidates(self._head, limit=10 * limit)
+        pinned = {row_id: place for place, row_id in enumerate(self._pinned)}
+        self.hidden = 0
+        items = []
+        for row, false in zip(rows, self.probability_false(rows), strict=True):
+            record = records.get(row.image_id)
+            if record is None or not is_open(row, record):
+                continue
+            if false is not None and false > self.hide_above and row.id not in pinned:
+                self.hidden += 1
+                if not self.show_hidden:
+                    continue
+            claimed = None if row.claimed_by is None else names.get(row.claimed_by)
+            items.append(QueueItem(row, record, claimed, false))
+        last = len(pinned)
+        items.sort(key=lambda item: (pinned.get(item.row.id, last), *_place(item)))
+        return items[:limit]
+
+
+def _place(item: QueueItem) -> tuple[bool, float, int]:
+    """Return the place of a candidate among those that are not pinned."""
+    real = 1.0 if item.false is None else 1 - item.false
+    return item.row.claimed_by is not None, -item.row.candidate.rank * real, item.row.id

@@ -1,0 +1,278 @@
+"""What people have decided about candidates, and the rows for the classifier that follow from it.
+
+Rows are no list that somebody keeps: they are read off the labels.  So undo takes a row away, and
+another model, whose candidates are others, finds its rows in the same labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel import grid
+from owlabel.candidates import SCORE, THRESHOLD, find_segments
+from owlabel.checkpoints import CheckpointHeader
+from owlabel.classes import MAX_CLASSES, UNSET, VOID, Labels
+from owlabel.meta import MetaClassifier
+from owlabel.project import details
+from owlabel.project.details import Details
+from owlabel.project.store import ImageRecord, Project
+from owlabel.scores import SCORES
+from owlabel.segments import feature_names, segment_features
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Segments = NDArray[np.int32]
+
+LEAST = 5
+"""Rows of each class below which nothing is fitted."""
+EVERY = 10
+"""Decisions after which the classifier is fitted again."""
+
+
+def probabilities(embedding: Floats, length: float) -> Floats:
+    """Return ``softmax(2 T f)`` of an embedding (N, h, w) with prototypes of this length T."""
+    p = np.float32(2 * length) * embedding
+    p -= p.max(axis=0)
+    np.exp(p, out=p)
+    p /= p.sum(axis=0)
+    return np.asarray(p)
+
+
+def describe(embedding: Floats, length: float, segments: Segments) -> Doubles:
+    """Return the features of segments on the grid, see `segment_features`; sizes in grid points."""
+    return segment_features(probabilities(embedding, length), segments).values
+
+
+def judge_key(head_hash: str) -> str:
+    """Return under which key a classifier is kept: it fits one head, score and threshold."""
+    return f"{head_hash} {SCORE} {THRESHOLD}"
+
+
+def segments_of(found: Sequence[Details], grid_shape: tuple[int, ...]) -> Segments | None:
+    """Return the label map of an image's candidates from their masks, None where one is missing."""
+    segments = np.zeros(grid_shape, np.int32)
+    for number, one in enumerate(found, start=1):
+        if one.mask is None or not details.put_mask(segments, one.mask, number):
+            return None
+    return segments
+
+
+@dataclass(frozen=True)
+class Said:
+    """What people said about one image.
+
+    Attributes
+    ----------
+    human : ndarray of uint8, shape (H, W)
+        The human layer.
+    reviewed : ndarray of uint8, shape (H, W), or None
+        The labels that were frozen, None while the image is not reviewed.
+    base : int
+        Number of classes that the model knows; their ids are below it.
+    """
+
+    human: Labels
+    reviewed: Labels | None
+    base: int
+
+    def novel(self, labels: Labels) -> NDArray[np.bool_]:
+        """Tell which labels are of classes that the model does not know."""
+        return (labels >= self.base) & (labels < MAX_CLASSES)
+
+
+def decide(found: Sequence[Details], embedding: Floats, said: Said) -> dict[int, bool]:
+    """Tell of each candidate that somebody decided about whether it is false.
+
+    On an image that is not reviewed the label of the candidate's peak decides: a name for it that
+    the model does not give itself makes it real; the model's own class ("known after all") makes
+    it false; "ignore" makes no row.  On a reviewed image a candidate with any pixel of a novel
+    class is real, one that is all void is no row, and the others are false, unless a person gave
+    its peak another class than the model did.
+
+    Parameters
+    ----------
+    found : sequence of Details
+        The candidates of one image.
+    embedding : ndarray, shape (N, h, w)
+    said : Said
+
+    Returns
+    -------
+    dict
+        Id of the candidate's row to whether it is false.
+    """
+    result = {}
+    shape = (said.human.shape[0], said.human.shape[1])
+    for one in found:
+        label = int(said.human[one.peak])
+        if label not in (UNSET, VOID):
+            row, col = one.peak
+            pixel = grid.upsample(embedding, shape, (row, row + 1, col, col + 1))
+            result[one.id] = label == int(pixel[:, 0, 0].argmax())
+    if said.reviewed is not None:
+        segments = segments_of(found, embedding.shape[1:])
+        if segments is not None:
+            result |= _by_review(found, segments, said, result)
+    return result
+
+
+def _by_review(
+    found: Sequence[Details], segments: Segments, said: Said, by_peak: dict[int, bool]
+) -> dict[int, bool]:
+    """Tell which candidates of a reviewed image are false."""
+    height, width = said.human.shape
+    rows = (np.arange(height) * 2 + 1) * segments.shape[0] // (2 * height)
+    cols = (np.arange(width) * 2 + 1) * segments.shape[1] // (2 * width)
+    enlarged = segments[np.ix_(rows, cols)]
+    truth = np.where(said.human != UNSET, said.human, said.reviewed)
+    novel = np.bincount(enlarged[said.novel(truth)], minlength=len(found) + 1)
+    known = np.bincount(enlarged[truth < said.base], minlength=len(found) + 1)
+    result = {}
+    for number, one in enumerate(found, start=1):
+        if novel[number]:
+            result[one.id] = False
+        elif known[number]:
+            result[one.id] = by_peak.get(one.id, True)
+    return result
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The candidates of a data set and what people decided about them.
+
+    Attributes
+    ----------
+    ids, images : ndarray of int, shape (m,)
+        Row and image of each candidate.
+    values : ndarray, shape (m, n)
+        Features.
+    false : dict
+        Id to whether it is false, of those that somebody decided about.
+    columns : tuple of str
+    """
+
+    ids: NDArray[np.int64]
+    images: NDArray[np.int64]
+    values: Doubles
+    false: dict[int, bool]
+    columns: tuple[str, ...]
+
+    def labelled(self) -> tuple[Doubles, NDArray[np.bool_], list[int]]:
+        """Return features, whether false, and image of the decided candidates."""
+        chosen = np.array([int(i) in self.false for i in self.ids], bool)
+        false = np.array([self.false[int(i)] for i in self.ids[chosen]], bool)
+        return self.values[chosen], false, [int(i) for i in self.images[chosen]]
+
+    def fit(self) -> MetaClassifier:
+        """Return the classifier of these rows; it keeps all below `LEAST` rows of a class."""
+        values, false, _ = self.labelled()
+        if min(int(false.sum()), int((~false).sum())) < LEAST:
+            none = np.zeros((0, len(self.columns)))
+            return MetaClassifier.fit(none, np.zeros(0, bool), self.columns)
+        return MetaClassifier.fit(values, false, self.columns, population=self.values)
+
+
+def gather(project: Project, header: CheckpointHeader) -> Iterator[Rows | None]:
+    """Yield None after each image, then the rows of the whole data set.
+
+    Features that are missing, as in a project from before, are computed from the cached embedding
+    and stored.
+    """
+    head, columns = header.heads[0].hash, feature_names(header.heads[0].outputs)
+    false: dict[int, bool] = {}
+    ids: list[int] = []
+    images: list[int] = []
+    values: list[Doubles] = []
+    by_image: dict[int, list[Details]] = {}
+    for one in details.details(project.database, head):
+        by_image.setdefault(one.image_id, []).append(one)
+    for record in project.images():
+        found = by_image.get(record.id, [])
+        if not found:
+            continue
+        said = _said(project, record, header)
+        if said is not None or any(
+            d.features is None or len(d.features) != len(columns) for d in found
+        ):
+            embedding = _embedding(project, head, record)
+            if embedding is None:
+                continue
+            found = completed(project, header, record, found, embedding)
+            if said is not None:
+                false |= decide(found, embedding, said)
+        for one in found:
+            if one.features is not None and len(one.features) == len(columns):
+                ids.append(one.id)
+                images.append(one.image_id)
+                values.append(one.features)
+        yield None
+    table = np.array(values, np.float64).reshape(len(values), len(columns))
+    kept = {i: false[i] for i in ids if i in false}
+    yield Rows(np.array(ids, np.int64), np.array(images, np.int64), table, kept, columns)
+
+
+def _said(project: Project, record: ImageRecord, header: CheckpointHeader) -> Said | None:
+    reviewed = project.reviewed(record.id)
+    if record.revision_id is None and reviewed is None:
+        return None
+    labels = None if reviewed is None else reviewed[0]
+    return Said(project.human_labels(record.id), labels, header.heads[0].outputs)
+
+
+def _embedding(project: Project, head: str, record: ImageRecord) -> Floats | None:
+    arrays = project.cache.read(head, record.content_hash)
+    return (
+        None if arrays is None or record.shape is None else arrays["embedding"].astype(np.float32)
+    )
+
+
+def completed(
+    project: Project,
+    header: CheckpointHeader,
+    record: ImageRecord,
+    found: list[Details],
+    embedding: Floats,
+) -> list[Details]:
+    """Return an image's candidates with mask and features; what was missing is stored.
+
+    Masks that are missing are found again; a candidate that cannot be is left as it is.
+    """
+    count = len(feature_names(len(embedding)))
+    if all(d.mask and d.features is not None and len(d.features) == count for d in found):
+        return found
+    segments = segments_of(found, embedding.shape[1:])
+    if segments is None:
+        if record.shape is None:
+            return found
+        again, map_ = find_again(embedding, header.prototype_length, record.shape)
+        number = {peak: i for i, peak in enumerate(again, start=1)}
+        places = [number.get(d.peak, 0) for d in found]
+        segments = np.zeros_like(map_)
+        for i, place in enumerate(places, start=1):
+            if place:
+                segments[map_ == place] = i
+    present = np.flatnonzero(np.bincount(segments.ravel(), minlength=len(found) + 1)[1:]) + 1
+    dense = np.zeros(len(found) + 1, np.int32)
+    dense[present] = np.arange(1, len(present) + 1)
+    values = describe(embedding, header.prototype_length, dense[segments])
+    whole = list(found)
+    for row, number_ in zip(values, present.tolist(), strict=True):
+        one = found[number_ - 1]
+        mask = details.pack_mask(segments == number_)
+        whole[number_ - 1] = Details(one.id, one.image_id, one.peak, mask, row)
+    details.store(project.database, [d for d in whole if d.features is not None])
+    return whole
+
+
+def find_again(
+    embedding: Floats, length: float, shape: tuple[int, int]
+) -> tuple[list[tuple[int, int]], Segments]:
+    """Return peaks and segments of the candidates as embedding an image finds them."""
+    score = np.asarray(SCORES[SCORE].function(embedding, length))
+    base_map = embedding.argmax(axis=0).astype(np.uint8)
+    found, segments = find_segments(score, base_map, shape, THRESHOLD)
+    return [candidate.peak for candidate in found], segments

@@ -1,0 +1,44 @@
+"""Fitting the classifier of false candidates to what people have decided; NumPy on the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from owlabel.checkpoints import read_header
+from owlabel.decisions import gather, judge_key
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.project.catalog import inside
+from owlabel.project.details import store_judge
+from owlabel.project.store import Project
+
+
+@dataclass(frozen=True)
+class JudgeJob:
+    """Gather the decided candidates of the data set, fit, store the coefficients as JSON.
+
+    Attributes
+    ----------
+    checkpoint : str
+        The model, relative to the project's folder.
+    """
+
+    checkpoint: str
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Look at all images, then fit; yields after each image."""
+        with Project.open(context.project) as project:
+            header = read_header(inside(project.folder, self.checkpoint))
+            total = len(project.images())
+            rows = None
+            for done, found in enumerate(gather(project, header), start=1):
+                rows = found
+                yield Progress(min(done, total), total, "looking at what was decided")
+            if rows is None:
+                raise ValueError("no candidate to look at: embed the pictures first")
+            classifier = rows.fit()
+            decided = {str(i): false for i, false in rows.false.items()}
+            value = {"classifier": classifier.to_json(), "decided": decided}
+            store_judge(project.database, judge_key(header.heads[0].hash), value)
+            return {"true": classifier.true, "false": classifier.false}
