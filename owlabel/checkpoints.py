@@ -17,6 +17,7 @@ KEY = "owlabel"
 """Name of our JSON text in the safetensors metadata."""
 MAX_HEADER_BYTES = 8 << 20
 KINDS = ("metric", "softmax")
+LARGE_IMAGES = ("reduce", "tile")
 
 
 class CheckpointError(ValueError):
@@ -66,7 +67,9 @@ class CheckpointHeader:
     mean, std : tuple of float
         Normalisation of RGB in [0, 1].
     max_side : int
-        Larger images are reduced to this side before they are embedded.
+        What is done with images that are larger says `large_images`.
+    large_images : {"reduce", "tile"}
+        Reduced to `max_side`, or looked at in overlapping tiles of at most that side.
     heads : tuple of HeadInfo
         The base head first.
     recipe : dict
@@ -85,6 +88,7 @@ class CheckpointHeader:
     max_side: int
     heads: tuple[HeadInfo, ...]
     recipe: dict[str, Any] = field(default_factory=dict)
+    large_images: Literal["reduce", "tile"] = "reduce"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -93,6 +97,10 @@ class CheckpointHeader:
             raise CheckpointError(f"prototype_length must be positive, got {self.prototype_length}")
         if min(self.std) <= 0:
             raise CheckpointError(f"std must be positive, got {self.std}")
+        if self.large_images not in LARGE_IMAGES:
+            raise CheckpointError(
+                f"large_images must be one of {LARGE_IMAGES}, got {self.large_images!r}"
+            )
         if not 64 <= self.max_side <= 65536:
             raise CheckpointError(f"max_side must lie in 64 .. 65536, got {self.max_side}")
         _check_heads(self.heads, self.classes)
@@ -207,6 +215,7 @@ def _header(values: Mapping[str, Any]) -> CheckpointHeader:
         max_side=int(values["max_side"]),
         heads=tuple(_head(row) for row in values["heads"]),
         recipe=dict(values.get("recipe", {})),
+        large_images=values.get("large_images", "reduce"),  # files from before had no choice
     )
 
 

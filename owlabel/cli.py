@@ -26,6 +26,7 @@ from owlabel.commands.console import (
     work,
 )
 from owlabel.commands.doctor import doctor
+from owlabel.commands.large import large
 from owlabel.commands.evaluate import evaluate
 from owlabel.commands.scores import scores
 from owlabel.commands.train_ood import train_ood
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(cache)
 app.command()(doctor)
+app.command()(large)
 app.command()(scores)
 
 

@@ -62,7 +62,8 @@ def find_pixels(mask: Mask, shots: ShotSize | None) -> int:
     lines may be claimed.  So what is thinner than `SEAM_SHARE` of the longer side is taken away
     first, by an opening with a square; a class whose own shots are thin is opened with half their
     width.  Of what is left the largest 8-connected piece must have `SHOT_SHARE` of the smallest
-    shot's pixels, or `IMAGE_SHARE` of the image's if that is less.
+    shot's pixels, or `IMAGE_SHARE` of the image's if that is less; but never fewer than that
+    square, however small the shots.
 
     Parameters
     ----------
@@ -71,11 +72,12 @@ def find_pixels(mask: Mask, shots: ShotSize | None) -> int:
     shots : ShotSize or None
         None where no shot is known: only the image decides.
     """
-    side = max(3, round(SEAM_SHARE * max(mask.shape)))
+    seam = side = max(3, round(SEAM_SHARE * max(mask.shape)))
     least = IMAGE_SHARE * mask.size
     if shots is not None:
-        side = min(side, max(1, shots.width // 2))
+        side = min(seam, max(1, shots.width // 2))
         least = min(least, SHOT_SHARE * shots.area)
+    least = max(least, seam**2)
     if np.count_nonzero(mask) < least:
         return 0
     opened = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))

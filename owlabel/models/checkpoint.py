@@ -70,6 +70,7 @@ def save(
         max_side=segmenter.max_side,
         heads=_head_infos(segmenter, state),
         recipe=dict(recipe or {}),
+        large_images=segmenter.large_images,
     )
     _write(state, header, path)
     return header
@@ -95,6 +96,7 @@ def load(path: Path | str) -> tuple[Segmenter, CheckpointHeader]:
         for head in header.heads[1:]:
             segmenter.add_head(cast(int, head.class_id))
         segmenter.max_side = header.max_side
+        segmenter.large_images = header.large_images
         state = {key: value.float() for key, value in load_file(path).items()}
         segmenter.load_state_dict({**_integers(segmenter), **state})
     except (ValueError, RuntimeError, SafetensorError) as error:
@@ -133,6 +135,8 @@ def _head_infos(segmenter: Segmenter, state: Mapping[str, Tensor]) -> tuple[Head
         segmenter.prototype_length,
         segmenter.max_side,
     ]
+    if segmenter.large_images != "reduce":  # as it was before there was a choice
+        preprocessing.append(segmenter.large_images)
     common = hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode())
     _digest(common, state, ("backbone.", "mean", "std"))
     infos = []

@@ -10,8 +10,11 @@ from torch.nn import functional
 
 from owlabel.models.architecture import Features
 from owlabel.models.segmenter import Segmenter
+from owlabel.models.tiles import Stretch, tiled_features
 
 LARGEST_F16 = 65504.0
+STRIPE_POINTS = 1 << 18
+"""Grid points that a head works on at once: those of an image of 2048 x 2048."""
 
 
 def prepare(image: NDArray[np.uint8], max_side: int) -> Tensor:
@@ -40,7 +43,8 @@ def embed_image(segmenter: Segmenter, image: NDArray[np.uint8]) -> list[NDArray[
     ----------
     segmenter : Segmenter
     image : array of uint8, shape (H, W, 3)
-        Reduced first where it is larger than the segmenter's `max_side`.
+        Where it is larger than the segmenter's `max_side` it is reduced first, or looked at in
+        tiles, as its `large_images` says.
 
     Returns
     -------
@@ -52,10 +56,24 @@ def embed_image(segmenter: Segmenter, image: NDArray[np.uint8]) -> list[NDArray[
 
 @torch.inference_mode()
 def image_features(segmenter: Segmenter, image: NDArray[np.uint8]) -> Features:
-    """Return the backbone features of one image, batch size 1; the slow half of embedding it."""
+    """Return the backbone features of one image, batch size 1; the slow half of embedding it.
+
+    In tiles the memory beside the features themselves is that of one tile.
+    """
     segmenter.eval()
-    device = segmenter.mean.device
-    return segmenter.features(prepare(image, segmenter.max_side).to(device))
+    device, limit = segmenter.mean.device, segmenter.largest_side
+    longest = max(image.shape[:2])
+    if longest <= segmenter.tile_side or segmenter.large_images == "reduce":
+        return segmenter.features(prepare(image, limit).to(device))
+    reduced = prepare(image, limit) if longest > limit else None
+
+    def piece(rows: Stretch, columns: Stretch) -> Tensor:
+        if reduced is not None:
+            return reduced[:, :, slice(*rows), slice(*columns)].to(device)
+        return prepare(image[slice(*rows), slice(*columns)], limit).to(device)
+
+    shape = image.shape[:2] if reduced is None else reduced.shape[2:]
+    return tiled_features(segmenter.features, piece, (shape[0], shape[1]), segmenter.tile_side)
 
 
 @torch.inference_mode()
@@ -64,6 +82,6 @@ def embed_features(segmenter: Segmenter, features: Features) -> list[NDArray[np.
     segmenter.eval()
     grids = []
     for index in range(len(segmenter.heads)):
-        grid = segmenter.embed(features, index)[0].clamp(-LARGEST_F16, LARGEST_F16)
+        grid = segmenter.embed(features, index, STRIPE_POINTS)[0].clamp(-LARGEST_F16, LARGEST_F16)
         grids.append(np.ascontiguousarray(grid.cpu().numpy().astype(np.float16)))
     return grids

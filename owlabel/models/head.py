@@ -65,6 +65,26 @@ class DeepLabHead(nn.Module):
         """Return the embedding f, shape (B, N, h, w), on the grid of the low-level feature."""
         return self.classify(self.decoder_input(features))
 
+    def in_stripes(self, features: Features, rows: int) -> Tensor:
+        """Return the same embedding, the part at stride 4 computed `rows` rows at a time.
+
+        That part holds the largest maps; of each stripe's neighbours one row is looked at, because
+        the only filter there is 3 x 3.
+        """
+        high = self.aspp(features.high)  # (B, width, h_high, w_high)
+        height = features.low.shape[2]
+        stripes = []
+        for start in range(0, height, rows):
+            stop = min(start + rows, height)
+            first, last = max(start - 1, 0), min(stop + 1, height)
+            low = self.low(features.low[:, :, first:last])
+            part = functional.interpolate(
+                _rows(high, first, last, height), size=low.shape[-2:], mode="bilinear"
+            )  # (B, width, last - first, w); only along the columns, the rows are there already
+            stripe = self.classify(torch.cat([part, low], dim=1))
+            stripes.append(stripe[:, :, start - first : stop - first])
+        return torch.cat(stripes, dim=2)
+
     def decoder_input(self, features: Features) -> Tensor:
         """Return c, the tensor that the pixel classifier reads, (B, width + low_width, h, w)."""
         high = self.aspp(features.high)  # (B, width, h_high, w_high)
@@ -78,6 +98,17 @@ class DeepLabHead(nn.Module):
         """Return the embedding f of c, shape (B, N, h, w): the segmentation head g of RPL."""
         fused: Tensor = self.embedding(self.fuse(decoder_input))
         return fused  # (B, N, h, w)
+
+
+def _rows(maps: Tensor, start: int, stop: int, height: int) -> Tensor:
+    """Return rows start .. stop - 1 of maps (B, C, h, w) as if enlarged to `height` rows."""
+    points = maps.shape[2]
+    at = (torch.arange(start, stop, device=maps.device) + 0.5) * points / height - 0.5
+    at = at.clamp(0, points - 1)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=points - 1)
+    share = (at - low)[:, None]  # (stop - start, 1)
+    return maps[:, :, low] * (1 - share) + maps[:, :, high] * share
 
 
 def new_head(

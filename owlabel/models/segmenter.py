@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from owlabel.models.architecture import Backbone, Features, full_settings
 from owlabel.models.head import DeepLabHead, new_head
+from owlabel.models.tiles import shortest_side
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 PROTOTYPE_LENGTH = 3.0
 """T of DMLNet, supplement, Table b."""
 DEFAULT_MAX_SIDE = 2048
-"""Larger images are reduced to this side before they are embedded."""
+"""Larger images are reduced to this side, or looked at in tiles of at most this side."""
+MOST_TILES = 4
+"""Along one side of an image; even larger images are reduced to that many tiles first."""
 
 
 class Segmenter(nn.Module):
@@ -66,6 +69,7 @@ class Segmenter(nn.Module):
         self.prototype_length = float(prototype_length)
         self.novel_ids: list[int] = []
         self.max_side = DEFAULT_MAX_SIDE
+        self.large_images: Literal["reduce", "tile"] = "reduce"
         self.backbone = Backbone(architecture, self.settings["output_stride"])
         self.heads = nn.ModuleList([self._new_head(n_classes)])
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
@@ -75,6 +79,16 @@ class Segmenter(nn.Module):
     def n_classes(self) -> int:
         """Number of base classes."""
         return self.head(0).outputs
+
+    @property
+    def tile_side(self) -> int:
+        """Longest side of what is looked at in one piece."""
+        return max(self.max_side, shortest_side() if self.large_images == "tile" else 0)
+
+    @property
+    def largest_side(self) -> int:
+        """Images whose longer side is above this are reduced to it before anything else."""
+        return self.tile_side * (MOST_TILES if self.large_images == "tile" else 1)
 
     def head(self, index: int) -> DeepLabHead:
         """Return head 0 (base) or the head of the index-th novel class."""
@@ -89,9 +103,16 @@ class Segmenter(nn.Module):
         features: Features = self.backbone((images - self.mean) / self.std)
         return features
 
-    def embed(self, features: Features, head: int = 0) -> Tensor:
-        """Return the embedding f of one head, shape (B, N, h, w) at stride 4."""
-        output: Tensor = self.heads[head](features)
+    def embed(self, features: Features, head: int = 0, points: int | None = None) -> Tensor:
+        """Return the embedding f of one head, shape (B, N, h, w) at stride 4.
+
+        Where `points` is given, at most about so many grid points are worked on at once.
+        """
+        height, width = features.low.shape[2:]
+        if points is None or height * width <= points:
+            output: Tensor = self.heads[head](features)
+        else:
+            output = self.head(head).in_stripes(features, max(1, points // width))
         return output / (2 * self.prototype_length) if self.kind == "softmax" else output
 
     def forward(self, images: Tensor) -> Tensor:

@@ -41,6 +41,12 @@ def test_small_shots_make_small_finds(area: int, found: int) -> None:
     assert find_pixels(_square(10), ShotSize(area, 20)) == found
 
 
+def test_a_shot_of_a_few_pixels_does_not_make_a_find_of_one() -> None:
+    speck = _square(2)
+    assert find_pixels(speck, shot_size(speck)) == 0
+    assert find_pixels(_square(6), shot_size(speck)) == 36
+
+
 def test_large_shots_do_not_hide_an_object() -> None:
     assert find_pixels(_square(16), ShotSize(50_000, 200)) == 256
 

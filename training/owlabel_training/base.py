@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import torch
 
+from owlabel.checkpoints import LARGE_IMAGES
 from owlabel.jobs.job import Progress
 from owlabel.models.checkpoint import load, save
 from owlabel.models.segmenter import Segmenter
@@ -92,6 +93,9 @@ def new_segmenter(recipe: ModelRecipe, n_classes: int) -> Segmenter:
         prototype_length=recipe.prototype_length,
     )
     segmenter.max_side = recipe.max_side
+    if recipe.large_images not in LARGE_IMAGES:
+        raise ValueError(f"large_images must be one of {LARGE_IMAGES}, got {recipe.large_images!r}")
+    segmenter.large_images = cast(Literal["reduce", "tile"], recipe.large_images)
     if recipe.initial:
         start_from(segmenter, Path(recipe.initial))
     return segmenter

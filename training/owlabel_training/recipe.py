@@ -29,7 +29,10 @@ class ModelRecipe:
         Checkpoint whose backbone and base head (all but its last layer) are the start; "" is
         random weights.  Relative to the recipe's folder or the working folder.
     max_side : int
-        Larger images are reduced to this side before they are embedded.
+        What is done with larger images says `large_images`.
+    large_images : str
+        "tile" looks at them in full detail, in tiles of at most `max_side`, in proportion to their
+        pixels longer; "reduce" to `max_side` first is as fast as any image of that size.
     half : bool
         True stores the weights in 16 bits: half the file, a relative change of at most 5e-4.
     lambda_novel : float
@@ -42,6 +45,7 @@ class ModelRecipe:
     prototype_length: float = 3.0
     initial: str = ""
     max_side: int = 2048
+    large_images: str = "tile"
     half: bool = False
     lambda_novel: float = 1.5
 

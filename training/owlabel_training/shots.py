@@ -154,7 +154,7 @@ def build_cache(
     if not shots:
         raise ValueError("a novel class needs at least one shot, got none")
     segmenter.eval()
-    shots = [shrunk(shot, segmenter.max_side) for shot in shots]
+    shots = [shrunk(shot, segmenter.largest_side) for shot in shots]
     side = min(plan.side, *(min(shot.mask.shape) for shot in shots))
     rng = np.random.default_rng(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -1,0 +1,63 @@
+"""``owlabel large``: whether a project's model sees large images reduced or in full detail."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from safetensors.numpy import load_file, save_file
+
+from owlabel.checkpoints import KEY, LARGE_IMAGES, CheckpointHeader, read_header
+from owlabel.commands.console import ProjectArg, out, sitting
+
+Choice = Literal["reduce", "tile"]
+
+
+def large(
+    project: ProjectArg,
+    how: Annotated[str, typer.Argument(help="reduce or tile.")],
+) -> None:
+    """Go over to a version of the model that reduces large images, or looks at them in tiles.
+
+    Tiles show every detail, in time and disk space that grow with the pixels; reduced images
+    cost no more than one of the model's `max_side`.  The version from before stays.
+    """
+    with sitting(project) as session:
+        if how not in LARGE_IMAGES:
+            raise ValueError(f"say one of {LARGE_IMAGES}, got {how!r}")
+        if session.header.large_images != how:
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / f"{session.model.path.stem}-{how}.safetensors"
+                with_large_images(session.model.path, copy, cast(Choice, how))
+                session.switch_model(session.add_model_file(copy).id)
+        side, what = session.header.max_side, {"reduce": "are reduced", "tile": "are cut in tiles"}
+        out.print(f"images larger than {side} {what[how]}: {session.model.name}", highlight=False)
+
+
+def with_large_images(path: Path, copy: Path, how: Choice) -> CheckpointHeader:
+    """Write a copy of a checkpoint with another `large_images`, and other hashes of its heads.
+
+    Parameters
+    ----------
+    path, copy : Path
+        The model, and where the copy shall lie.
+    how : {"reduce", "tile"}
+
+    Raises
+    ------
+    owlabel.checkpoints.CheckpointError
+        If `path` is no model.
+    """
+    header = read_header(path)
+    heads = tuple(
+        replace(head, hash=hashlib.sha256(f"{head.hash} {how}".encode()).hexdigest()[:16])
+        for head in header.heads
+    )
+    name = f"{header.name.removesuffix(' (tile)').removesuffix(' (reduce)')} ({how})"
+    changed = replace(header, large_images=how, heads=heads, name=name)
+    save_file(load_file(path), copy, metadata={KEY: changed.to_json()})
+    return changed
