@@ -20,6 +20,9 @@ BETTER, WORSE = QColor(90, 200, 120), QColor(235, 110, 90)
 class ComparisonWidget(QWidget):
     """Show the result that waits, if any, with Adopt and Discard."""
 
+    column = "IoU of"
+    worse_if_higher: frozenset[str] = frozenset()
+
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
@@ -31,7 +34,7 @@ class ComparisonWidget(QWidget):
 
     def _lay_out(self) -> None:
         table = self.table
-        table.setHorizontalHeaderLabels(["IoU of", "before", "after", "Δ"])
+        table.setHorizontalHeaderLabels([self.column, "before", "after", "Δ"])
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(22)
         table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -51,19 +54,35 @@ class ComparisonWidget(QWidget):
 
     def refresh(self) -> None:
         """Show the newest result that is neither adopted nor discarded."""
-        result = self.session.result()
+        result = self.result()
         self.setVisible(result is not None)
         if result is None:
             return
-        self.head.setText(f"“{result.class_name}” is trained")
+        self.head.setText(self.heading(result))
         before = result.comparison.get("before", {})
         after = result.comparison.get("after", {})
-        names = sorted({*before, *after}, key=lambda n: (n != result.class_name, n))
+        names = self.order(result, {*before, *after})
         self.table.setRowCount(len(names))
         for index, name in enumerate(names):
             self._fill(index, name, before.get(name), after.get(name))
         self.table.setFixedHeight(min(26 + 22 * max(len(names), 1), 230))
-        self.note.setText(_note(result))
+        self.note.setText(self.told(result))
+
+    def result(self) -> Any:
+        """Return the result to show, or None."""
+        return self.session.result()
+
+    def heading(self, result: Any) -> str:
+        """Return the line above the table."""
+        return f"“{result.class_name}” is trained"
+
+    def order(self, result: Any, names: set[str]) -> list[str]:
+        """Return the rows' names: the trained class first."""
+        return sorted(names, key=lambda n: (n != result.class_name, n))
+
+    def told(self, result: Any) -> str:
+        """Return what the numbers rest on."""
+        return _note(result)
 
     def _fill(self, index: int, name: str, before: float | None, after: float | None) -> None:
         change = None if before is None or after is None else after - before
@@ -73,7 +92,8 @@ class ComparisonWidget(QWidget):
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             if column == 3 and change is not None and abs(change) >= 0.001:
-                item.setForeground(BETTER if change > 0 else WORSE)
+                better = (change > 0) != (name in self.worse_if_higher)
+                item.setForeground(BETTER if better else WORSE)
             self.table.setItem(index, column, item)
 
     def _adopt(self) -> None:
@@ -83,7 +103,7 @@ class ComparisonWidget(QWidget):
         self._settle(self.session.discard)
 
     def _settle(self, act: Any) -> None:
-        result = self.session.result()
+        result = self.result()
         if result is not None:
             attempt(self.session, act, result.model_id)
         self.refresh()
