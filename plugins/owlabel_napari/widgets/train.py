@@ -13,6 +13,7 @@ from owlabel_napari.jobs_view import time_left
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.loss_plot import LossPlot
+from owlabel_napari.widgets.ood_training import OodTrainingWidget
 from owlabel_napari.widgets.parts import button, hint, row, tight, title
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TrainWidget(QWidget):
         self.cancel = button("Cancel", self._cancel)
         self.progress, self.plot = hint(), LossPlot()
         self.comparison = ComparisonWidget(session)
+        self.ood = OodTrainingWidget(session)
         self.version = ComboBox(choices=[], label="Model", nullable=True)
         self.use = button("Use", self._switch, "Label with this version from now on")
         self.add = button("Add file …", self._add_file, "Add a checkpoint to this project")
@@ -61,6 +63,7 @@ class TrainWidget(QWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.plot)
         layout.addWidget(self.comparison)
+        layout.addWidget(self.ood)
         layout.addStretch(1)
         layout.addWidget(title("Model versions"))
         layout.addWidget(versions.native)
@@ -69,6 +72,7 @@ class TrainWidget(QWidget):
     def close_widget(self) -> None:
         """Stop listening."""
         self._connections.close()
+        self.ood.close_widget()
 
     def refresh(self, *_: Any) -> None:
         """Show classes, versions, the training that runs or ended last, and its result."""
