@@ -215,6 +215,9 @@ class FakeSession:
     def result(self) -> Any:
         return None
 
+    def ood_result(self) -> Any:
+        return None
+
     def export(self, folder: Path, kind: str, which: str, overwrite: bool = False) -> int:
         if folder.exists() and not overwrite:
             raise ValueError(f"{folder} exists")
