@@ -98,6 +98,15 @@ def test_a_method_runs_and_tells_before_and_after(
     assert sum("loss" in row for row in seen) == 4
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_in_sixteen_bits_too(
+    method: str, base: Path, data: Path, proxy: Path, tmp_path: Path
+) -> None:
+    chosen = recipe(method, proxy, precision="bf16-mixed", epochs=1, steps_per_epoch=1)
+    result = run_to_end(OodTraining(chosen, base, data, tmp_path / "run").run())
+    assert result["best_epoch"] == 1
+
+
 @pytest.mark.parametrize("method", ["rpl", "rpl_corocl"])
 def test_rpl_leaves_the_class_map_alone_bit_for_bit(
     method: str, base: Path, data: Path, proxy: Path, tmp_path: Path

@@ -104,7 +104,7 @@ class ResidualTraining:
         loss = rpl_terms(logits, frozen, target).total(self.recipe.beta)
         if not self.contrasts:
             return loss
-        projection = self.block.projector(context).float()
+        projection = self.block.projector(context.float())
         projection, on_grid = at_stride(projection, labels, 4)
         return loss + self._contrast(projection, on_grid, city)
 
