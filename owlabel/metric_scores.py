@@ -197,7 +197,7 @@ def distance_sum_of(block: Array, T: float, scratch: Scratch, scale: float = 1.0
     n = block.shape[0]
     center = scale * T / n
     if namespace(block) is np:
-        offset = np.subtract(block, center, out=scratch.like("shifted", block, n))
+        offset = np.subtract(block, center, out=scratch.like(block, n))
     else:
         offset = block - center
     return (n - 1) * T * T + n / scale**2 * inner(offset, offset)

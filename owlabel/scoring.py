@@ -200,16 +200,22 @@ class Scoring:
         low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
         return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
+    @property
+    def reviewed(self) -> bool:
+        """Whether the scale is of reviewed in-distribution pixels; else its alarms are a bound."""
+        return self.calibrations is not None and self.calibrations.source == "reviewed"
+
     def about_scale(self, name: str) -> str:
         """Return in words where the scale of a score comes from; nothing without one."""
         scale, held = self.calibration(name), self.calibrations
         if scale is None or held is None:
             return ""
-        pixels = "in-distribution pixels of" if held.source == "reviewed" else "all pixels of"
-        reviewed = "reviewed " if held.source == "reviewed" else ""
+        over = f"the in-distribution pixels of {held.images} reviewed images"
+        if not self.reviewed:
+            over = f"all pixels of {held.images} images; unknown objects count as alarms, too"
         return (
             f"0 is the usual score ({scale.low:.4g}), 1 is that of the strangest thousandth "
-            f"({scale.high:.4g}), over {pixels} {held.images} {reviewed}images"
+            f"({scale.high:.4g}), over {over}"
         )
 
     def false_alarms(self, name: str, fraction: float, pixels: float) -> float | None:

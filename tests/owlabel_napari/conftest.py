@@ -45,6 +45,7 @@ class FakeScoring:
     def __init__(self) -> None:
         self.beta, self.gamma = 20.0, 0.8
         self.alarms: float | None = 1000.0
+        self.reviewed = True
         self.lacking = {"rpl_energy": "needs a residual block"}
 
     def unavailable(self, name: str) -> str | None:

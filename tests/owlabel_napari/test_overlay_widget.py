@@ -54,9 +54,9 @@ def test_the_threshold_reads_in_false_alarms(form: Any, session: Any) -> None:
     form.threshold.value = 0.25
     assert form.reading.text() == "about 750 false-alarm pixels per image"
     assert form.reading.toolTip() == "over all pixels of 3 images"
-    session.scoring.alarms = 98765.0
+    session.scoring.alarms, session.scoring.reviewed = 98765.0, False
     session.scores_changed.emit()
-    assert "74,000" in form.reading.text()
+    assert form.reading.text() == "at most about 74,000 false-alarm pixels per image"
     session.scoring.alarms = None
     session.scores_changed.emit()
     assert "No scale yet" in form.reading.text()

@@ -179,7 +179,8 @@ class OverlayWidget(QWidget):
             self.reading.setText("No scale yet: it comes while the images are embedded")
             self.reading.setToolTip("Until then the score is shown over its whole range")
             return
-        self.reading.setText(f"about {_rounded(alarms)} false-alarm pixels per image")
+        bound = "" if self.session.scoring.reviewed else "at most "
+        self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")
         self.reading.setToolTip(self.session.scoring.about_scale(self.score.value))
 
 

@@ -1,0 +1,224 @@
+"""Five scores of one image in one pass, beside the plain arithmetic and one read of the logits.
+
+python -m owlabel_training.bench_scores --out docs/results/scores_speed.json
+
+One core, NumPy alone in the pass.  The plain way is written from the formulas: each score takes its
+own softmax (torch, one thread), then NumPy over whole arrays; nothing is reused.  Both ways and the
+read run in turn in one process; ratios are medians over the rounds.  CPU time is the process's.
+Memory is what NumPy has allocated beyond the embedding, results included; torch's is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from owlabel.metric_scores import BETA, CLIP_FACTOR, GAMMA, PROTOTYPE_LENGTH  # noqa: E402
+from owlabel.scores import all_scores  # noqa: E402
+
+Floats = NDArray[np.float32]
+SIZES = {"12x360x480": (12, 360, 480), "19x1024x2048": (19, 1024, 2048)}
+SETS = {
+    "metric": ("eds", "mmsp", "mixture", "entropy", "energy"),
+    "logits": ("msp", "entropy", "max_logit", "energy", "eds"),
+}
+"""Five scores of a metric head, and the four of any logits with the distance sum."""
+ROUNDS = 7
+
+
+def embedding(shape: tuple[int, int, int], seed: int = 0) -> Floats:
+    """Return a smooth embedding (N, H, W): most pixels near a prototype, seams between them."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    n, height, width = shape
+    coarse = rng.normal(0, 1, (n, max(height // 40, 3), max(width // 40, 3)))
+    made = np.empty(shape, np.float32)
+    for channel, grid in zip(made, coarse.astype(np.float32), strict=True):
+        cv2.resize(grid, (width, height), dst=channel, interpolation=cv2.INTER_CUBIC)
+    made *= 2
+    made += 0.1 * rng.standard_normal(shape, np.float32)
+    return made
+
+
+def plain_softmax(logits: Floats) -> Floats:
+    """Return the softmax over the classes, (N, H, W), as torch gives it."""
+    import torch
+
+    return torch.softmax(torch.from_numpy(logits), dim=0).numpy()
+
+
+def plain_sums(f: Floats, length: float) -> Floats:
+    """Return the sum of squared distances to the prototypes, (H, W), from all distances."""
+    distances = (f**2).sum(0) - 2 * length * f + length**2  # (N, H, W)
+    total: Floats = distances.sum(0)
+    return total
+
+
+def plain_eds(f: Floats, length: float) -> Floats:
+    """Return EDS with its clip, scaled by the least and the largest value of the image."""
+    sums = np.clip(plain_sums(f, length), 0, CLIP_FACTOR * 2 * (len(f) - 1) * length**2)
+    scaled: Floats = 1 - (sums - sums.min()) / (sums.max() - sums.min())
+    return scaled
+
+
+def plain_msp(f: Floats, length: float) -> Floats:
+    """Return one minus the largest probability."""
+    score: Floats = 1 - plain_softmax(2 * length * f).max(0)
+    return score
+
+
+def plain_mixture(f: Floats, length: float) -> Floats:
+    """Return the mixture of EDS and MMSP, both computed anew."""
+    eds, mmsp = plain_eds(f, length), plain_msp(f, length)
+    alpha = 1 / (1 + np.exp(-BETA * (eds - GAMMA)))
+    mixed: Floats = alpha * eds + (1 - alpha) * mmsp
+    return mixed
+
+
+def plain_entropy(f: Floats, length: float) -> Floats:
+    """Return the entropy over log N; a tiny number keeps the logarithm finite."""
+    p = plain_softmax(2 * length * f)
+    score: Floats = -(p * np.log(p + 1e-30)).sum(0) / math.log(len(f))
+    return score
+
+
+def plain_energy(f: Floats, length: float) -> Floats:
+    """Return minus the log-sum-exp, in its stable form."""
+    z = 2 * length * f
+    peak = z.max(0)
+    score: Floats = -(peak + np.log(np.exp(z - peak).sum(0)))
+    return score
+
+
+def plain_max_logit(f: Floats, length: float) -> Floats:
+    """Return minus the largest logit."""
+    score: Floats = -(2 * length * f).max(0)
+    return score
+
+
+PLAIN: Mapping[str, Callable[[Floats, float], Floats]] = {
+    "eds": plain_eds,
+    "mmsp": plain_msp,
+    "msp": plain_msp,
+    "mixture": plain_mixture,
+    "entropy": plain_entropy,
+    "energy": plain_energy,
+    "max_logit": plain_max_logit,
+}
+
+
+def plainly(f: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
+    """Return the scores, each computed for itself."""
+    return {name: PLAIN[name](f, PROTOTYPE_LENGTH) for name in names}
+
+
+def spent(act: Callable[[], Any]) -> tuple[float, float]:
+    """Return wall and CPU milliseconds of an act."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
+
+
+def compare(f: Floats, names: tuple[str, ...], rounds: int) -> dict[str, Any]:
+    """Time both ways and one read in turn; return medians and ratios."""
+    ways: dict[str, Callable[[], Any]] = {
+        "ours": lambda: all_scores(f, PROTOTYPE_LENGTH, names),
+        "plain": lambda: plainly(f, names),
+        "read": lambda: f.sum(),
+    }
+    for way in ways.values():
+        way()
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            times[name].append(spent(way))
+    table = {name: np.array(rows) for name, rows in times.items()}  # (rounds, wall and cpu)
+    result: dict[str, Any] = {
+        f"{name}_{kind}_ms": {
+            "median": round(float(np.median(rows[:, i])), 1),
+            "least": round(float(rows[:, i].min()), 1),
+        }
+        for name, rows in table.items()
+        for i, kind in enumerate(("wall", "cpu"))
+    }
+    for i, kind in enumerate(("wall", "cpu")):
+        ratio = float(np.median(table["plain"][:, i] / table["ours"][:, i]))
+        reads = float(np.median(table["ours"][:, i] / table["read"][:, i]))
+        result[f"plain_over_ours_{kind}"] = round(ratio, 1)
+        result[f"ours_over_read_{kind}"] = round(reads, 1)
+    return result | {"largest_difference": differences(f, names)}
+
+
+def differences(f: Floats, names: tuple[str, ...]) -> dict[str, float]:
+    """Return how far the two ways are apart at most, by score."""
+    ours, plain = all_scores(f, PROTOTYPE_LENGTH, names), plainly(f, names)
+    return {name: float(f"{np.abs(ours[name] - plain[name]).max():.1e}") for name in names}
+
+
+def extra_mib(act: Callable[[], Any]) -> int:
+    """Return the most MiB of NumPy arrays that an act holds at a time, its results included."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1] >> 20
+    finally:
+        tracemalloc.stop()
+
+
+def run(rounds: int) -> dict[str, Any]:
+    """Measure all sizes and sets."""
+    import torch
+
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {}
+    for size, shape in SIZES.items():
+        f = embedding(shape)
+        for label, names in SETS.items():
+            row = {"scores": list(names), **compare(f, names, rounds)}
+            row["ours_extra_mib"] = extra_mib(partial(all_scores, f, PROTOTYPE_LENGTH, names))
+            row["plain_extra_mib"] = extra_mib(partial(plainly, f, names))
+            row["load_after"] = round(os.getloadavg()[0], 1)
+            result[f"{size} {label}"] = row
+    return result
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    about = {
+        "machine": f"{os.cpu_count()} CPU cores, no GPU; one used",
+        "numpy": np.__version__,
+        "load_before": round(os.getloadavg()[0], 1),
+        "rounds": given.rounds,
+    }
+    results = about | run(given.rounds)
+    text = json.dumps(results, indent=1)
+    sys.stdout.write(text + "\n")
+    if given.out:
+        given.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
