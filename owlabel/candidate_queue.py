@@ -51,6 +51,8 @@ class CandidateQueue:
         None, or one that keeps all, while too little was decided.
     decided : dict
         Row id to whether it is false, of the candidates it was fitted to.
+    event : int
+        Newest event of the project when it was fitted, -1 where it never was.
     hide_above : float
         Probability of being false above which a candidate is hidden, in [0, 1]; 1 hides none.
     show_hidden : bool
@@ -72,6 +74,7 @@ class CandidateQueue:
         stored = judge(self._project.database, judge_key(self._head))
         self.classifier: MetaClassifier | None = None
         self.decided: dict[int, bool] = {}
+        self.event = -1 if stored is None else stored.get("event", -1)
         if stored is not None:
             try:
                 self.classifier = MetaClassifier.from_json(stored["classifier"])

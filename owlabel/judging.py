@@ -11,7 +11,7 @@ from owlabel.decisions import EVERY, LEAST, Said, decide
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.judge import JudgeJob
 from owlabel.meta_words import Explanation, explain
-from owlabel.project.details import details
+from owlabel.project.details import details, last_event
 from owlabel.project.store import CandidateRow, Event
 
 JUDGE = 15
@@ -105,6 +105,12 @@ class Judging(Calibrating):
             return
         run_to_end(job.run(JobContext(self.project.folder, self.project.folder)))
         self._take_judge()
+
+    def refit_where_others_decided(self) -> None:
+        """Fit again where labels have changed since, in another sitting or under another model."""
+        decided = any(r.state in ("edited", "reviewed") for r in self.records)
+        if decided and self.candidates.event != last_event(self.project.database):
+            self.refit()
 
     def _take_judge(self) -> None:
         """Use the classifier that was just fitted; what is on the screen stays in its place."""

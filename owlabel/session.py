@@ -73,6 +73,7 @@ class Session(OodTraining, Judging):
             self._ensure_worker()  # jobs that a killed window left behind go on
             self.submit_embedding()
             self._rule_changed()
+            self.refit_where_others_decided()
 
     def close(self) -> None:
         """End the worker and close the project; what was acknowledged is on disk already."""
@@ -230,6 +231,7 @@ class Session(OodTraining, Judging):
                 self.message.emit(*row.result["told"])
             if self._with_worker:
                 self.submit_relabelling()  # images that came after the class was named
+                self.refit_where_others_decided()
         self.queue_changed.emit()
 
     # -- training ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from owlabel.checkpoints import read_header
 from owlabel.decisions import gather, judge_key
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project.catalog import inside
-from owlabel.project.details import store_judge
+from owlabel.project.details import last_event, store_judge
 from owlabel.project.store import Project
 
 
@@ -30,7 +30,7 @@ class JudgeJob:
         """Look at all images, then fit; yields after each image."""
         with Project.open(context.project) as project:
             header = read_header(inside(project.folder, self.checkpoint))
-            total = len(project.images())
+            total, event = len(project.images()), last_event(project.database)
             rows = None
             for done, found in enumerate(gather(project, header), start=1):
                 rows = found
@@ -39,6 +39,6 @@ class JudgeJob:
                 raise ValueError("no candidate to look at: embed the pictures first")
             classifier = rows.fit()
             decided = {str(i): false for i, false in rows.false.items()}
-            value = {"classifier": classifier.to_json(), "decided": decided}
+            value = {"classifier": classifier.to_json(), "decided": decided, "event": event}
             store_judge(project.database, judge_key(header.heads[0].hash), value)
             return {"true": classifier.true, "false": classifier.false}

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from psygnal import Signal
 
+from owlabel.candidates import Candidate
 from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
+from owlabel.project.records import ImageRecord
+from owlabel.signals import SessionSignals
 
 SHAPE, GRID = (60, 80), (15, 20)
 BASE = ClassTable((LabelClass(0, "road", (128, 64, 128)), LabelClass(1, "sky", (70, 130, 180))))
-
-
-@dataclass(frozen=True)
-class Record:
-    id: int
-    path: Path
-    relative: str
-    state: str = "new"
-    error: str | None = None
-    revision_id: int | None = None
-    shape: tuple[int, int] = SHAPE
-
-
-@dataclass(frozen=True)
-class Candidate:
-    score: float
-    area: int
-    box: tuple[int, int, int, int]
-    peak: tuple[int, int]
-    likely_class: int = 0
-    rank: float = 1.0
 
 
 class FakeScoring:
@@ -58,24 +39,12 @@ class FakeScoring:
         return "over all pixels of 3 images"
 
 
-class FakeSession:
+class FakeSession(SessionSignals):
     """What the panel may call, over arrays in memory; `calls` tells what was called."""
-
-    image_changed = Signal(int)
-    labels_changed = Signal(int)
-    region_changed = Signal()
-    prediction_changed = Signal(int)
-    scores_changed = Signal()
-    classes_changed = Signal()
-    model_changed = Signal()
-    queue_changed = Signal()
-    history_changed = Signal()
-    jobs_changed = Signal()
-    message = Signal(str, str)
 
     def __init__(self, folder: Path) -> None:
         self.project = SimpleNamespace(folder=folder / "toy.owlabel")
-        self.records = [Record(i, folder / f"{i}.png", f"{i}.png") for i in (1, 2, 3)]
+        self.records = [self._record(folder, i) for i in (1, 2, 3)]
         self.broken: list[Any] = []
         self.classes, self.found = BASE, {}
         self.image_id: int | None = 1
@@ -92,14 +61,24 @@ class FakeSession:
         self._human = {r.id: np.full(SHAPE, UNSET, np.uint8) for r in self.records}
         self._jobs: list[Any] = []
         self._items = [self._item(7, 1), self._item(8, 2)]
+        self.why: Any = None
+        self.candidates = SimpleNamespace(
+            hide_above=0.5, hidden=0, show_hidden=False, classifier=None, pinned=None,
+            pin=lambda ids: setattr(self.candidates, "pinned", list(ids)),
+            release=lambda: setattr(self.candidates, "pinned", None),
+        )  # fmt: skip
         self.closed = False
 
-    def _item(self, row_id: int, image_id: int) -> Any:
-        candidate = Candidate(0.8, 50, (10, 10, 20, 30), (15, 20))
-        row = SimpleNamespace(id=row_id, image_id=image_id, candidate=candidate, claimed_by=None)
-        return SimpleNamespace(row=row, record=self.record(image_id), claimed=None)
+    def _record(self, folder: Path, number: int) -> ImageRecord:
+        name = f"{number}.png"
+        return ImageRecord(number, folder / name, name, name, SHAPE, None, "new", None)
 
-    def record(self, image_id: int | None = None) -> Record:
+    def _item(self, row_id: int, image_id: int) -> Any:
+        candidate = Candidate(0.8, 50, (10, 10, 20, 30), (15, 20), 0, 1.0)
+        row = SimpleNamespace(id=row_id, image_id=image_id, candidate=candidate, claimed_by=None)
+        return SimpleNamespace(row=row, record=self.record(image_id), claimed=None, false=None)
+
+    def record(self, image_id: int | None = None) -> ImageRecord:
         wanted = self.image_id if image_id is None else image_id
         return next(r for r in self.records if r.id == wanted)
 
@@ -127,6 +106,9 @@ class FakeSession:
 
     def distances(self, row: int, col: int) -> dict[str, float]:
         return {"road": 1.0, "sky": 4.0}
+
+    def explain(self, row: Any) -> Any:
+        return self.why
 
     def queue(self, limit: int = 200) -> list[Any]:
         return self._items
@@ -233,6 +215,7 @@ class FakeSession:
 
 
 ACTS = (
+    "set_hide_above", "show_hidden", "rank_queue",
     "undo", "redo", "mark_ignore", "mark_known", "set_threshold", "set_lambda", "rename_class",
     "recolor_class", "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -15,6 +16,10 @@ from owlabel_napari.widgets.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session import Session
+
+
+REASONS = 3
+"""How many reasons of each kind are shown; the tooltip has all."""
 
 
 class CandidateWidget(QFrame):
@@ -40,6 +45,7 @@ class CandidateWidget(QFrame):
         super().__init__(parent)
         self.session = session
         self.picture, self.what, self.detail = QLabel(), title(""), hint()
+        self.why = hint()
         self.name_button = button("Name it  ⏎", acts["Enter"], "Name the clicked region (Enter)")
         self.ignore_button = button("Ignore  U", acts["U"], "Nobody shall count it (U)")
         self.known_button = button("Known  K", acts["K"], "The model is right after all (K)")
@@ -65,6 +71,7 @@ class CandidateWidget(QFrame):
         tight(text)
         text.addWidget(self.what)
         text.addWidget(self.detail)
+        text.addWidget(self.why)
         text.addStretch(1)
         top = QHBoxLayout()
         tight(top)
@@ -107,6 +114,7 @@ class CandidateWidget(QFrame):
             self.picture.clear()
         else:
             self._show_picture(item)
+        self._tell_why(None if region is not None else item)
         at_hand = item is not None or region is not None
         self.name_button.setEnabled(region is not None)
         self.ignore_button.setEnabled(at_hand)
@@ -126,6 +134,23 @@ class CandidateWidget(QFrame):
         return (
             f"The model would say “{likely}”. Score {candidate.score:.2f}, "
             f"{candidate.area:,} px. Click it."
+        )
+
+    def _tell_why(self, item: Any | None) -> None:
+        """Say how likely the candidate is a false alarm, and what speaks for and against it."""
+        why = None if item is None else self.session.explain(item.row)
+        self.why.setVisible(why is not None)
+        if why is None:
+            return
+        lines = [f"<b>{100 * why.probability_false:.0f} % likely a false alarm</b>"]
+        for head, reasons in (("real", why.real), ("false", why.false)):
+            if reasons:
+                words = escape(", ".join(r.words for r in reasons[:REASONS]))
+                lines.append(f"speaks for {head}: {words}")
+        self.why.setText("<br>".join(lines))
+        self.why.setToolTip(
+            "Learnt from what you named and what you called known; each reason with its weight:\n"
+            + "\n".join(f"{r.weight:+.2f}  {r.words}" for r in (*why.false, *why.real))
         )
 
     def _show_picture(self, item: Any) -> None:
