@@ -170,7 +170,7 @@ class _Player:
         self.session.recolor_class(payload["class_id"], (red, green, blue))
 
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        setters = {
+        setters: dict[str, Callable[[float], None]] = {
             "lambda_novel": self.session.set_lambda,
             "threshold": self.session.set_threshold,
             "cache_limit_gib": self.session.set_cache_limit,

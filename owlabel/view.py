@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
-from psygnal import Signal
 
 from owlabel import grid, labelling
 from owlabel.candidate_queue import HIDE_ABOVE, CandidateQueue, QueueItem
@@ -21,6 +20,7 @@ from owlabel.reading import Reader, Recent
 from owlabel.regions import Region
 from owlabel.scores import BETA, GAMMA
 from owlabel.scoring import Scoring
+from owlabel.signals import SessionSignals
 from owlabel.sitting import (
     Click,
     Means,
@@ -32,7 +32,7 @@ from owlabel.sitting import (
 )
 
 
-class View:
+class View(SessionSignals):
     """Hold what an annotator looks at and tell who listens what changed.
 
     Parameters
@@ -40,18 +40,6 @@ class View:
     project : Project
         The open project.
     """
-
-    image_changed = Signal(int)
-    labels_changed = Signal(int)
-    region_changed = Signal()
-    prediction_changed = Signal(int)
-    scores_changed = Signal()
-    classes_changed = Signal()
-    model_changed = Signal()
-    queue_changed = Signal()
-    history_changed = Signal()
-    jobs_changed = Signal()
-    message = Signal(str, str)
 
     def __init__(self, project: Project) -> None:
         self.project = project

@@ -72,7 +72,7 @@ FLOORS = [
         "evaluation",
     },
     {"reading", "scoring", "sitting", "decisions", "candidate_queue"},
-    {"view"},
+    {"signals", "view"},
     {"jobs"},
     {"opening", "editing", "calibrating", "judging", "ood_training"},
     {"session"},

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from owlabel.classes import VOID, ClassTable, Labels
-from owlabel.formats import runs
+from owlabel.formats import coco, runs
 from owlabel.formats import stream as steps
-from owlabel.formats.coco_instances import categories, image_row
-from owlabel.formats.provenance import MAX_PIXELS, LabelledImage, ReadImage
-from owlabel.formats.target import ArrayFile, ExportError, checked_name, join_json, read_json
+from owlabel.formats.coco import Content
+from owlabel.formats.provenance import LabelledImage, ReadImage
+from owlabel.formats.target import ExportError, checked_name, join_json
 
 FORMAT = "panoptic"
 FILE = "panoptic.json"
@@ -49,19 +48,15 @@ def from_color(picture: NDArray[np.uint8]) -> NDArray[np.int32]:
     return wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16
 
 
-class PanopticWriter:
+class PanopticWriter(coco.CocoWriter):
     """Writes ``panoptic/STEM.png`` and ``panoptic.json``."""
 
     def __init__(self, folder: Path, classes: ClassTable) -> None:
-        self.folder, self.classes = folder, classes
+        super().__init__(folder, classes)
         self.things = {c.id for c in classes.novel}
-        self.images = ArrayFile(folder / "images.part")
-        self.annotations = ArrayFile(folder / "annotations.part")
-        self.image_id = 0
 
     def add(self, image: LabelledImage, stem: str) -> None:
         """Write the segments of one image."""
-        self.image_id += 1
         numbers = segments(image.labels, self.things)
         if int(numbers.max(initial=0)) >= 1 << 24:
             raise ExportError(f"{image.name}: more segments than 24 bits can count")
@@ -80,7 +75,7 @@ class PanopticWriter:
             }
             for number, part in enumerate(runs.parts(image.labels, numbers), start=1)
         ]
-        self.images.add([image_row(image, self.image_id)])
+        self.add_image(image)
         name = f"{stem}.png"
         self.annotations.add(
             [{"image_id": self.image_id, "file_name": name, "segments_info": rows}]
@@ -90,7 +85,7 @@ class PanopticWriter:
         """Put the parts together."""
         rows = [
             row | {"isthing": int(c.id in self.things)}
-            for row, c in zip(categories(self.classes), self.classes.classes, strict=True)
+            for row, c in zip(coco.categories(self.classes), self.classes.classes, strict=True)
         ]
         arrays = {"images": self.images, "annotations": self.annotations}
         join_json(self.folder / FILE, arrays, {"categories": rows})
@@ -102,32 +97,15 @@ write = partial(steps.write, FORMAT, PanopticWriter)
 """The same at once; returns all files."""
 
 
-def read(folder: Path) -> Iterator[ReadImage]:
-    """Yield the label maps of an export.
-
-    Raises
-    ------
-    ExportError
-        If the folder is no such export, or an entry is malformed.
-    """
-    steps.expect(folder, FORMAT)
-    known = set(steps.read_classes(folder).names)
-    path = folder / FILE
-    content = read_json(path)
-    try:
-        images = {int(row["id"]): row for row in content["images"]}
-        for row in content["annotations"]:
-            yield _read_image(folder, images[int(row["image_id"])], row, known)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ExportError(f"{path} is malformed: {error!r}") from error
+def _images(folder: Path, content: Content, known: set[int]) -> Iterator[ReadImage]:
+    images = {int(row["id"]): row for row in content["images"]}
+    for row in content["annotations"]:
+        yield _read_image(folder, images[int(row["image_id"])], row, known)
 
 
-def _read_image(
-    folder: Path, image: dict[str, Any], row: dict[str, Any], known: set[int]
-) -> ReadImage:
+def _read_image(folder: Path, image: Content, row: Content, known: set[int]) -> ReadImage:
     """Return one image with the classes of its segments."""
-    name, shape = str(image["file_name"]), (int(image["height"]), int(image["width"]))
-    checked_name(name)
+    name, shape = coco.image_facts(image)
     numbers = _read_numbers(folder / "panoptic" / checked_name(str(row["file_name"])), shape)
     classes = {int(s["id"]): int(s["category_id"]) - 1 for s in row["segments_info"]}
     found, dense = np.unique(numbers, return_inverse=True)
@@ -146,9 +124,12 @@ def _read_numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
     """Read the segment numbers of a picture of `shape`; raises ExportError naming the file."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:
-            fits = picture.size == (shape[1], shape[0]) and shape[0] * shape[1] <= MAX_PIXELS
-            if picture.mode != "RGB" or not fits:
+            if picture.mode != "RGB" or picture.size != (shape[1], shape[0]):
                 raise ExportError(f"{path} must be RGB of {shape[0]} x {shape[1]} pixels")
             return from_color(np.asarray(picture, np.uint8))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
+
+
+read = partial(coco.read, FORMAT, FILE, _images)
+"""``(folder)``; yields the label maps of an export."""
