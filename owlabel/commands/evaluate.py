@@ -24,6 +24,7 @@ from owlabel.evaluation.run import Options, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
 from owlabel.formats.target import refuse_existing
 from owlabel.metrics import FprRule
+from owlabel.opening import find_checkpoint
 
 Names = list[str] | None
 
@@ -43,7 +44,7 @@ def evaluate(
         Names, typer.Option(help="Class that counts as OoD, or a setting as 10+1; repeatable.")
     ] = None,
     ignore: Annotated[Names, typer.Option(help="Class that is void; repeatable.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Checkpoint to run.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint to run, or 'sample'.")] = None,
     maps: Annotated[
         Path | None, typer.Option(help="Score maps in place of a model: NAME.npy or .png.")
     ] = None,
@@ -79,7 +80,9 @@ def evaluate(
         if maps is not None:
             source = _from_disk(dataset, shapes, maps, class_maps)
         else:
-            source = predictions_of(Path(str(model)), score or ["entropy"], dataset, _progress)
+            source = predictions_of(
+                find_checkpoint(model), score or ["entropy"], dataset, _progress
+            )
         results = []
         with source as found:
             for predictions in found:

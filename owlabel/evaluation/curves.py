@@ -72,12 +72,11 @@ def _thinned(curve: Floats) -> Floats:
 def spreads(pixels: PixelOod, by_class: Mapping[str, OrderedHistogram]) -> dict[str, Spread]:
     """Return where the scores of each kind and class of pixel lie, on one scale."""
     kinds = {"in-distribution": pixels.negative, "OoD": pixels.positive}
-    both = pixels.negative + pixels.positive
-    if not both.total:
+    ends = np.array([h.quantile([0.002, 0.998]) for h in kinds.values() if h.total], np.float64)
+    if not ends.size:
         return {}
-    low, high = (float(v) for v in both.quantile([0.0005, 0.9995]))
-    low, high = max(low, -3e38), min(high, 3e38)
-    edges = np.linspace(low, high if high > low else low + 1, _STEPS + 1)
+    low, high = (float(np.clip(end, -3e38, 3e38)) for end in (ends.min(), ends.max()))
+    edges = np.linspace(low, max(high, low + max(1e-6, 1e-6 * abs(low))), _STEPS + 1)
     named = {**kinds, **by_class}
     return {name: _spread(h, edges) for name, h in named.items() if h.total}
 

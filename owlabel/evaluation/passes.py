@@ -29,7 +29,7 @@ from owlabel.metrics import FprRule, OodResult, PixelOod, exact_ood
 Counts = NDArray[np.int64]
 KEPT = 6
 """Worst images that are shown."""
-_PICTURE_BITS = 16
+_PICTURE_BITS = 18
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,8 @@ class SecondPass:
         counted = (ood == 1) | ((ood == 0) & (classes != VOID))
         truth = np.where(ood == 1, n, classes)[counted].astype(np.intp)
         column = np.where(predicted == VOID, n, predicted)[counted]
-        reached = np.searchsorted(
-            np.array(levels.all, np.float64), score[counted].astype(np.float64), "right"
-        )
+        # in float32, as `score >= t` compares
+        reached = np.searchsorted(np.array(levels.all, np.float32), score[counted], "right")
         flat = (truth * (n + 1) + column) * self.classes.shape[2] + reached
         self.classes += np.bincount(flat, minlength=self.classes.size).reshape(self.classes.shape)
 

@@ -22,7 +22,7 @@ from owlabel.evaluation.run import ScoreResult
 from owlabel.formats.target import MARKER, replacing, write_json
 
 RESULTS, IMAGES, THRESHOLDS, PAGE = "evaluation.json", "images.csv", "thresholds.csv", "report.html"
-_WIDTH = 420
+_WIDTH = 350
 _STYLE = """
 body{font:14px/1.45 sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.6em 0}th,td{border-bottom:1px solid #ddd;padding:3px 10px;
@@ -259,7 +259,7 @@ def _worst(case: Case, dataset: DataSet, result: ScoreResult, predictions: Predi
         [_small(picture), _small(_heat(score)), _small(_errors(picture, score, ood, result))],
         axis=1,
     )
-    coded = cv2.imencode(".png", strip[:, :, ::-1])[1].tobytes()
+    coded = cv2.imencode(".png", strip[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
     data = base64.b64encode(coded).decode("ascii")
     name = escape(case.name)
     return (

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from owlabel.cli import app
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def data(tmp_path: Path, picture, mask) -> Path:
+    """Two pictures with masks, and score maps that are right."""
+    (tmp_path / "maps").mkdir()
+    for name in ("a", "b"):
+        picture(f"images/{name}.png", (64, 96))
+        path = mask(f"masks/{name}.png", [1] * 500, (64, 96), rest=0)
+        np.save(tmp_path / "maps" / f"{name}.npy", np.asarray(Image.open(path), np.float32) / 2)
+    return tmp_path
+
+
+def test_score_maps_of_a_folder(data: Path) -> None:
+    out = data / "out"
+    done = run(app, ["evaluate", str(data), str(out), "--maps", str(data / "maps")])
+    assert done.exit_code == 0, done.output
+    content = json.loads((out / "evaluation.json").read_text())
+    assert content["scores"][0]["pooled"]["ap"] == 1
+    assert content["command"].startswith("owlabel ")
+    assert (out / "report.html").is_file()
+    again = run(app, ["evaluate", str(data), str(out), "--maps", str(data / "maps")])
+    assert again.exit_code == 1
+    assert "exists" in again.output
+
+
+def test_the_threshold_of_another_split(data: Path) -> None:
+    maps = ["--maps", str(data / "maps")]
+    assert run(app, ["evaluate", str(data), str(data / "one"), *maps]).exit_code == 0
+    other = ["--calibration", str(data / "one" / "evaluation.json")]
+    assert run(app, ["evaluate", str(data), str(data / "two"), *maps, *other]).exit_code == 0
+    row = json.loads((data / "two" / "evaluation.json").read_text())["scores"][0]
+    assert (row["open_threshold"], row["open_threshold_from_other_data"]) == (0.5, True)
+
+
+def test_a_model_is_run_in_a_process_of_its_own(data: Path) -> None:
+    out = data / "out"
+    arguments = ["--model", "sample", "--score", "entropy", "--score", "energy"]
+    done = run(app, ["evaluate", str(data), str(out), *arguments])
+    assert done.exit_code == 0, done.output
+    scores = json.loads((out / "evaluation.json").read_text())["scores"]
+    assert [row["score"] for row in scores] == ["entropy", "energy"]
+    assert scores[0]["pooled"]["positives"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--model or a folder"),
+        (["--maps", "nowhere"], "there is no a.npy"),
+        (["--model", "nowhere.safetensors"], "no model file"),
+        (["--model", "sample", "--score", "beauty"], "unknown score"),
+        (["--model", "sample", "--score", "rpl_energy"], "needs a trained residual block"),
+        (["--maps", "maps", "--layout", "voc"], "layout must be one of"),
+        (["--maps", "maps", "--fpr95", "last"], "first or closest"),
+        (["--maps", "maps", "--calibration", "masks/a.png"], "no evaluation.json"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(data: Path, arguments: list[str], words: str) -> None:
+    given = [str(data / a) if a in ("maps", "masks/a.png") else a for a in arguments]
+    done = run(app, ["evaluate", str(data), str(data / "out"), *given])
+    assert done.exit_code == 1
+    assert words in " ".join(done.output.split())
+    assert not (data / "out").exists()
