@@ -137,6 +137,7 @@ def all_scores(
         found = {}
         if wanted & {"sums", "eds_absolute"}:
             found["sums"] = distance_sum_of(block, T, scratch, scale)
+        if "eds_absolute" in wanted:
             found["eds_absolute"] = absolute_of(found["sums"], lowest)
         terms = softmax_terms(block, scratch, "margin" in wanted)
         for name in made:

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -453,6 +454,21 @@ def test_the_pass_for_several_scores_keeps_the_limits() -> None:
     found = scores.all_scores(z, 0.5, ["msp", "entropy", "energy", "max_logit", "margin"])
     for name, values in found.items():
         np.testing.assert_allclose(values, getattr(scores, name)(z), rtol=1e-6, err_msg=name)
+
+
+def test_logits_far_apart_are_as_quick_as_others() -> None:
+    near = some_embedding(0, (8, 300, 400)).astype(np.float32)
+    far = near * 60  # powers below the normal numbers: a hundred times as slow if they were taken
+
+    def quickest(f: np.ndarray) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            scores.all_scores(f, 3.0, ["msp", "entropy", "energy"])
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert quickest(far) < 5 * quickest(near)
 
 
 def test_beta_and_gamma_reach_the_mixture() -> None:
