@@ -28,6 +28,7 @@ from owlabel.commands.console import (
 from owlabel.commands.doctor import doctor
 from owlabel.commands.large import large
 from owlabel.commands.evaluate import evaluate
+from owlabel.commands.meta import meta
 from owlabel.commands.scores import scores
 from owlabel.commands.train_ood import train_ood
 from owlabel.opening import open_or_create
@@ -306,6 +307,7 @@ def replay(
 
 
 app.command()(evaluate)
+app.command()(meta)
 app.command("train-ood")(train_ood)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,3 +218,20 @@ def test_masks_survive_packing() -> None:
     assert not details.put_mask(segments, b"", 7)
     with pytest.raises(ValueError, match="empty"):
         details.pack_mask(np.zeros((2, 2), bool))
+
+
+def test_the_command_fits_and_measures(session: Session, project: Project) -> None:
+    from typer.testing import CliRunner
+
+    from owlabel.cli import app
+
+    folder = str(project.folder)
+    few = CliRunner().invoke(app, ["meta", folder])
+    assert "too few" in few.stdout, few.output
+    ten(session)
+    done = CliRunner().invoke(app, ["meta", folder, "--json"])
+    found = json.loads(done.stdout)
+    assert (found["candidates"], found["real"], found["false"]) == (28, 5, 5)
+    assert set(found["held_out"]) == {"one candidate", "one image"}
+    assert found["held_out"]["one image"]["auroc"] == 1
+    assert "one image" in CliRunner().invoke(app, ["meta", folder]).stdout

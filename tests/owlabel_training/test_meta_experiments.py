@@ -1,0 +1,66 @@
+"""Both tables of meta classification, from made-up frames."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from owlabel.segments import segment_features
+from owlabel_training import meta_experiments
+from owlabel_training.meta_experiments import Frame, Rows
+
+
+def scene(frames: int = 12) -> tuple[list[Frame], Rows]:
+    """In each frame one large unknown object that is found, and three certain specks."""
+    rng = np.random.default_rng(0)
+    found, rows = [], Rows()
+    for i in range(frames):
+        p = np.zeros((3, 30, 40), np.float32)
+        p[0], p[1:] = 0.98, 0.01
+        truth = np.zeros((30, 40), np.uint8)
+        truth[10:20, 10:25] = 1
+        truth[:2] = 255
+        p[:, 9:20, 10:25] = 1 / 3
+        for _ in range(3):
+            row, col = rng.integers(22, 29), rng.integers(2, 38)
+            p[:, row, col] = (0.8, 0.15, 0.05)
+        entropy = meta_experiments.probability_entropy(p)
+        frame = Frame(entropy, truth, "a" if i % 2 else "b")
+        segments, _ = meta_experiments.predicted_segments(entropy, truth, 0.5)
+        rows.values.append(segment_features(p, segments).values)
+        rows.false.append(meta_experiments.false_segments(segments, truth))
+        found.append(frame)
+    return found, rows
+
+
+def test_dropping_what_is_called_false_removes_the_false_segments_only() -> None:
+    frames, rows = scene()
+    line = meta_experiments.at_threshold(rows, frames, 0.5, 3)
+    assert line["plain"]["fp"] == sum(int(f.sum()) for f in rows.false) > 20
+    assert line["plain"]["fn"] == 0
+    for way in ("meta_segment", "meta_image", "meta_drive"):
+        assert (line[way]["fp"], line[way]["fn"], line[way]["auroc"]) == (0, 0, 1)
+        assert line[way]["epsilon_percent"] < line["plain"]["epsilon_percent"]
+    text = meta_experiments.markdown({"plain": {"0.5": line}})
+    assert "| 0.5 | " in text
+    best = meta_experiments.summary({"plain": {"0.5": line}})
+    assert best["plain meta_image"]["against_the_best_plain_percent"] == -100
+
+
+def test_void_and_known_pixels_of_the_truth() -> None:
+    from types import SimpleNamespace
+
+    setting = SimpleNamespace(n=2, truth=lambda label: label)
+    truth = meta_experiments.ood_truth(np.array([[0, 1, 2, 255]], np.uint8), setting)
+    assert truth.tolist() == [[0, 0, 1, 255]]
+
+
+def test_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m").touch()
+    assert meta_experiments.named_file(f"a={tmp_path / 'm'}")[0] == "a"
+    for wrong in ("m", f"a={tmp_path / 'n'}"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            meta_experiments.named_file(wrong)

@@ -1,0 +1,246 @@
+r"""Meta classification on CamVid's held-out classes: errors over thresholds, and how well it tells.
+
+python -m owlabel_training.meta_experiments --data DIR --setting 10+1 --model plain=FILE \
+    --model ood_trained=FILE --out docs/results/meta_10+1.json
+
+Segments are where the normalised entropy of the enlarged logits is at least t, 8-connected, without
+void pixels and without a filter for small ones.  FP: segments without a pixel of a held-out class;
+FN: components of the held-out classes without a predicted pixel; epsilon: known pixels predicted.
+Dropped is what a fit to *other images* calls false with more than 0.5 (leave one image out; above
+`EXACT` segments twenty folds of images).  "drive" leaves out a whole drive: neighbouring frames of
+a drive look alike, so that is the harder and more honest figure.  "segment" leaves out one segment
+only, as the paper does; above `SEGMENTS` segments it is not computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel import grid
+from owlabel.classes import VOID
+from owlabel.decisions import probabilities
+from owlabel.evaluation.segments import (
+    SegmentErrors,
+    false_segments,
+    predicted_segments,
+    segment_errors,
+)
+from owlabel.meta import leave_groups_out, leave_one_out, quality
+from owlabel.models.checkpoint import load
+from owlabel.segments import feature_names, probability_entropy, segment_features
+from owlabel_training.camvid_measures import run_model
+from owlabel_training.camvid_protocol import DRIVES, SETTINGS, Setting, read_list, read_setting
+from owlabel_training.data import Frames
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+EXACT, SEGMENTS, FOLDS = 3000, 1200, 20
+Doubles = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: entropy (H, W), truth (H, W) as 0, 1, 255, and its drive."""
+
+    entropy: NDArray[np.float32]
+    truth: Pixels
+    drive: str
+
+
+@dataclass
+class Rows:
+    """The segments of all frames above one threshold.
+
+    Attributes
+    ----------
+    values : list of ndarray (k, n)
+        Features, one array a frame.
+    false : list of ndarray of bool (k,)
+    """
+
+    values: list[Doubles] = field(default_factory=list)
+    false: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    def groups(self, keys: Sequence[Any]) -> list[Any]:
+        """Return the key of each segment's frame."""
+        return [key for key, false in zip(keys, self.false, strict=True) for _ in false]
+
+
+def ood_truth(label: Pixels, setting: Setting) -> Pixels:
+    """Return 0 for known, 1 for held-out and 255 for void pixels."""
+    compact = setting.truth(label)
+    truth = (compact >= setting.n).astype(np.uint8)
+    truth[compact == VOID] = VOID
+    return truth
+
+
+def collect(
+    path: Path, frames: Frames, setting: Setting
+) -> tuple[list[Frame], dict[float, Rows], int]:
+    """Return entropy and truth of all frames, their segments by threshold, and the classes."""
+    segmenter, header = load(path)
+    length = header.prototype_length  # embeddings of softmax heads are divided by 2T
+    outputs = run_model(segmenter, frames)
+    kept: list[Frame] = []
+    rows = {t: Rows() for t in THRESHOLDS}
+    for index, (grid_map, label) in enumerate(zip(outputs.grids, frames.labels, strict=True)):
+        enlarged = grid.upsample(grid_map.astype(np.float32), outputs.shape(index))
+        p = probabilities(enlarged, length)
+        name = frames.names[index]
+        drive = next((d for d in DRIVES if name.startswith(d)), name)
+        frame = Frame(probability_entropy(p), ood_truth(label, setting), drive)
+        kept.append(frame)
+        for t, row in rows.items():
+            segments, _ = predicted_segments(frame.entropy, frame.truth, t)
+            row.values.append(segment_features(p, segments).values)
+            row.false.append(false_segments(segments, frame.truth))
+    return kept, rows, len(outputs.grids[0])
+
+
+def held_out(rows: Rows, frames: Sequence[Frame]) -> dict[str, Doubles | None]:
+    """Return the probability of "false" of every segment by what was left out of the fit."""
+    values, false = np.concatenate(rows.values), np.concatenate(rows.false)
+    images = rows.groups(list(range(len(frames))))
+    folds = None if len(false) <= EXACT else FOLDS
+    return {
+        "segment": leave_one_out(values, false) if len(false) <= SEGMENTS else None,
+        "image": leave_groups_out(values, false, images, folds),
+        "drive": leave_groups_out(values, false, rows.groups([f.drive for f in frames])),
+    }
+
+
+def errors(frames: Sequence[Frame], t: float, dropped: NDArray[np.bool_] | None) -> dict[str, Any]:
+    """Return FP, FN, their sum and epsilon, with some segments dropped."""
+    total, first = SegmentErrors(), 0
+    for frame in frames:
+        segments, count = predicted_segments(frame.entropy, frame.truth, t)
+        if dropped is not None:
+            keep = np.append(True, ~dropped[first : first + count])
+            segments = np.where(keep[segments], segments, 0).astype(np.int32)
+            first += count
+        total += segment_errors(segments, frame.truth)
+    return {
+        "fp": total.false,
+        "fn": total.missed,
+        "sum": total.false + total.missed,
+        "epsilon_percent": round(100 * total.epsilon, 3),
+        "objects": total.objects,
+    }
+
+
+def at_threshold(rows: Rows, frames: Sequence[Frame], t: float, classes: int) -> dict[str, Any]:
+    """Return one line of both tables."""
+    false = np.concatenate(rows.false)
+    variation = np.concatenate(rows.values)[:, feature_names(classes).index("V")]
+    result: dict[str, Any] = {
+        "segments": len(false),
+        "plain": errors(frames, t, None),
+        "msp": _rounded(quality(1 - variation, false)),
+    }
+    for name, probability in held_out(rows, frames).items():
+        if probability is not None:
+            result[f"meta_{name}"] = _rounded(quality(probability, false))
+            result[f"meta_{name}"] |= errors(frames, t, probability > 0.5)
+    return result
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float | None]:
+    return {k: None if math.isnan(v) else round(v, 4) for k, v in values.items()}
+
+
+def summary(models: dict[str, Any]) -> dict[str, Any]:
+    """Return the fewest errors of each way over all thresholds, against the best plain one."""
+    best = {}
+    for model, table in models.items():
+        for way in ("plain", "meta_image", "meta_drive"):
+            t, row = min(table.items(), key=lambda entry: entry[1][way]["sum"])
+            best[f"{model} {way}"] = {"t": float(t), "sum": row[way]["sum"]}
+    least = min(v["sum"] for k, v in best.items() if k.endswith(" plain"))
+    for row in best.values():
+        row["against_the_best_plain_percent"] = round(100 * (row["sum"] / max(least, 1) - 1), 1)
+    return best
+
+
+def markdown(models: dict[str, Any]) -> str:
+    """Return both tables."""
+    lines = []
+    for name, table in models.items():
+        lines += [f"**{name}**", "", "| t | FP / FN / sum / ε % | + meta (images left out) | "
+                  "+ meta (drive left out) | MSP AUROC / AUPRC | meta, images | meta, drive |",
+                  "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += [_line(t, row) for t, row in table.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(t: str, row: dict[str, Any]) -> str:
+    def counts(r: dict[str, Any]) -> str:
+        return f"{r['fp']} / {r['fn']} / {r['sum']} / {r['epsilon_percent']}"
+
+    def areas(r: dict[str, Any]) -> str:
+        return f"{r['auroc']} / {r['auprc']}"
+
+    cells = [t, *(counts(row[w]) for w in ("plain", "meta_image", "meta_drive"))]
+    cells += [areas(row[w]) for w in ("msp", "meta_image", "meta_drive")]
+    return "| " + " | ".join(cells) + " |"
+
+
+def run(data: Path, setting_name: str, models: dict[str, Path], split: str) -> dict[str, Any]:
+    """Measure all models on the same frames."""
+    setting, frames = read_setting(data, setting_name), read_list(data, split)
+    tables: dict[str, Any] = {}
+    for name, path in models.items():
+        found, rows, classes = collect(path, frames, setting)
+        tables[name] = {}
+        for t in THRESHOLDS:
+            tables[name][str(t)] = at_threshold(rows[t], found, t, classes)
+            sys.stderr.write(f"{name} {t}: {tables[name][str(t)]}\n")
+    return {
+        "setting": setting_name,
+        "held_out": list(setting.novel),
+        "split": split,
+        "frames": len(frames.names),
+        "models": tables,
+        "best": summary(tables),
+    }
+
+
+def named_file(text: str) -> tuple[str, Path]:
+    """Return name and file of ``NAME=FILE``; raises ArgumentTypeError for anything else."""
+    name, sign, path = text.partition("=")
+    if not (name and sign and Path(path).is_file()):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE with a file that exists, got {text}")
+    return name, Path(path)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--setting", choices=SETTINGS, required=True)
+    parser.add_argument("--model", type=named_file, action="append", required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    result = run(given.data, given.setting, dict(given.model), given.split)
+    text = json.dumps(result, indent=1)
+    sys.stdout.write(markdown(result["models"]) + "\n")
+    if given.out:
+        given.out.write_text(text + "\n")
+        given.out.with_suffix(".md").write_text(markdown(result["models"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
