@@ -18,6 +18,8 @@ WORDS = {
     "embed": "Looking at the images",
     "relabel": "Finding novel classes",
     "plm": "Training",
+    "ood": "OoD training",
+    "residual": "Residual energy",
     "export": "Exporting",
 }
 MOST = 3

@@ -65,7 +65,7 @@ class ComparisonWidget(QWidget):
         self.table.setRowCount(len(names))
         for index, name in enumerate(names):
             self._fill(index, name, before.get(name), after.get(name))
-        self.table.setFixedHeight(min(26 + 22 * max(len(names), 1), 230))
+        self.table.setFixedHeight(min(32 + 22 * max(len(names), 1), 236))
         self.note.setText(self.told(result))
 
     def result(self) -> Any:

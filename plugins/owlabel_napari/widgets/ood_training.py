@@ -166,9 +166,10 @@ class OodComparison(ComparisonWidget):
     def told(self, result: OodResult) -> str:
         """Return what the numbers rest on."""
         told = result.told
+        count = told.get("val_objects", 0)
         text = (
             f"In percent, on {told.get('val_frames', 0)} images kept apart, with "
-            f"{told.get('val_objects', 0)} objects pasted. "
+            f"{count} object{'' if count == 1 else 's'} pasted. "
         )
         if told.get("val_objects") and told.get("objects", 0) < 4:
             text += "So few objects are trained on and measured on alike. "

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QWidget,
+)
 
 MARGIN = 6
 
@@ -55,6 +64,16 @@ def tight(layout: QLayout, margin: int = 0) -> None:
     """Give a layout the panel's spacing."""
     layout.setContentsMargins(margin, margin, margin, margin)
     layout.setSpacing(MARGIN)
+
+
+def scrolled(page: QWidget) -> QScrollArea:
+    """Return a page that is scrolled up and down where the window is too low for it."""
+    area = QScrollArea()
+    area.setWidget(page)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
 
 
 def pixmap(picture: NDArray[np.uint8]) -> QPixmap:

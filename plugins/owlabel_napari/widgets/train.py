@@ -14,7 +14,7 @@ from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import OodTrainingWidget
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.parts import button, hint, row, scrolled, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session import Session
@@ -55,8 +55,11 @@ class TrainWidget(QWidget):
         versions = Container(widgets=[self.version], labels=True)
         for one in (form, versions):
             one.margins = (0, 0, 0, 0)
-        layout = QVBoxLayout(self)
+        page = QWidget()
+        outer, layout = QVBoxLayout(self), QVBoxLayout(page)
+        tight(outer)
         tight(layout)
+        outer.addWidget(scrolled(page))
         layout.addWidget(title("Retrain for a novel class (PLM)"))
         layout.addWidget(form.native)
         layout.addLayout(row(None, self.cancel, self.start))
