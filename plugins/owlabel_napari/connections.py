@@ -32,17 +32,25 @@ class Connections:
         self._made.append((signal, slot))
 
     def add_later(self, signals: Iterable[Any], slot: Callable[[], Any]) -> None:
-        """Call `slot` once, without arguments, `LATER_MS` after the first of these signals."""
+        """Call `slot` once, without arguments, a little after the first of these signals.
+
+        The time runs from when the event loop is back, so that drawing comes first.
+        """
         timer = QTimer()
         timer.setSingleShot(True)
-        timer.setInterval(LATER_MS)
-        timer.timeout.connect(slot)
         self.own(timer)
 
         def ask(*_: Any) -> None:
             if not timer.isActive():
-                timer.start()
+                timer.start(0)
 
+        def turn() -> None:
+            if timer.interval() == 0:
+                timer.start(LATER_MS)
+            else:
+                slot()
+
+        timer.timeout.connect(turn)
         for signal in signals:
             self.add(signal, ask)
 

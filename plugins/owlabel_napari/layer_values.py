@@ -5,13 +5,15 @@ napari takes 0 as background, so a class id stands in a layer as id + 1; `UNSET`
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
-from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels
+from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels, distinct_color
 
+Color = tuple[int, int, int]
 NOTHING = 0
 """Value of a layer where nobody has said anything."""
 
@@ -55,13 +57,23 @@ def strangers(values: Labels, classes: ClassTable) -> list[int]:
     return [int(v) for v in present if int(v) not in known]
 
 
-def class_colormap(classes: ClassTable) -> DirectLabelColormap:
-    """Return the colours of the class table; nothing said is transparent, void pale."""
-    colors: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), NOTHING: (0.0, 0.0, 0.0, 0.0)}
-    for c in classes.classes:
-        colors[layer_value(c.id)] = (*(v / 255 for v in c.color), 1.0)
-    colors[VOID] = (0.92, 0.92, 0.92, 0.75)
-    return DirectLabelColormap(color_dict=colors)
+def class_colors(classes: ClassTable) -> tuple[Color, ...]:
+    """Return the colour of every class id; one without a class has what a new class would get.
+
+    So a layer keeps its colours when a class is added: to change them costs napari 20 ms a layer.
+    """
+    named = {c.id: c.color for c in classes.classes}
+    return tuple(named.get(i) or distinct_color(i) for i in range(MAX_CLASSES))
+
+
+@lru_cache(maxsize=4)
+def colormap_of(colors: tuple[Color, ...]) -> DirectLabelColormap:
+    """Return the colormap of `class_colors`; nothing said is transparent, void pale."""
+    shown: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), NOTHING: (0.0, 0.0, 0.0, 0.0)}
+    for class_id, color in enumerate(colors):
+        shown[layer_value(class_id)] = (*(v / 255 for v in color), 1.0)
+    shown[VOID] = (0.92, 0.92, 0.92, 0.75)
+    return DirectLabelColormap(color_dict=shown)
 
 
 def class_features(classes: ClassTable) -> dict[str, list[Any]]:

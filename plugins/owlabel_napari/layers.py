@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from owlabel.classes import ClassTable, Labels
-from owlabel_napari.layer_values import class_colormap, class_features
-from owlabel_napari.partial_repaint import PartialRepaint
+from owlabel_napari.layer_values import class_colors, class_features, colormap_of
+from owlabel_napari.partial_repaint import PartialRepaint, changed_box
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -68,7 +68,7 @@ class OurLayers:
             (self.viewer.layers.index(one) for one in above if one is not None),
             len(self.viewer.layers),
         )
-        layer.metadata["owlabel"] = {"kind": kind}
+        layer.metadata["owlabel"] = {**layer.metadata.get("owlabel", {}), "kind": kind}
         self.viewer.layers.insert(index, layer)
         if isinstance(layer, Shapes):
             layer.mode = "pan_zoom"
@@ -81,6 +81,13 @@ class OurLayers:
 
     def _put(self, layer: Any, data: np.ndarray) -> None:
         """Give a layer new data, in place where that is possible: napari then has less to redo."""
+        same = layer.visible and layer.data.shape == data.shape and layer.data.dtype == data.dtype
+        if same and data.dtype == np.uint8 and data.ndim == 2:
+            if (box := changed_box(layer.data, data)) is not None:
+                layer.data[...] = data
+                with self.repaint.only([box]):
+                    _refresh(layer)
+            return
         self.repaint.whole()
         if layer.data.shape == data.shape and layer.data.dtype == data.dtype:
             layer.data[...] = data
@@ -113,7 +120,8 @@ class OurLayers:
                 "score", values, blending="translucent", interpolation2d="linear", **settings
             )
         else:
-            self._put(layer, values)
+            if not (layer.visible and np.array_equal(layer.data, values)):
+                self._put(layer, values)
             if layer.name != settings["name"]:
                 layer.name = settings["name"]
             if tuple(layer.contrast_limits) != settings["contrast_limits"]:
@@ -134,12 +142,27 @@ class OurLayers:
         layer = LabelsLayer(
             values.copy(),
             name=kind,
-            colormap=class_colormap(classes),
+            colormap=colormap_of(class_colors(classes)),
             features=class_features(classes),
             opacity=0.3 if kind == "prediction" else 0.7,
         )
+        layer.metadata["owlabel"] = {"colors": class_colors(classes)}
         layer.editable = kind == "labels"
         return self._add(kind, layer)
+
+    def show_colors(self, kind: str, classes: ClassTable) -> None:
+        """Give a layer of labels the colours of the classes, unless it has them."""
+        layer, colors = self.get(kind), class_colors(classes)
+        if layer is not None and layer.metadata["owlabel"]["colors"] != colors:
+            self.repaint.whole()
+            layer.metadata["owlabel"]["colors"] = colors
+            layer.colormap = colormap_of(colors)
+
+    def show_names(self, kind: str, classes: ClassTable) -> None:
+        """Give a layer of labels the names of the classes, for the status bar."""
+        layer = self.get(kind)
+        if layer is not None:
+            layer.features = class_features(classes)
 
     def blank(self, kind: str) -> None:
         """Show nothing in this layer until it gets new data; quicker than to hide it."""

@@ -9,13 +9,7 @@ import numpy as np
 from owlabel.candidates import SCORE
 from owlabel.scores import OVERLAYS
 from owlabel_napari.connections import Connections
-from owlabel_napari.layer_values import (
-    class_colormap,
-    class_features,
-    layer_value,
-    score_colormap,
-    to_layer,
-)
+from owlabel_napari.layer_values import layer_value, score_colormap, to_layer
 from owlabel_napari.layers import OurLayers
 from owlabel_napari.messages import attempt
 from owlabel_napari.painting import Painting
@@ -60,12 +54,13 @@ class Overlays:
     def _connect(self) -> None:
         session, add = self.session, self._connections.add
         add(session.image_changed, self._show_image)
-        add(session.scores_changed, self._ask_score)
         add(session.labels_changed, self._show_labels)
         add(session.region_changed, self._show_region)
         add(session.prediction_changed, self._ask_model_output)
         add(session.classes_changed, self._show_classes)
+        self._connections.add_later([session.classes_changed], self._show_names)
         add(session.model_changed, self._ask_model_output)
+        add(session.scores_changed, self._ask_score)
         add(session.queue_changed, self._show_candidate)
 
     def close(self, *, remove_layers: bool = True) -> None:
@@ -156,12 +151,12 @@ class Overlays:
 
     def _show_score(self) -> None:
         wanted = self._wanted["score"] and self.session.image_id is not None
-        limits = self._limits(values)
         session, name = self.session, self.score_name
         values = attempt(session, session.score, name) if wanted else None
         if values is None:
             self._hide("score")
             return
+        limits = self._limits(values)
         self.layers.show_score(
             np.nan_to_num(values, nan=limits[1]),  # what is no number is as strange as can be
             self._shape(),
@@ -183,14 +178,13 @@ class Overlays:
             self.layers.show_region(self._shape(), self.session.region, REGION_COLOR)
 
     def _show_classes(self) -> None:
-        colormap, features = (
-            class_colormap(self.session.classes),
-            class_features(self.session.classes),
-        )
         for kind in ("prediction", "labels"):
-            if (layer := self.layers.get(kind)) is not None:
-                layer.colormap, layer.features = colormap, features
-        self._ask_model_output()
+            self.layers.show_colors(kind, self.session.classes)
+        self.steps.ask("prediction", self._show_prediction)
+
+    def _show_names(self) -> None:
+        for kind in ("prediction", "labels"):
+            self.layers.show_names(kind, self.session.classes)
 
     def _show_candidate(self) -> None:
         item = self.session.candidate

@@ -63,9 +63,10 @@ class PartialRepaint:
     def only(self, boxes: Sequence[Box]) -> Iterator[None]:
         """Limit the next drawing to these boxes, if the block is the only one to ask for it."""
         alone = self._canvas is not None and not getattr(self._canvas, "_update_pending", True)
+        before, self._boxes = self._boxes, []
         yield
-        if boxes and (alone or self._boxes):
-            self._boxes = [*self._boxes, *boxes]
+        if alone or before:
+            self._boxes = [*before, *boxes]
 
     def whole(self, *_: Any) -> None:
         """Draw everything next time."""
@@ -125,6 +126,16 @@ class PartialRepaint:
         low, high = np.floor(np.clip(low, 0, None)), np.ceil(np.minimum(high, [height, width]))
         high = np.maximum(low, high)
         return float(low[1]), float(low[0]), float(high[1]), float(high[0])
+
+
+def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
+    """Return the box that holds all pixels in which two maps (H, W) differ, or None."""
+    differs = before != after
+    rows = np.flatnonzero(differs.any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _scene_canvas(viewer: napari.viewer.Viewer) -> Any | None:

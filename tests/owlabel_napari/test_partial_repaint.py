@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel_napari.partial_repaint import HEAL_MS, _scene_canvas
+from owlabel_napari.partial_repaint import HEAL_MS, _scene_canvas, changed_box
 
 pytestmark = pytest.mark.gui
 
@@ -104,6 +104,27 @@ def test_what_else_changes_is_drawn_at_once(screen: Screen, session: Any, other:
         screen.overlays.layers.blank("prediction")
     first = screen.next()
     np.testing.assert_array_equal(first, screen.all_drawn())
+
+
+def test_a_name_draws_what_it_changed(screen: Screen, session: Any, qtbot: Any) -> None:
+    screen.all_drawn()
+    session.click(12, 14)
+    screen.next()
+    session.accept("sky")
+    assert screen.overlays.layers.repaint._boxes
+    screen.overlays.steps.finish()
+    named = screen.next()
+    np.testing.assert_array_equal(named, screen.all_drawn())
+
+
+def test_the_box_of_a_change() -> None:
+    before = np.zeros((6, 8), np.uint8)
+    after = before.copy()
+    assert changed_box(before, after) is None
+    after[2, 3] = after[4, 1] = 1
+    assert changed_box(before, after) == (2, 1, 5, 4)
+    after[0, 7] = after[5, 0] = 2
+    assert changed_box(before, after) == (0, 0, 6, 8)
 
 
 def test_a_change_that_waits_already_is_not_cut(screen: Screen, session: Any) -> None:
