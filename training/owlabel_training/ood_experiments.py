@@ -125,12 +125,28 @@ class Run:
     def measure(self, pairs: Iterable[Pair]) -> dict[str, dict[str, float | None]]:
         """Return AUROC, AP and FPR95 of every score, pixels pooled."""
         counted: dict[str, PixelOod] = {}
-        for image, truth in pairs:
-            shape = (truth.shape[0], truth.shape[1])
-            for name, values in self.maps(image).items():
-                values = grid.upsample(values, shape)
-                counted.setdefault(name, PixelOod()).update(values, truth)
+        for part in _several(pairs):
+            truth = np.concatenate([truth.ravel() for _, truth in part])
+            values: dict[str, list[NDArray[np.float32]]] = {}
+            for image, one in part:
+                shape = (one.shape[0], one.shape[1])
+                for name, grid_map in self.maps(image).items():
+                    values.setdefault(name, []).append(grid.upsample(grid_map, shape).ravel())
+            for name, maps in values.items():
+                counted.setdefault(name, PixelOod()).update(np.concatenate(maps), truth)
         return {name: _row(stream.result()) for name, stream in counted.items()}
+
+
+def _several(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Yield pictures of at least two megapixels together: counting a few is as dear as many."""
+    waiting: list[Pair] = []
+    for pair in pairs:
+        waiting.append(pair)
+        if sum(truth.size for _, truth in waiting) >= 2_000_000:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 @torch.inference_mode()
