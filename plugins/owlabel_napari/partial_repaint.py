@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 
 MARGIN = 4.0
 """Canvas pixels around a box that are drawn again, too, for rounding and smoothing."""
-HEAL_MS = 250
+HEAL_MS = 1000
 """Everything is drawn again this long after the last part."""
 
 
@@ -29,7 +29,7 @@ class PartialRepaint:
     Software OpenGL (no GPU, remote desktops) takes about 10 ms a layer for a whole canvas.  The
     canvas keeps what it drew before, and a scissor limits the drawing to what a click changed.
     Whatever else changes the picture before that drawing calls `whole`; what nobody told of is
-    put right by a drawing of everything `HEAL_MS` later.
+    put right by a drawing of everything `HEAL_MS` after the last part.
 
     Parameters
     ----------
