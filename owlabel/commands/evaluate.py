@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -140,4 +141,7 @@ def _row(result: ScoreResult) -> dict[str, str]:
         "mIoU": result.closed_miou,
         "open-mIoU": result.open_miou,
     }
-    return {"score": result.score, **{k: f"{100 * v:.2f}" for k, v in values.items()}}
+    return {
+        "score": result.score,
+        **{k: "-" if math.isnan(v) else f"{100 * v:.2f}" for k, v in values.items()},
+    }
