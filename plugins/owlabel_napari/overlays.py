@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from owlabel.candidates import SCORE
+from owlabel.grid import nearest_point
 from owlabel.scores import OVERLAYS
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import layer_value, score_colormap, to_layer
@@ -88,6 +89,14 @@ class Overlays:
         """Hide scores under the session's threshold, a fraction of the score's scale."""
         if (layer := self.layers.get("score")) is not None:
             layer.contrast_limits = self._limits(layer.data)
+
+    def score_under(self, row: int, col: int) -> tuple[str, float] | None:
+        """Return name and raw value of the score that is shown at a pixel, None where none is."""
+        layer = self.layers.get("score")
+        if layer is None or not layer.visible:
+            return None
+        at = nearest_point(row, col, self._shape(), layer.data.shape)
+        return self.score_name, float(layer.data[at])
 
     def show_kind(self, kind: str, wanted: bool) -> None:
         """Show or hide the ``prediction`` or the ``score``, now and on the images to come."""

@@ -67,7 +67,7 @@ class Workspace(QWidget):
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
         self.jobs = JobsView(session)
-        self.cursor = CursorWidget(session)
+        self.cursor = CursorWidget(session, self.overlays.score_under)
         self.pointer = Pointer(viewer, session, self.cursor.look_at)
         self.keys = Keys(viewer, self.overlays.layers, self, acts)
         self._lay_out()

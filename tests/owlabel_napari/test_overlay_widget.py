@@ -109,3 +109,17 @@ def test_a_refusal_of_a_score_is_told(session: Any, overlays: Any) -> None:
     overlays.steps.finish()
     assert told == ["needs a residual block"]
     assert not overlays.layers["score"].visible
+
+
+def test_the_raw_score_under_the_cursor_is_told(qtbot: Any, session: Any, overlays: Any) -> None:
+    from owlabel_napari.widgets.cursor import CursorWidget
+
+    line = CursorWidget(session, overlays.score_under)
+    qtbot.addWidget(line)
+    line.look_at((59, 79))
+    qtbot.waitUntil(lambda: "entropy 1 " in line.text.text())
+    overlays.show_kind("score", False)
+    overlays.steps.finish()
+    line.look_at((0, 0))
+    qtbot.waitUntil(lambda: line.text.text().startswith("(0, 0)  distance"))
+    line.close_widget()

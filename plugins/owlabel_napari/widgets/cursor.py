@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from owlabel_napari.connections import Connections
+from owlabel_napari.widgets.overlay import short_name
 from owlabel_napari.widgets.parts import hint, row
 
 if TYPE_CHECKING:
@@ -18,11 +20,23 @@ NEAREST = 3
 
 
 class CursorWidget(QWidget):
-    """Tell class and nearest prototypes of one pixel, at most eight times a second."""
+    """Tell score and nearest prototypes of one pixel, at most eight times a second.
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    session : Session
+    score_under : callable, optional
+        Returns name and raw value of the score shown at (row, col), or None.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        score_under: Callable[[int, int], tuple[str, float] | None] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
-        self.session = session
+        self.session, self.score_under = session, score_under
         self.text = hint(" ")
         self.text.setWordWrap(False)
         self.setLayout(row(self.text))
@@ -52,4 +66,6 @@ class CursorWidget(QWidget):
         distances = self.session.distances(line, col)
         nearest = sorted(distances.items(), key=lambda pair: pair[1])[:NEAREST]
         near = "  ".join(f"{name} {distance:.1f}" for name, distance in nearest)
-        return f"({line}, {col})  distance²: {near}" if near else f"({line}, {col})"
+        under = None if self.score_under is None else self.score_under(line, col)
+        score = "" if under is None else f"  {short_name(under[0])} {under[1]:.3g}"
+        return f"({line}, {col}){score}" + (f"  distance²: {near}" if near else "")

@@ -163,7 +163,7 @@ class OverlayWidget(QWidget):
     def _tell_score(self) -> None:
         score = OVERLAYS[self.score.value]
         self.mixing.visible = score.name == "mixture"
-        self.formula.setText(f"{_short(score.name)} = {score.formula}")
+        self.formula.setText(f"{short_name(score.name)} = {score.formula}")
         about = f"Range: {score.range}\nSource: {score.source}\nNeeds {score.need}"
         self.formula.setToolTip(about)
         self.score.native.setToolTip(f"{score.formula}\n{about}")
@@ -192,7 +192,7 @@ def _rounded(count: float) -> str:
     return f"{round(count, -digits):,.0f}"
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
     first, *rest = name.split("_")
     known = ("eds", "mmsp", "msp", "sml", "rpl")
