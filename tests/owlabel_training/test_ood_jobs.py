@@ -183,3 +183,15 @@ def test_masks_of_another_size_end_the_job_in_one_line(session: Session, tmp_pat
     row = next(r for r in session.jobs() if r.id == job)
     assert row.state == "failed"
     assert "has size (40, 51), its picture a.png (40, 50)" in (row.error or "")
+
+
+def test_the_command_refuses_a_bad_folder_in_one_line(session: Session, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from owlabel.cli import app
+
+    words = ["train-ood", str(session.project.folder), "--proxy", str(tmp_path / "nowhere")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "is no proxy folder" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
