@@ -111,10 +111,10 @@ def embed_one(
         project.set_image_error(record.id, str(error))
         return False
     shape = (image.shape[0], image.shape[1])
-    features = image_features(segmenter, image)
-    grids = embed_features(segmenter, features)
+    seen = image_features(segmenter, image)
+    grids = embed_features(segmenter, seen)
     if residuals is not None and residuals.missing(record):
-        residuals.store(segmenter, record, features, shape)
+        residuals.store(segmenter, record, seen, shape)
     for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
         classes = channel_classes(header, index)
         found, segments = candidates_of(grid, shape, classes, header, threshold)
