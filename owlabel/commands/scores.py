@@ -34,7 +34,7 @@ def scores(
         names = list(OVERLAYS) if only is None else [only]
         rows = [{**_row(session, name), **_of_image(session, name, image)} for name in names]
         held = session.scoring.calibrations
-        print_rows(rows, as_json)
+        print_rows(rows if as_json else [_short(row) for row in rows], as_json)
         if held is not None and not as_json:
             known = "reviewed in-distribution" if held.source == "reviewed" else "all"
             out.print(
@@ -57,6 +57,13 @@ def _row(session: Any, name: str) -> dict[str, Any]:
         "strange": None if scale is None else _rounded(scale.high),
         "alarms": None if alarms is None else round(alarms),
     }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for people: a dash for what is not there, why it is not, else the formula."""
+    left_out = ("formula", "needs", "missing")
+    shown = {k: "-" if v is None else v for k, v in row.items() if k not in left_out}
+    return {**shown, "about": row["missing"] or row["formula"]}
 
 
 def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:

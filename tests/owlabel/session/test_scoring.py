@@ -181,6 +181,13 @@ def test_the_command_lists_every_score(command: Command) -> None:
     assert rows[-1]["usual"] is None
 
 
+def test_the_command_prints_a_table_for_people(command: Command) -> None:
+    text = command().stdout
+    assert "usual" in text
+    assert "scale from 768 all points of 4 images" in text
+    assert "None" not in text
+
+
 def test_the_command_refuses_in_words(command: Command) -> None:
     done = command("--score", "rpl_energy")
     assert done.exit_code == 1
