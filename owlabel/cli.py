@@ -26,8 +26,8 @@ from owlabel.commands.console import (
     work,
 )
 from owlabel.commands.doctor import doctor
-from owlabel.commands.large import large
 from owlabel.commands.evaluate import evaluate
+from owlabel.commands.large import large
 from owlabel.commands.meta import meta
 from owlabel.commands.scores import scores
 from owlabel.commands.train_ood import train_ood
@@ -133,6 +133,7 @@ def candidates(
                 "area": item.row.candidate.area,
                 "looks_like": session.classes.names.get(item.row.candidate.likely_class, ""),
                 "claimed_by": item.claimed,
+                "false": None if item.false is None else round(item.false, 3),
             }
             for item in session.queue(limit)
         ]

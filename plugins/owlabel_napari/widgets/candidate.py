@@ -142,11 +142,12 @@ class CandidateWidget(QFrame):
         self.why.setVisible(why is not None)
         if why is None:
             return
-        lines = [f"<b>{100 * why.probability_false:.0f} % likely a false alarm</b>"]
-        for head, reasons in (("real", why.real), ("false", why.false)):
+        percent, real = f"{100 * why.probability_false:.0f} % false", why.probability_false <= 0.5
+        lines = [f"<b>Probably {'real' if real else 'a false alarm'} ({percent})</b>"]
+        for head, reasons in (("For it", why.real), ("Against it", why.false)):
             if reasons:
                 words = escape(", ".join(r.words for r in reasons[:REASONS]))
-                lines.append(f"speaks for {head}: {words}")
+                lines.append(f"{head}: {words}")
         self.why.setText("<br>".join(lines))
         self.why.setToolTip(
             "Learnt from what you named and what you called known; each reason with its weight:\n"
