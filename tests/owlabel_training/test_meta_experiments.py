@@ -48,6 +48,12 @@ def test_dropping_what_is_called_false_removes_the_false_segments_only() -> None
     assert "| 0.5 | " in text
     best = meta_experiments.summary({"plain": {"0.5": line}})
     assert best["plain meta_image"]["against_the_best_plain_percent"] == -100
+    worse = {"plain": {"0.1": {w: {"sum": 0, "epsilon_percent": 60} for w in best_ways(best)}}}
+    assert meta_experiments.summary(worse, 5.0)["plain plain"] is None
+
+
+def best_ways(best: dict[str, object]) -> list[str]:
+    return [key.split(" ", 1)[1] for key in best]
 
 
 def test_void_and_known_pixels_of_the_truth() -> None:
