@@ -78,6 +78,15 @@ class Calibration:
         """Return where a score lies on the scale: 0 is usual, 1 hardly ever occurs."""
         return (value - self.low) / (self.high - self.low)
 
+    def cut(self, fraction: float) -> float:
+        """Return the score above which a share of usual pixels lies that falls with the fraction.
+
+        The share is ``(1 - LOW) ((1 - HIGH) / (1 - LOW))^fraction``: 0 is `low`, 1 is `high`, and
+        equal steps of a slider divide the false alarms of every score by the same factor.
+        """
+        share = (1 - LOW) * ((1 - HIGH) / (1 - LOW)) ** fraction
+        return float(np.interp(1 - share, LEVELS, self.quantiles))
+
     def share_above(self, value: float) -> float:
         """Return the share of usual pixels above a score, 0 .. 1: its false alarms.
 

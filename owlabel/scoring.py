@@ -200,6 +200,14 @@ class Scoring:
         low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
         return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
+    def cut(self, name: str, fraction: float, values: Map | None = None) -> float:
+        """Return the score from which on a threshold shows it; arguments as in `limits`.
+
+        Until there is a calibration it is a fraction of the limits.
+        """
+        scale, (low, high) = self.calibration(name), self.limits(name, values)
+        return low + fraction * (high - low) if scale is None else scale.cut(fraction)
+
     @property
     def reviewed(self) -> bool:
         """Whether the scale is of reviewed in-distribution pixels; else its alarms are a bound."""
@@ -219,13 +227,13 @@ class Scoring:
         )
 
     def false_alarms(self, name: str, fraction: float, pixels: float) -> float | None:
-        """Return how many pixels of a usual image lie above a fraction of the scale.
+        """Return how many pixels of a usual image lie above a threshold.
 
         Parameters
         ----------
         name : str
         fraction : float
-            0 is the usual score, 1 what hardly ever occurs.
+            See `Calibration.cut`.
         pixels : float
             Pixels of an image.
 
@@ -235,4 +243,4 @@ class Scoring:
             None while the score is not calibrated.
         """
         scale = self.calibration(name)
-        return None if scale is None else pixels * scale.share_above(scale.value(fraction))
+        return None if scale is None else pixels * scale.share_above(scale.cut(fraction))

@@ -260,7 +260,8 @@ class View(SessionSignals):
     def candidate_threshold(self) -> float:
         """The mean score of `candidates.SCORE` from which a candidate is shown.
 
-        The threshold is a fraction of the calibrated scale, or of 0 .. 1 until there is one.
+        The threshold is a fraction of the score's range: from its usual value to what hardly ever
+        occurs, or 0 .. 1 until that is known.
         """
         low, high = self.scoring.limits(SCORE)
         return low + self.threshold * (high - low)

@@ -74,8 +74,7 @@ def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:
     values = session.score(name) if can else None
     if values is None:
         return {"median": None, "highest": None, "above": None}
-    low, high = session.scoring.limits(name, values)
-    above = float(np.mean(values > low + session.threshold * (high - low)))
+    above = float(np.mean(values > session.scoring.cut(name, session.threshold, values)))
     height, width = session.record().shape
     return {
         "median": _rounded(float(np.median(values))),

@@ -176,8 +176,10 @@ class Overlays:
         )
 
     def _limits(self, values: np.ndarray) -> tuple[float, float]:
-        low, high = self.session.scoring.limits(self.score_name, values)
-        return low + min(self.session.threshold, 0.98) * (high - low), high
+        scoring, name = self.session.scoring, self.score_name
+        low, high = scoring.limits(name, values)
+        start = scoring.cut(name, self.session.threshold, values)
+        return min(start, high - 0.02 * (high - low)), high  # the strangest stay in sight
 
     def _show_labels(self, _image_id: int) -> None:
         self.painting.show()

@@ -64,6 +64,26 @@ def test_fraction_and_value_are_inverse_and_keep_the_order(
 
 
 @QUICK
+@given(QUANTILES, st.floats(0, 1), st.floats(0, 1))
+def test_cuts_rise_from_the_usual_score_to_the_strangest_thousandth(
+    quantiles: np.ndarray, one: float, other: float
+) -> None:
+    scale, (low, high) = Calibration.of("energy", quantiles), sorted((one, other))
+    assert scale.cut(0) == scale.low
+    assert scale.cut(1) == pytest.approx(np.interp(0.999, LEVELS, quantiles))
+    assert scale.cut(low) <= scale.cut(high)
+    assert scale.share_above(scale.cut(high)) <= 0.5 * 0.002**high + 1e-9
+
+
+def test_equal_steps_divide_the_false_alarms_of_every_score_alike() -> None:
+    held = calibrated(*(embedding(i) for i in range(9)))
+    for name in ("entropy", "energy", "margin", "sml"):
+        scale = held.calibration(name)
+        assert scale is not None
+        assert scale.share_above(scale.cut(0.5)) == pytest.approx(0.5 * 0.002**0.5, rel=1e-3)
+
+
+@QUICK
 @given(st.integers(0, 1000), st.sampled_from([0.1, 0.5, 0.9, 0.99]))
 def test_the_share_above_is_that_of_the_pixels_counted(seed: int, level: float) -> None:
     images = [embedding(seed), embedding(seed + 1)]

@@ -35,6 +35,10 @@ class FakeScoring:
     def limits(self, name: str, values: Any = None) -> tuple[float, float]:
         return 0.0, 1.0
 
+    def cut(self, name: str, fraction: float, values: Any = None) -> float:
+        low, high = self.limits(name, values)
+        return low + fraction * (high - low)
+
     def about_scale(self, name: str) -> str:
         return "over all pixels of 3 images"
 

@@ -40,8 +40,8 @@ class OverlayWidget(QWidget):
         self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="From")
         self.threshold.tooltip = (
             "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
-            "that one usual pixel in a thousand has.\nCandidates whose mean entropy is lower on "
-            "its own scale leave the queue."
+            "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
+            "its range leave the queue."
         )
         self.beta = FloatSlider(value=session.scoring.beta, min=0, max=STEEPEST, label="β")
         self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
