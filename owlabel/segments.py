@@ -183,9 +183,10 @@ def _as_float(block: NDArray[Any]) -> Floats:
 
 def _entropy(p: Floats) -> Floats:
     """Return the entropy over log q of each column of p (q, n), in [0, 1]."""
-    logs = np.maximum(p, np.finfo(p.dtype).tiny)  # 0 log 0 is 0
-    np.log(logs, out=logs)
-    total = np.einsum("qn,qn->n", logs, p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.einsum("qn,qn->n", np.log(p), p)
+    if np.isnan(total).any():  # 0 log 0 is 0, which costs another pass where it occurs
+        total = np.einsum("qn,qn->n", np.log(np.maximum(p, np.finfo(p.dtype).tiny)), p)
     total /= -math.log(len(p))
     return np.asarray(np.clip(total, 0, 1, out=total))
 
