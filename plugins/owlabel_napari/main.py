@@ -13,12 +13,20 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-PLUGIN, WIDGET = "owlabel", "OWLabel"
+DOCK = "OWLabel (OWLabel)"
+"""Name of the dock in napari's own menus, so that they show this panel and make no second one."""
 
 
 def panel_of(viewer: napari.viewer.Viewer) -> OWLabelPanel:
-    """Return the panel of a viewer; it is docked if it is not there yet."""
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    """Return the panel of a viewer; it is docked if it is not there yet, shown if it is hidden."""
+    from owlabel_napari.panel import OWLabelPanel
+
+    for widget in viewer.window.dock_widgets.values():
+        if isinstance(widget, OWLabelPanel):
+            widget.bring_up()
+            return widget
+    panel = OWLabelPanel(viewer)
+    viewer.window.add_dock_widget(panel, name=DOCK)
     return panel
 
 
@@ -27,6 +35,11 @@ def current_panel() -> OWLabelPanel:
     import napari
 
     return panel_of(napari.current_viewer() or napari.Viewer())
+
+
+def choose_folder() -> None:
+    """Show the panel and let the annotator choose a folder of images (command palette)."""
+    current_panel().choose_folder()
 
 
 def show_training() -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFileDialog,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from owlabel_napari.background import ProjectOpener
 from owlabel_napari.messages import show
@@ -100,6 +107,21 @@ class OWLabelPanel(QWidget):
         from owlabel_napari.samples import sample_folder
 
         self.open_later(sample_folder())
+
+    def choose_folder(self) -> None:
+        """Let the annotator choose a folder of images or a project, and open it."""
+        folder = QFileDialog.getExistingDirectory(self, "A folder of images, or a project")
+        if folder:
+            self.open_later(folder)
+
+    def bring_up(self) -> None:
+        """Show the dock that this lies in, if it was closed or is behind another."""
+        dock: QWidget | None = self
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        if dock is not None:
+            dock.show()
+            dock.raise_()
 
     def show_session(self, session: Session) -> None:
         """Work on this session from now on; the one before is closed."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_data_path
+
+URI = "owlabel://samples/street_scenes.owlabel"
+"""What File > Open Sample gives our reader; the same stands in napari.yaml."""
 
 
 def sample_folder() -> Path:
@@ -27,9 +29,8 @@ def sample_folder() -> Path:
     return target
 
 
-def street_scenes() -> list[Any]:
-    """Open the sample project in the panel (File > Open Sample); the panel makes the layers."""
+def street_scenes() -> None:
+    """Open the sample project in the panel; the panel makes the layers."""
     from owlabel_napari.main import current_panel
 
     current_panel().open_sample()
-    return [(None,)]

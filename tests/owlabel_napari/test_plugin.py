@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from npe2 import PluginManifest
@@ -28,6 +30,43 @@ def test_only_folders_of_images_are_read(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "one.png")
     assert napari_get_reader(str(tmp_path)) is not None
     assert napari_get_reader(str(tmp_path / "one.png")) is None
+
+
+@pytest.mark.gui
+def test_there_is_one_panel_however_it_is_asked_for(
+    make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    from owlabel_napari.main import DOCK, panel_of
+
+    viewer = make_napari_viewer(show=True)
+    panel = panel_of(viewer)
+    panel.parentWidget().hide()
+    assert panel_of(viewer) is panel
+    assert panel.parentWidget().isVisible()
+    assert list(viewer.window.dock_widgets) == [DOCK]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    opened: list[str] = []
+    monkeypatch.setattr(panel, "open_later", opened.append)
+    assert napari_get_reader() is None  # the command palette names no path
+    assert opened == [str(tmp_path)]
+
+
+@pytest.mark.gui
+def test_the_samples_open_from_the_menu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari.components import ViewerModel
+    from npe2 import PluginManager
+
+    opened: list[str] = []
+    panel = SimpleNamespace(open_sample=lambda: opened.append("samples"))
+    monkeypatch.setattr("owlabel_napari.main.current_panel", lambda: panel)
+    if "owlabel" not in PluginManager.instance():
+        PluginManager.instance().register(PluginManifest.from_file(MANIFEST))
+    viewer = ViewerModel()
+    assert viewer.open_sample("owlabel", "street_scenes") == []
+    assert opened == ["samples"]
+    assert not viewer.layers
 
 
 @pytest.mark.gui

@@ -107,6 +107,8 @@ class ClassesWidget(QWidget):
         keys = [str(place + 1) if place < KEYS else "" for place in range(len(rows))]
         self.table.setVerticalHeaderLabels([*keys, ""])
         self.table.removeCellWidget(len(rows), COLOR)
+        void = self._put(len(rows), COLOR, "", VOID, editable=False)
+        void.setIcon(swatch((235, 235, 235)))
         self.table.blockSignals(False)
         if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
             with self.reach.changed.blocked():
@@ -131,8 +133,6 @@ class ClassesWidget(QWidget):
         item.setData(ID, class_id)
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
-        if class_id == VOID:
-            item.setIcon(swatch((235, 235, 235)))
         if column != NAME:
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.table.setItem(index, column, item)
@@ -140,6 +140,7 @@ class ClassesWidget(QWidget):
 
     def _show_color(self, index: int, one: LabelClass) -> None:
         """Put the class's colour on the button of its row, made where there is none yet."""
+        self.table.takeItem(index, COLOR)  # of "ignore", which was in this row
         made = self.table.cellWidget(index, COLOR)
         if made is None:
             made = QToolButton()
