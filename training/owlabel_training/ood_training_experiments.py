@@ -219,7 +219,7 @@ def residual(setup: Setup, seed: int, **changes: Any) -> OodRecipe:
 
 def run(setup: Setup, recipe: OodRecipe) -> dict[str, Any]:
     """Train once and measure on the test sets."""
-    segmenter = load(setup.model)[0]
+    segmenter, header = load(setup.model)
     _to_device(segmenter)
     maps = _class_maps(setup, segmenter) if recipe.residual is not None else None
     data = _data(setup, recipe)
@@ -230,7 +230,9 @@ def run(setup: Setup, recipe: OodRecipe) -> dict[str, Any]:
             )
         except MiouFellError as error:  # what the tool would not install is measured all the same
             trained = Trained(segmenter, error.course)
-    result: dict[str, Any] = {"course": trained.course.rows, "kept": trained.course.best}
+    result: dict[str, Any] = {
+        "base": header.heads[0].hash, "course": trained.course.rows, "kept": trained.course.best
+    }  # fmt: skip
     if isinstance(trained.module, ResidualBlock):
         after = _class_maps(setup, segmenter)
         same = all(a.equal(b) for a, b in zip(maps or [], after, strict=True))
@@ -245,10 +247,11 @@ def run(setup: Setup, recipe: OodRecipe) -> dict[str, Any]:
 
 def before(setup: Setup) -> dict[str, Any]:
     """Measure the untouched model."""
-    segmenter = load(setup.model)[0]
+    segmenter, header = load(setup.model)
     _to_device(segmenter)
     found = _test(setup, {name: base_score(segmenter, name) for name in SCORES_TOLD})
-    return {**found, "miou": miou(segmenter, _test_frames(setup))[0]}
+    base = header.heads[0].hash
+    return {**found, "base": base, "miou": miou(segmenter, _test_frames(setup))[0]}
 
 
 def budget(setup: Setup) -> dict[str, Any]:
