@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORDS = {
     "embed": "Looking at the images",
     "relabel": "Finding novel classes",
+    "judge": "Learning what is false",
     "plm": "Training",
     "ood": "OoD training",
     "residual": "Residual energy",

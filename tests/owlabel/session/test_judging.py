@@ -235,3 +235,15 @@ def test_the_command_fits_and_measures(session: Session, project: Project) -> No
     assert set(found["held_out"]) == {"one candidate", "one image"}
     assert found["held_out"]["one image"]["auroc"] == 1
     assert "one image" in CliRunner().invoke(app, ["meta", folder]).stdout
+
+
+def test_what_another_sitting_decided_is_caught_up_with(session: Session, project: Project) -> None:
+    ten(session)
+    decide(session, 6, real=True)
+    again = Session(project, start_worker=False)
+    assert again.candidates.classifier.true == 5
+    again.refit_where_others_decided()
+    assert again.candidates.classifier.true == 6
+    event = again.candidates.event
+    again.refit_where_others_decided()
+    assert again.candidates.event == event
