@@ -97,9 +97,9 @@ class CandidateQueue:
             return [None] * len(rows)
         fits = [r.features is not None and len(r.features) == len(known.columns) for r in rows]
         result: list[float | None] = [None] * len(rows)
-        places = np.flatnonzero(fits)
-        if places.size:
-            table: NDArray[np.float64] = np.stack([rows[i].features for i in places])  # type: ignore[misc]
+        places = [place for place, one_fits in enumerate(fits) if one_fits]
+        if places:
+            table: NDArray[np.float64] = np.stack([np.asarray(rows[i].features) for i in places])
             for place, value in zip(places, known.probability_false(table), strict=True):
                 result[place] = float(value)
         return result

@@ -128,7 +128,8 @@ def _by_review(
     rows = (np.arange(height) * 2 + 1) * segments.shape[0] // (2 * height)
     cols = (np.arange(width) * 2 + 1) * segments.shape[1] // (2 * width)
     enlarged = segments[np.ix_(rows, cols)]
-    truth = np.where(said.human != UNSET, said.human, said.reviewed)
+    reviewed = said.human if said.reviewed is None else said.reviewed
+    truth = np.where(said.human != UNSET, said.human, reviewed)
     novel = np.bincount(enlarged[said.novel(truth)], minlength=len(found) + 1)
     known = np.bincount(enlarged[truth < said.base], minlength=len(found) + 1)
     result = {}

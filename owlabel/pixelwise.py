@@ -81,7 +81,8 @@ def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, 
         return kernel(xp.asarray(array, dtype=dtype) * scale, Scratch())
     height, width = array.shape[1:]
     step = max(1, min(height, _BLOCK_PIXELS // max(1, width)))
-    scratch, maps = Scratch(), ()
+    scratch = Scratch()
+    maps: tuple[np.ndarray[Any, Any], ...] = ()
     block = np.empty((len(array), step, width), dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # infinities are dealt with, see below
         for start in range(0, max(height, 1), step):
