@@ -54,7 +54,8 @@ def _embed_image(_: object, image: np.ndarray) -> list[np.ndarray]:
 @pytest.fixture(autouse=True)
 def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("owlabel.models.embed")
-    module.embed_image = _embed_image  # type: ignore[attr-defined]
+    module.image_features = lambda _segmenter, image: image  # type: ignore[attr-defined]
+    module.embed_features = _embed_image  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "owlabel.models.embed", module)
     monkeypatch.setattr(embed, "read_header", lambda path: HEADER)
     monkeypatch.setattr(embed, "_load", lambda path: object())
@@ -77,7 +78,9 @@ def test_every_image_is_embedded_with_every_head(project: Project, tmp_path: Pat
             arrays = project.cache.read(head, record.content_hash)
             assert arrays is not None
             assert arrays["embedding"].shape == (outputs, 8, 12)
-            assert len(project.candidates(head, image_id=record.id)) == 1
+            (row,) = project.candidates(head, image_id=record.id)
+            assert row.features is not None
+            assert row.features.shape == (2 * outputs + 8,)
 
 
 def test_nothing_is_computed_twice(project: Project, tmp_path: Path) -> None:
