@@ -385,7 +385,7 @@ def test_worked_margin_and_variation_ratio() -> None:
 @given(LOGITS)
 def test_the_margin_agrees_with_the_textbook(logits: np.ndarray) -> None:
     p = np.sort(softmax(logits.astype(np.float64)), axis=0)
-    np.testing.assert_allclose(scores.margin(logits), 1 - p[-1] + p[-2], atol=1e-6)
+    np.testing.assert_allclose(scores.margin(logits), 1 - p[-1] + p[-2], atol=3e-6)
 
 
 # ---- many classes, and logits that are no finite numbers
