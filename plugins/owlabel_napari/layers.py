@@ -187,16 +187,14 @@ class OurLayers:
             layer.data = np.zeros(shape, np.uint8)
         elif region is None and not self._region_window:
             return layer
-        changed = self._region_window
-        for r0, c0, r1, c1 in changed:
-            layer.data[r0:r1, c0:c1] = 0
-        self._region_window = []
-        if region is not None:
-            r0, c0, r1, c1 = region.mask_box
-            layer.data[r0:r1, c0:c1] = region.mask
-            self._region_window = [(r0, c0, r1, c1)]
-        with self.repaint.only([*changed, *self._region_window]):
-            _refresh(layer)
+        before = self._region_window
+        self._region_window = [] if region is None else [region.mask_box]
+        with self.repaint.only([*before, *self._region_window]):
+            for box in before:
+                r0, c0, r1, c1 = box
+                _fill(layer, box, layer.data[r0:r1, c0:c1] != 0, 0, refresh=region is None)
+            if region is not None:
+                _fill(layer, region.mask_box, region.mask, 1)
         return layer
 
     def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:
@@ -239,6 +237,14 @@ class OurLayers:
         layer.edge_width = width
         layer.visible = True
         return layer
+
+
+def _fill(
+    layer: Any, box: tuple[int, int, int, int], mask: np.ndarray, value: int, refresh: bool = True
+) -> None:
+    """Set the pixels of a mask that lies at a box of the layer; only this part is sent to OpenGL."""
+    rows, columns = np.nonzero(mask)
+    layer.data_setitem((rows + box[0], columns + box[1]), value, refresh=refresh)
 
 
 def _refresh(layer: Any) -> None:

@@ -42,7 +42,7 @@ class PartialRepaint:
         self._boxes: list[Box] = []
         self._cut = False
         self._connections = Connections()
-        self._canvas = _scene_canvas(viewer)
+        self._canvas = scene_canvas(viewer)
         if self._canvas is None:
             return
         native = self._canvas.native
@@ -62,11 +62,16 @@ class PartialRepaint:
     @contextmanager
     def only(self, boxes: Sequence[Box]) -> Iterator[None]:
         """Limit the next drawing to these boxes, if the block is the only one to ask for it."""
-        alone = self._canvas is not None and not getattr(self._canvas, "_update_pending", True)
+        alone = self._canvas is not None and not self.pending
         before, self._boxes = self._boxes, []
         yield
-        if alone or before:
+        if (alone or before) and self.pending:
             self._boxes = [*before, *boxes]
+
+    @property
+    def pending(self) -> bool:
+        """Whether a drawing was asked for that has not begun."""
+        return self._canvas is not None and bool(getattr(self._canvas, "_update_pending", True))
 
     def whole(self, *_: Any) -> None:
         """Draw everything next time."""
@@ -138,7 +143,7 @@ def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _scene_canvas(viewer: napari.viewer.Viewer) -> Any | None:
+def scene_canvas(viewer: napari.viewer.Viewer) -> Any | None:
     """Return vispy's canvas of a viewer that has a window of a kind that we know."""
     found: Any = viewer
     for name in ("window", "_qt_viewer", "canvas", "_scene_canvas"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel_napari.partial_repaint import HEAL_MS, _scene_canvas, changed_box
+from owlabel_napari.partial_repaint import HEAL_MS, changed_box, scene_canvas
 
 pytestmark = pytest.mark.gui
 
@@ -18,7 +18,7 @@ class Screen:
 
     def __init__(self, overlays: Any, qtbot: Any) -> None:
         self.overlays, self.qtbot = overlays, qtbot
-        self.canvas = _scene_canvas(overlays.viewer)
+        self.canvas = scene_canvas(overlays.viewer)
         self.frames: list[np.ndarray] = []
         self.canvas.events.draw.connect(self._read, position="last")
 
