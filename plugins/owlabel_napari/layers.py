@@ -242,7 +242,7 @@ class OurLayers:
 def _fill(
     layer: Any, box: tuple[int, int, int, int], mask: np.ndarray, value: int, refresh: bool = True
 ) -> None:
-    """Set the pixels of a mask that lies at a box of the layer; only this part is sent to OpenGL."""
+    """Set the pixels of a mask at a box of the layer; OpenGL gets only this part of it."""
     rows, columns = np.nonzero(mask)
     layer.data_setitem((rows + box[0], columns + box[1]), value, refresh=refresh)
 

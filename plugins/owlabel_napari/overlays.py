@@ -57,12 +57,18 @@ class Overlays:
         add(session.image_changed, self._show_image)
         add(session.labels_changed, self._show_labels)
         add(session.region_changed, self._show_region)
-        add(session.prediction_changed, self._ask_model_output)
+        add(session.prediction_changed, self._prediction_changed)
         add(session.classes_changed, self._show_classes)
         self._connections.add_later([session.classes_changed], self._show_names)
         add(session.model_changed, self._ask_model_output)
         add(session.scores_changed, self._ask_score)
         add(session.queue_changed, self._show_candidate)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the canvas shows all that it shall: nothing of ours and no drawing waits."""
+        waits = self.steps.waiting & {"model output", "prediction", "score", "box"}
+        return not waits and not self.layers.repaint.pending
 
     def close(self, *, remove_layers: bool = True) -> None:
         """Stop listening and, unless the viewer itself goes, take our layers away."""
@@ -144,8 +150,17 @@ class Overlays:
         return height, width
 
     def _ask_model_output(self, *_: Any) -> None:
-        self.steps.ask("prediction", self._show_prediction)
+        self.steps.ask("model output", self._show_model_output)
+
+    def _prediction_changed(self, *_: Any) -> None:
+        """Show the prediction at once: drawn together with the labels it follows from."""
+        self._show_prediction()
         self._ask_score()
+
+    def _show_model_output(self) -> None:
+        """Show prediction and score: in one turn of the event loop they are drawn once."""
+        self._show_prediction()
+        self._show_score()
 
     def _ask_score(self) -> None:
         self.steps.ask("score", self._show_score)

@@ -32,6 +32,11 @@ class Steps(QObject):
         """Tell whether nothing waits."""
         return not self._waiting
 
+    @property
+    def waiting(self) -> set[str]:
+        """The names of what waits."""
+        return set(self._waiting)
+
     def finish(self) -> None:
         """Run everything that waits now (tests and screenshots)."""
         while self._waiting:
