@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORDS = {
     "embed": "Looking at the images",
     "relabel": "Finding novel classes",
+    "calibrate": "Finding the usual scores",
     "judge": "Learning what is false",
     "plm": "Training",
     "ood": "OoD training",

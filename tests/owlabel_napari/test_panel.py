@@ -154,3 +154,22 @@ def test_closing_the_window_closes_the_session(make_napari_viewer: Any, session:
     viewer.close()
     QApplication.processEvents()
     assert session.closed
+
+
+def test_a_page_that_scrolls_is_not_cut_at_its_side(qtbot: Any) -> None:
+    from qtpy.QtWidgets import QLabel
+
+    from owlabel_napari.widgets.parts import scrolled
+
+    page = QLabel("a line that is rather long")
+    area = scrolled(page)
+    qtbot.addWidget(area)
+    bar = area.verticalScrollBar().sizeHint().width()
+    assert area.minimumSizeHint().width() == page.minimumSizeHint().width() + bar
+
+
+def test_every_kind_of_job_has_words() -> None:
+    from owlabel.jobs.job import JOBS
+    from owlabel_napari.jobs_view import WORDS
+
+    assert set(WORDS) == set(JOBS)

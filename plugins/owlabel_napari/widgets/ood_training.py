@@ -75,7 +75,7 @@ class OodTrainingWidget(QWidget):
         self.form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
-        layout.addWidget(title("Know what it does not know (OoD training)"))
+        layout.addWidget(title("OoD training: know what it does not know"))
         layout.addWidget(self.form.native)
         layout.addWidget(self.about)
         layout.addLayout(row(self.browse, None, self.cancel, self.start))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
@@ -66,9 +66,21 @@ def tight(layout: QLayout, margin: int = 0) -> None:
     layout.setSpacing(MARGIN)
 
 
+class _Scrolled(QScrollArea):
+    """As wide as its page and the bar beside it, however low."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least size; Qt's own leaves the width of the page out."""
+        page, hint = self.widget(), super().minimumSizeHint()
+        if page is not None:
+            bar = self.verticalScrollBar().sizeHint().width()
+            hint.setWidth(page.minimumSizeHint().width() + bar)
+        return hint
+
+
 def scrolled(page: QWidget) -> QScrollArea:
     """Return a page that is scrolled up and down where the window is too low for it."""
-    area = QScrollArea()
+    area = _Scrolled()
     area.setWidget(page)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
