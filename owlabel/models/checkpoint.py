@@ -72,7 +72,7 @@ def save(
         recipe=dict(recipe or {}),
         large_images=segmenter.large_images,
     )
-    _write(state, header, path)
+    write_whole(state, {KEY: header.to_json()}, path)
     return header
 
 
@@ -156,12 +156,12 @@ def _digest(digest: Any, state: Mapping[str, Tensor], prefixes: tuple[str, ...])
             digest.update(state[key].float().numpy().tobytes())
 
 
-def _write(state: dict[str, Tensor], header: CheckpointHeader, path: Path) -> None:
-    """Write into a neighbouring file, flush it to the disk, and rename."""
+def write_whole(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """Write a safetensors file into a neighbouring file, flush it to the disk, and rename."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(state, part, metadata={KEY: header.to_json()})
+        save_file(state, part, metadata=metadata)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)

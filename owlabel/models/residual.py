@@ -12,7 +12,6 @@ References
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
 from torch import Tensor, nn
 from torch.nn import functional
 
 from owlabel.checkpoints import CheckpointError
 from owlabel.models.architecture import Features
+from owlabel.models.checkpoint import write_whole
 from owlabel.models.segmenter import Segmenter
 from owlabel.residuals import FORMAT, KEY, ResidualHeader, read_residual_header
 
@@ -190,15 +190,7 @@ def save_block(
         FORMAT, name, base_hash, _digest(base_hash, state), block.high_channels,
         block.settings, dict(recipe or {}),
     )  # fmt: skip
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file(state, part, metadata={KEY: header.to_json()})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(state, {KEY: header.to_json()}, path)
     return header
 
 
