@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from owlabel.classes import MAX_CLASSES, ClassTable, LabelClass, Labels, clean_name, distinct_color
-from owlabel.project import history
+from owlabel.project import history, tags
 from owlabel.project.catalog import image_row
+from owlabel.project.proposals import PROPOSAL_STATES, proposal_row
 from owlabel.project.records import STATES, Change
 from owlabel.project.revisions import Revisions, check_labels
 from owlabel.project.schema import ClassRow, EventRow, ImageRow, RevisionRow, SettingRow
@@ -111,6 +113,35 @@ class Action:
             raise ValueError(f"a state is one of {', '.join(STATES)}, got {state!r}")
         stored = "new" if state == "proposed" else state  # a model's work is no matter of history
         self._set_image(self._image(image_id), "state", stored)
+
+    def set_tags(self, class_id: int, states: Mapping[int, str]) -> int:
+        """Say of images whether a class is in them; return in how many that changed something.
+
+        Parameters
+        ----------
+        class_id : int
+            An active class.
+        states : mapping
+            Image id to "present", "absent" or "unknown".
+
+        Raises
+        ------
+        ValueError
+            If there is no such class or image, or a state is another word.
+        """
+        tags.check(self._session, class_id, states)
+        before = tags.states(self._session, class_id)
+        old = {str(i): before.get(i) for i, s in states.items() if before.get(i, "unknown") != s}
+        new = {key: None if (s := states[int(key)]) == "unknown" else s for key in old}
+        self._change("tag", class_id, "states", old, new)
+        return len(new)
+
+    def set_proposal(self, proposal_id: int, state: str) -> None:
+        """Say what became of a proposal; raises ValueError for an unknown one or state."""
+        if state not in PROPOSAL_STATES:
+            raise ValueError(f"a state is one of {', '.join(PROPOSAL_STATES)}, got {state!r}")
+        row = proposal_row(self._session, proposal_id)
+        self._change("proposal", row.id, "state", row.state, state)
 
     def add_class(self, name: str, color: Color | None = None) -> LabelClass:
         """Add a novel class; its id was never used in this project.

@@ -15,15 +15,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from owlabel.project.records import Change, Event, ProjectError
-from owlabel.project.schema import ChangeRow, ClassRow, EventRow, ImageRow, SettingRow
+from owlabel.project.schema import (
+    ChangeRow,
+    ClassRow,
+    EventRow,
+    ImageRow,
+    ProposalRow,
+    SettingRow,
+)
+from owlabel.project.tags import assign_tags
 
 UNDO, REDO = "undo", "redo"
 _FIELDS = {
     "image": {"state", "revision_id", "review_labels_id", "review_source_id"},
     "label_class": {"name", "color", "active"},
     "setting": {"value"},
+    "tag": {"states"},
+    "proposal": {"state"},
 }
 """What a journal may change: nothing else, whatever a database from elsewhere says."""
+_ROWS: dict[str, type[ImageRow | ClassRow | ProposalRow]] = {
+    "image": ImageRow,
+    "label_class": ClassRow,
+    "proposal": ProposalRow,
+}
 
 
 def check_payload(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,8 +103,12 @@ def _assign(session: Session, change: Change, value: Any) -> None:
     if change.table == "setting":
         _assign_setting(session, change.row, value)
         return
-    kind = ImageRow if change.table == "image" else ClassRow
-    row = session.get(kind, int(change.row))
+    if change.table == "tag":
+        assign_tags(session, int(change.row), value)
+        return
+    row = session.get(_ROWS[change.table], int(change.row))
+    if row is None and change.table == "proposal":
+        return  # open proposals make way for newer ones; what was painted stands in the image
     if row is None:
         raise ProjectError(f"the journal names {change.table} {change.row}, which is missing")
     setattr(row, change.field, value)

@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from owlabel.project.records import ProjectError
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a database at this revision is opened without loading alembic."""
 
 
@@ -208,6 +208,40 @@ class ShotMeanRow(Base):
     head_hash: Mapped[str]
     mean: Mapped[bytes] = mapped_column(LargeBinary)
     __table_args__ = (UniqueConstraint("revision_id", "class_id", "head_hash"),)
+
+
+class TagRow(Base):
+    """Whether a class is "present" in an image or "absent" from it; no row: nobody has said."""
+
+    __tablename__ = "tag"
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), primary_key=True)
+    class_id: Mapped[int] = mapped_column(
+        ForeignKey("label_class.id"), primary_key=True, index=True
+    )
+    state: Mapped[str]
+
+
+class ProposalRow(Base):
+    """A mask that a model proposes: a PNG of its box (`row`, `col`, `height`, `width`), 1 inside.
+
+    Ids are not used twice, for the journal names them.
+    """
+
+    __tablename__ = "proposal"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
+    class_id: Mapped[int] = mapped_column(ForeignKey("label_class.id"))
+    source: Mapped[str]
+    origin: Mapped[str]
+    row: Mapped[int]
+    col: Mapped[int]
+    height: Mapped[int]
+    width: Mapped[int]
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    confidence: Mapped[float]
+    pixels: Mapped[int]
+    state: Mapped[str] = mapped_column(String, index=True)
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
 
 class JobEntry(Base):

@@ -16,6 +16,7 @@ from owlabel.project import catalog, creation, discoveries, history, migrate, ve
 from owlabel.project.action import Action, class_table
 from owlabel.project.cache import FeatureCache
 from owlabel.project.database import Database
+from owlabel.project.proposals import Proposals
 from owlabel.project.records import (
     CandidateRow,
     Change,
@@ -26,6 +27,7 @@ from owlabel.project.records import (
 )
 from owlabel.project.revisions import Revisions
 from owlabel.project.schema import REVISION, MetaRow, SettingRow
+from owlabel.project.tags import Tags
 
 if TYPE_CHECKING:
     from owlabel.candidates import Candidate
@@ -58,6 +60,8 @@ class Project:
         self.folder = folder
         self.database = Database(folder / creation.DATABASE)
         self.cache = FeatureCache(folder / "cache")
+        self.tags = Tags(self.database)
+        self.proposals = Proposals(self.database)
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
 

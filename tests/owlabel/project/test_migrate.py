@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0099"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade():
@@ -75,9 +77,9 @@ def test_an_older_project_is_backed_up_and_migrated(project: Project, later: Pat
         assert again.can_undo == "set"
     assert migrate.found_revision(path) == "0099"
     assert {row[0] for row in _query(path, "SELECT note FROM meta")} == {"migrated"}
-    backup = project.folder / "project-0002.backup"
+    backup = project.folder / "project-0003.backup"
     assert _query(backup, "SELECT value FROM setting") == [("5",)]
-    assert migrate.found_revision(backup) == "0002"
+    assert migrate.found_revision(backup) == "0003"
 
 
 def test_a_migration_that_fails_leaves_the_old_database(project: Project, later: Path) -> None:
@@ -87,7 +89,7 @@ def test_a_migration_that_fails_leaves_the_old_database(project: Project, later:
     with pytest.raises(ProjectError, match="missing"):
         Project.open(project.folder)
     path = project.folder / "project.db"
-    assert migrate.found_revision(path) == "0002"
+    assert migrate.found_revision(path) == "0003"
     assert "note" not in [row[1] for row in _query(path, "PRAGMA table_info(meta)")]
 
 
@@ -108,3 +110,31 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     _query(tmp_path / "project.db", "CREATE TABLE recipe (name TEXT)")
     with pytest.raises(ProjectError, match="not the database"):
         Project.open(tmp_path)
+
+
+def test_a_project_from_before_tags_keeps_everything(project: Project) -> None:
+    with project.action("name") as action:
+        deer = action.add_class("deer").id
+        labels = project.human_labels(1)
+        labels[2:5] = deer
+        action.set_labels(1, labels)
+    project.close()
+    path = project.folder / "project.db"
+    before_tags = "DROP TABLE tag; DROP TABLE proposal; UPDATE alembic_version SET version_num = {}"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(before_tags.format("'0002'"))
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    kept = {str(name) for (name,) in _query(path, tables)} - {"alembic_version"}
+    was = {name: _query(path, f"SELECT * FROM {name}") for name in kept}
+    with Project.open(project.folder) as again:
+        assert again.can_undo == "name"
+        assert again.tags.all() == {}
+        np.testing.assert_array_equal(again.human_labels(1), labels)
+        with again.action("tag") as action:
+            action.set_tags(deer, {1: "present"})
+        assert again.tags.of(1) == {deer: "present"}
+        again.undo()
+    assert (project.folder / "project-0002.backup").is_file()
+    now = {name: _query(path, f"SELECT * FROM {name}") for name in kept}
+    for name in kept - {"event", "change"}:
+        assert now[name] == was[name]

@@ -1,0 +1,132 @@
+"""Tags: which classes people say are present in an image, and which are absent from it.
+
+Nothing is said of a class in an image (it is "unknown") where there is no row.  The journal holds
+one entry for each class that an act changed, however many images it tagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from owlabel.project.records import ProjectError
+from owlabel.project.schema import ClassRow, ImageRow, TagRow
+
+if TYPE_CHECKING:
+    from owlabel.project.database import Database
+
+TAG_STATES = ("present", "absent", "unknown")
+"""What can be said of a class in an image; "unknown" takes back what was said."""
+
+
+def check(session: Session, class_id: int, states: Mapping[int, str]) -> None:
+    """Raise ValueError unless class and images are there and each state is one of `TAG_STATES`."""
+    row = session.get(ClassRow, class_id)
+    if row is None or not row.active:
+        raise ValueError(f"no class has the id {class_id}")
+    wrong = set(states.values()) - set(TAG_STATES)
+    if wrong:
+        raise ValueError(f"a tag is one of {', '.join(TAG_STATES)}, got {min(wrong)!r}")
+    missing = set(states) - set(session.scalars(select(ImageRow.id)))
+    if missing:
+        raise ValueError(f"no image has the id {min(missing)}")
+
+
+def states(session: Session, class_id: int) -> dict[int, str]:
+    """Return image id to state of everything that was said of one class."""
+    query = select(TagRow.image_id, TagRow.state).where(TagRow.class_id == class_id)
+    return {row.image_id: row.state for row in session.execute(query)}
+
+
+def assign_tags(session: Session, class_id: int, values: object) -> None:
+    """Write image id to state, None for unknown, as the journal holds it.
+
+    Raises
+    ------
+    ProjectError
+        If the journal was damaged.
+    """
+    if not isinstance(values, dict) or set(values.values()) - {"present", "absent", None}:
+        raise ProjectError(f"the journal holds tags that are none: {str(values)[:80]}")
+    rows = [{"image_id": int(i), "class_id": class_id, "state": s} for i, s in values.items()]
+    gone = [{"image": row["image_id"]} for row in rows if row["state"] is None]
+    said = [row for row in rows if row["state"] is not None]
+    connection = session.connection()
+    of_image = (TagRow.image_id == bindparam("image"), TagRow.class_id == class_id)
+    if gone:
+        connection.execute(delete(TagRow).where(*of_image), gone)
+    if said:
+        command = insert(TagRow)
+        connection.execute(
+            command.on_conflict_do_update(
+                index_elements=["image_id", "class_id"], set_={"state": command.excluded.state}
+            ),
+            said,
+        )
+
+
+class Tags:
+    """What was said of the images of a project; `Project.action` changes it.
+
+    Images that are gone and classes that were taken back are left out until they return.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, image_id: int) -> dict[int, str]:
+        """Return class id to "present" or "absent" of one image."""
+        with self._database.reading() as session:
+            return {c: state for _, c, state in _read(session, TagRow.image_id == image_id)}
+
+    def by_class(self, class_id: int) -> dict[int, str]:
+        """Return image id to "present" or "absent" of one class."""
+        with self._database.reading() as session:
+            return {i: state for i, _, state in _read(session, TagRow.class_id == class_id)}
+
+    def all(self) -> dict[int, dict[int, str]]:
+        """Return image id to class id to "present" or "absent", of all tagged images."""
+        found: dict[int, dict[int, str]] = {}
+        with self._database.reading() as session:
+            for image_id, class_id, state in _read(session):
+                found.setdefault(image_id, {})[class_id] = state
+        return found
+
+    def counts(self) -> dict[int, dict[str, int]]:
+        """Return class id to how many images are "present" and how many "absent"."""
+        found: dict[int, dict[str, int]] = {}
+        for tags in self.all().values():
+            for class_id, state in tags.items():
+                found.setdefault(class_id, {"present": 0, "absent": 0})[state] += 1
+        return found
+
+
+def _read(session: Session, *where: ColumnElement[bool]) -> list[tuple[int, int, str]]:
+    """Return (image, class, state) of images that are there and active classes, in their order."""
+    query = (
+        select(TagRow.image_id, TagRow.class_id, TagRow.state)
+        .join(ImageRow, ImageRow.id == TagRow.image_id)
+        .join(ClassRow, ClassRow.id == TagRow.class_id)
+        .where(~ImageRow.gone, ClassRow.active, *where)
+        .order_by(ImageRow.position, TagRow.class_id)
+    )
+    return [(row.image_id, row.class_id, row.state) for row in session.execute(query)]
+
+
+def present_in(session: Session, image_id: int) -> set[int]:
+    """Return the ids of the classes that are tagged present in an image."""
+    found = _read(session, TagRow.image_id == image_id, TagRow.state == "present")
+    return {class_id for _, class_id, _ in found}
+
+
+def class_ids(session: Session) -> set[int]:
+    """Return the ids of the active classes."""
+    return set(session.scalars(select(ClassRow.id).where(ClassRow.active)))
