@@ -1,13 +1,16 @@
-"""Write scenes to disk: ``python -m owlabel_samples.make --train DIR`` or ``--shipped DIR``.
+"""Write scenes to disk: ``python -m owlabel_samples.make --train DIR``, or see ``--help``.
 
 A training set is a folder with ``images/NAME.png``, ``labels/NAME.png`` and ``classes.json``; none
-of its scenes holds a strange object.  The shipped set is the 32 images of this package.
+of its scenes holds a strange object.  Strange scenes lie in the same way, all hold some, and have
+``masks/NAME.png``, too, 1 on them: a folder of proxies for OoD training.  The shipped set is the 32
+images of this package.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -95,6 +98,43 @@ def write_training_set(folder: Path, count: int, first_seed: int, size: tuple[in
         write_labels(folder / "labels" / f"street_{seed:05d}.png", scene.labels)
 
 
+def write_strange(
+    folder: Path, count: int, first_seed: int, size: tuple[int, int], kinds: Sequence[int]
+) -> None:
+    """Write `count` scenes with a strange object each, of these kinds in turn, and its mask."""
+    for name in ("images", "labels", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    table = json.dumps(rows(strange=True), indent=1)
+    (folder / "classes.json").write_text(table, encoding="utf-8")
+    seed = first_seed
+    for number in range(count):
+        kind = (kinds[number % len(kinds)],)
+        scene = generate(seed, size, True, kind)
+        while not visible(scene, kind):
+            seed += 1
+            scene = generate(seed, size, True, kind)
+        name = f"strange_{seed:05d}.png"
+        Image.fromarray(scene.image).save(folder / "images" / name)
+        write_labels(folder / "labels" / name, scene.labels)
+        Image.fromarray((scene.labels >= len(KNOWN)).astype(np.uint8)).save(folder / "masks" / name)
+        seed += 1
+
+
+def kinds_by_name(names: str) -> list[int]:
+    """Return the class ids of strange kinds, named with commas between; all without a name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+    """
+    known = {name: len(KNOWN) + index for index, (name, _) in enumerate(STRANGE)}
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"there is no strange kind {unknown}; there are {list(known)}")
+    return [known[name] for name in wanted]
+
+
 def write_shipped(folder: Path) -> None:
     """Write the sample images as JPEG and their labels as PNG."""
     for name in ("images", "labels"):
@@ -112,20 +152,30 @@ def main(arguments: list[str] | None = None) -> None:
     """Read the command line and write what it asks for."""
     parser = argparse.ArgumentParser(prog="python -m owlabel_samples.make", description=__doc__)
     parser.add_argument("--train", type=Path, metavar="DIR", help="write a training set here")
-    parser.add_argument("--count", type=int, default=400, help="scenes in the training set")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first training scene")
+    parser.add_argument(
+        "--strange", type=Path, metavar="DIR", help="write scenes with strange objects, and masks"
+    )
+    parser.add_argument("--kinds", default="", help="of --strange, such as 'deer,sofa'; all four")
+    parser.add_argument("--count", type=int, default=400, help="scenes to write")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first scene")
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))
     parser.add_argument(
         "--shipped", type=Path, metavar="DIR", help="write the 32 sample images here"
     )
     options = parser.parse_args(arguments)
-    if options.train is None and options.shipped is None:
-        parser.error("say --train DIR or --shipped DIR")
+    if not any((options.train, options.strange, options.shipped)):
+        parser.error("say --train DIR, --strange DIR or --shipped DIR")
+    try:
+        kinds = kinds_by_name(options.kinds)
+    except ValueError as error:
+        parser.error(str(error))
     if not 0 <= options.seed <= SHIPPED_SEED - options.count:
         parser.error(f"--seed plus --count must not pass {SHIPPED_SEED}, where the samples begin")
     cv2.setNumThreads(1)  # many short operations: threads would wait for each other
     if options.train is not None:
         write_training_set(options.train, options.count, options.seed, tuple(options.size))
+    if options.strange is not None:
+        write_strange(options.strange, options.count, options.seed, tuple(options.size), kinds)
     if options.shipped is not None:
         write_shipped(options.shipped)
 

@@ -93,6 +93,21 @@ def test_a_training_folder_has_images_labels_and_classes(tmp_path) -> None:
         main(["--train", str(tmp_path), "--count", "2", "--seed", "1000000"])
 
 
+def test_strange_scenes_are_a_folder_of_proxies(tmp_path) -> None:
+    where = ["--strange", str(tmp_path), "--size", "96", "128"]
+    main([*where, "--count", "3", "--seed", "50", "--kinds", "deer,sofa"])
+    masks = sorted((tmp_path / "masks").iterdir())
+    assert len(masks) == len(list((tmp_path / "images").iterdir())) == 3
+    kinds = []
+    for path in masks:
+        labels = np.asarray(Image.open(tmp_path / "labels" / path.name))
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), labels >= len(KNOWN))
+        kinds += sorted(set(np.unique(labels)) & set(KINDS))
+    assert kinds == [10, 12, 10]
+    with pytest.raises(SystemExit):
+        main([*where, "--kinds", "unicorn"])
+
+
 def test_class_ids_are_the_rows_of_the_table() -> None:
     table = owlabel_samples.classes()
     assert [row["id"] for row in table] == list(range(14))
