@@ -59,6 +59,7 @@ FLOORS = [
         "fewshot",
         "finds",
         "segments",
+        "auxiliary",
     },
     {
         "candidates",

@@ -1,0 +1,1 @@
+"""Auxiliary labels: pixels of many images grouped by their features, without any class label."""
