@@ -65,11 +65,16 @@ class Backbone(nn.Module):
         channels = self.encoder.out_channels
         self.low_channels = int(channels[LOW_STAGE])
         self.high_channels = int(channels[-1])
+        self.pyramid_channels = tuple(int(n) for n in channels[LOW_STAGE:])
 
     def forward(self, images: Tensor) -> Features:
         """Return both features of normalised images, shape (B, 3, H, W)."""
         stages = self.encoder(images)
         return Features(high=stages[-1], low=stages[LOW_STAGE])
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Return res2 .. res5 of normalised images: the features from stride 4 on."""
+        return list(self.encoder(images)[LOW_STAGE:])
 
 
 def full_settings(architecture: str, settings: Mapping[str, Any]) -> dict[str, Any]:
