@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_LONG = 6
+_LONG = 10
 """Pixels in a run from which on runs are summed first."""
 
 
@@ -134,24 +136,33 @@ class Runs:
         self.starts, self.length = starts, np.diff(starts, append=pixels)
         low, high = int(group.min()), int(group.max())
         self.range, self._size = slice(low, high + 1), high + 1 - low
-        self._place = group - low
+        self._place = np.asarray(group - low, np.int32)
         self._long = pixels > _LONG * starts.size
+
+    @cached_property
+    def _of_pixel(self) -> NDArray[np.int32]:
+        """Place of the group of each pixel in `range`, (n,)."""
+        return np.repeat(self._place, self.length)
+
+    @cached_property
+    def _member(self) -> csc_array:
+        """Sparse matrix (u, n), 1 where a pixel is of a group."""
+        of_pixel = self._of_pixel
+        ends = np.arange(of_pixel.size + 1, dtype=np.int32)
+        return csc_array((np.ones(of_pixel.size), of_pixel, ends), (self._size, of_pixel.size))
 
     def sums(self, values: NDArray[Any]) -> Doubles:
         """Return the sum of each row of values (rows, n) over each group, (rows, u)."""
         if self._long:
             return self.sums_of_runs(np.add.reduceat(values, self.starts, axis=1))
-        return self._by(np.repeat(self._place, self.length), values)
+        return np.asarray((self._member @ np.ascontiguousarray(values.T, np.float64)).T)
 
     def sums_of_runs(self, values: NDArray[Any]) -> Doubles:
         """Return the sum of each row of values (rows, r) over each group, (rows, u)."""
-        return self._by(self._place, values)
-
-    def _by(self, place: NDArray[Any], values: NDArray[Any]) -> Doubles:
-        place = place.astype(np.intp)
-        return np.stack([np.bincount(place, row, self._size) for row in values])
+        return np.stack([np.bincount(self._place, row, self._size) for row in values])
 
     def spread(self, by_group: Doubles) -> Doubles:
         """Give each pixel the value of its group: (rows, all groups) becomes (rows, n)."""
-        of_run = by_group[:, self.range][:, self._place]
-        return np.asarray(np.repeat(of_run, self.length, axis=1))
+        if self._long:
+            return np.repeat(by_group[:, self.range][:, self._place], self.length, axis=1)
+        return by_group[:, self.range].take(self._of_pixel, axis=1)

@@ -263,7 +263,7 @@ class _Sums:
         self.pixels, self.q = pixels, q
         self.sums = np.zeros((_P.start + self.q, count + 1))
         self.moments = _Moments(count) if extended else None
-        self.near: Ints = np.zeros((count + 1, q), np.int64)
+        self.near = np.zeros((count + 1, q), np.int32)
 
     def add(self, block: LabelBlock) -> None:
         """Add the pixels of a block and those that touch segments."""
@@ -283,10 +283,11 @@ class _Sums:
         inside = np.add.reduceat(block.inside, starts, dtype=np.int64)
         of_runs = np.stack([length, length * row, length * (col + (length - 1) / 2), inside])
         self.sums[: len(of_runs), runs.range] += runs.sums_of_runs(of_runs)
-        self.sums[_E_V_M, runs.range] += runs.sums(maps.astype(np.float64))
         self.sums[_P, runs.range] += runs.sums(p)
-        if self.moments is not None:
-            self.moments.add(maps, 2 * block.label.astype(np.int64) + block.inside)
+        if self.moments is None:
+            self.sums[_E_V_M, runs.range] += runs.sums(maps.astype(np.float64))
+        else:
+            self.moments.add(maps, 2 * block.label + block.inside)
 
     def _add_neighbours(self, at: Ints, segment: NDArray[np.int32]) -> None:
         """Count pixels that touch segments by their most probable class."""
@@ -298,24 +299,32 @@ class _Sums:
 
     def table(self) -> Doubles:
         """Return the features of all segments, shape (k, columns); see `segment_features`."""
-        sums = self.sums[:, 1:]
-        size, inside = sums[0], sums[3]
+        size = self.sums[0, 1:]
         if not size.all():
             missing = int(np.flatnonzero(size == 0)[0]) + 1
             raise ValueError(f"segment ids must be 1 .. k without gaps, {missing} has no pixel")
-        means = sums / size
+        names = feature_names(self.q, self.moments is not None)
+        table = np.empty((len(names), size.size))  # column by column: 60,000 segments are 34 MiB
+        for row, column in zip(table, self._columns(size), strict=True):
+            row[:] = column
+            if not np.isfinite(row).all():
+                raise ValueError("probabilities must be numbers in [0, 1], got NaN or infinity")
+        return table.T
+
+    def _columns(self, size: Doubles) -> Iterator[Doubles]:
+        """Yield the columns in the order of `feature_names`, each (k,)."""
+        sums = self.sums[:, 1:]
+        inside = sums[3]
         edge = size - inside
         ratios = [size / edge, inside / edge]
         if self.moments is None:
-            columns = [*means[_P], *means[_E_V_M], size, *ratios]
+            yield from (row / size for row in sums[_P])
+            yield from (row / size for row in sums[_E_V_M])
+            yield from (size, *ratios)
         else:
-            columns = [*self.moments.columns(ratios), size, inside, edge, *ratios, *means[_P]]
-        table = np.stack([*columns, *self._neighbour_shares(), means[1], means[2]], axis=1)
-        if not np.isfinite(table).all():
-            raise ValueError("probabilities must be numbers in [0, 1], got NaN or infinity")
-        return table
-
-    def _neighbour_shares(self) -> Doubles:
-        """Return the share of each class among the neighbour pixels, shape (q, k)."""
-        near = self.near[1:].T.astype(np.float64)
-        return np.asarray(near / np.maximum(near.sum(axis=0), 1))
+            yield from self.moments.columns(ratios)
+            yield from (size, inside, edge, *ratios)
+            yield from (row / size for row in sums[_P])
+        near = np.maximum(self.near[1:].sum(axis=1), 1)
+        yield from (self.near[1:, j] / near for j in range(self.q))
+        yield from (sums[1] / size, sums[2] / size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from owlabel import candidates, scores, segments
 from owlabel.segments import feature_names, probability_entropy, segment_features
-from owlabel_training.bench_segments import plain_features
+from owlabel_training.bench_segments import THRESHOLD, label, plain_features
+from owlabel_training.segment_search import compiler, search_features
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -124,6 +127,28 @@ def test_it_agrees_with_a_plain_loop(drawn: tuple[int, int, int, int], ids: int,
     p, labels = scene(drawn, ids)
     table = segment_features(p, labels, ext)
     np.testing.assert_allclose(table.values, plain_features(p, labels, ext), atol=1e-12)
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_the_compiled_search_of_the_bench_finds_the_same() -> None:
+    p = random_p((30, 40), 4).astype(np.float32)
+    table = segment_features(p, label(probability_entropy(p)), extended=True)
+    searched = search_features(np.ascontiguousarray(p.transpose(1, 2, 0)), THRESHOLD)
+    near = [i for i, name in enumerate(table.columns) if name[0] == "N"]  # contacts, not pixels
+    np.testing.assert_allclose(
+        np.delete(searched, near, 1), np.delete(table.values, near, 1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_sixty_thousand_segments_in_little_memory() -> None:
+    labels = np.zeros((480, 1000), np.int32)
+    labels[::2, ::4] = np.arange(1, 60001).reshape(240, 250)
+    p = random_p((480, 1000), 19).astype(np.float32)
+    tracemalloc.start()
+    segment_features(p, labels, extended=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 80 * 2**20
 
 
 @pytest.mark.parametrize("rows", [1, 37, 400])
