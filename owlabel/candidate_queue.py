@@ -4,46 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from owlabel.candidates import Candidate
 from owlabel.decisions import judge_key
 from owlabel.meta import MetaClassifier
 from owlabel.project.details import judge
+from owlabel.project.proposals import Proposal
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 
 HIDE_ABOVE = 0.5
 """Probability of being false above which a candidate is hidden by default."""
+SHOW = ("all", "unknown", "weak_shot", "cluster")
+"""What the queue can be limited to: all, what the model does not know, or one kind of proposals."""
 
 
 @dataclass(frozen=True)
 class QueueItem:
-    """One open candidate.
+    """One open candidate: a segment that the model does not know, or a proposed mask.
 
     Attributes
     ----------
     row : CandidateRow
+        A proposal has one too: its number is the negative of the proposal's, its score and rank
+        are the confidence.
     record : ImageRecord
         Its image.
     claimed : str or None
-        The novel class that claims it, if any.
+        The novel class that claims it, if any; of a proposal its class.
     false : float or None
         Probability that it is a false detection; None while nothing is known about that.
+    proposal : Proposal or None
+        The mask that is proposed, None for a segment.
     """
 
     row: CandidateRow
     record: ImageRecord
     claimed: str | None
     false: float | None = None
+    proposal: Proposal | None = None
 
 
 class CandidateQueue:
     """Order the candidates of one head and hide those that are likely false.
 
-    The order is: what no class claims before what one claims, then by rank times the probability
-    of being real.  Candidates that are pinned, because they are on the screen, keep their places
-    before all others and are not hidden, whatever becomes known about them meanwhile.
+    The order is: proposed masks by confidence, what no class claims, what one claims; of the last
+    two by rank times the probability of being real.  Candidates that are pinned, because they are
+    on the screen, keep their places before all others and are not hidden, whatever becomes known
+    about them meanwhile.
 
     Attributes
     ----------
@@ -57,6 +68,8 @@ class CandidateQueue:
         Probability of being false above which a candidate is hidden, in [0, 1]; 1 hides none.
     show_hidden : bool
         Show them all the same.
+    show : str
+        One of `SHOW`.
     hidden : int
         How many likely false candidates the last call of `items` met.
     """
@@ -65,6 +78,7 @@ class CandidateQueue:
         self._project, self._head = project, head_hash
         self.hide_above = HIDE_ABOVE
         self.show_hidden = False
+        self.show = "all"
         self.hidden = 0
         self._pinned: tuple[int, ...] = ()
         self.take_judge()
@@ -124,7 +138,8 @@ class CandidateQueue:
         names : mapping
             Class id to name.
         """
-        rows = self._project.candidates(self._head, limit=10 * limit)
+        some = self.show in ("all", "unknown")
+        rows = self._project.candidates(self._head, limit=10 * limit) if some else []
         pinned = {row_id: place for place, row_id in enumerate(self._pinned)}
         self.hidden = 0
         items = []
@@ -138,12 +153,42 @@ class CandidateQueue:
                     continue
             claimed = None if row.claimed_by is None else names.get(row.claimed_by)
             items.append(QueueItem(row, record, claimed, false))
+        if self.show != "unknown":
+            items += self._proposed(limit, records, names)
         last = len(pinned)
         items.sort(key=lambda item: (pinned.get(item.row.id, last), *_place(item)))
         return items[:limit]
 
+    def _proposed(
+        self, limit: int, records: Mapping[int, ImageRecord], names: Mapping[int, str]
+    ) -> list[QueueItem]:
+        """Return proposed masks of images that are not reviewed, the most confident first."""
+        source = None if self.show == "all" else self.show
+        found = (p for p in self._project.proposals.open(source) if p.image_id in records)
+        wanted = (p for p in found if records[p.image_id].state != "reviewed")
+        return [
+            QueueItem(_row_of(p), records[p.image_id], names.get(p.class_id), None, p)
+            for p in islice(wanted, limit)
+        ]
 
-def _place(item: QueueItem) -> tuple[bool, float, int]:
+
+def _row_of(proposal: Proposal) -> CandidateRow:
+    """Return a proposal as the row of a candidate."""
+    row0, col0, row1, col1 = proposal.box
+    candidate = Candidate(
+        score=proposal.confidence,
+        area=proposal.pixels,
+        box=proposal.box,
+        peak=((row0 + row1 - 1) // 2, (col0 + col1 - 1) // 2),
+        likely_class=proposal.class_id,
+        rank=proposal.confidence,
+    )
+    return CandidateRow(-proposal.id, proposal.image_id, candidate, None)
+
+
+def _place(item: QueueItem) -> tuple[int, float, int]:
     """Return the place of a candidate among those that are not pinned."""
+    if item.proposal is not None:
+        return -1, -item.proposal.confidence, item.proposal.id
     real = 1.0 if item.false is None else 1 - item.false
-    return item.row.claimed_by is not None, -item.row.candidate.rank * real, item.row.id
+    return int(item.row.claimed_by is not None), -item.row.candidate.rank * real, item.row.id

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from owlabel.classes import UNSET, VOID, LabelClass, Labels
+from owlabel.classes import UNSET, VOID, LabelClass, Labels, present
 from owlabel.labelling import Rule
 from owlabel.metric_scores import check_mixture
 from owlabel.project.eviction import SETTING as CACHE_LIMIT
@@ -19,6 +19,8 @@ from owlabel.view import View
 
 class Editor(View):
     """A view whose labels and classes can be changed.  Each act is on disk when it returns."""
+
+    _stroke = "paint"  # kind of the event of a brush stroke
 
     # -- regions and labels ------------------------------------------------------------------
 
@@ -34,7 +36,7 @@ class Editor(View):
         height, width = record.shape or self.image().shape[:2]
         if not (0 <= row < height and 0 <= col < width):
             raise ValueError(f"the click ({row}, {col}) is outside the image of {height} x {width}")
-        if not add and not any(c.add for c in self.clicks):
+        if not add and self.region is None:
             return
         payload = {"image_id": record.id, "row": int(row), "col": int(col), "add": bool(add)}
         with self.project.action("click", payload, "click"):
@@ -62,7 +64,7 @@ class Editor(View):
 
     def cancel_region(self) -> None:
         """Drop the pending region."""
-        if self.clicks:
+        if self.clicks or self.region is not None:
             with self.project.action("cancel", {"image_id": self.record().id}, "drop region"):
                 pass
             self._refresh_region()
@@ -163,12 +165,12 @@ class Editor(View):
                 f"labels must be uint8 of shape {human.shape}, got {labels.dtype} {labels.shape}"
             )
         allowed = {*self.classes.names, VOID, UNSET}
-        unknown = sorted(set(np.flatnonzero(np.bincount(labels.ravel()))) - allowed)
+        unknown = sorted(set(present(labels)) - allowed)
         if unknown:
             raise ValueError(f"labels hold {unknown}, which are no classes of this project")
         if np.array_equal(labels, human):
             return
-        with self.project.action("paint", {"image_id": self.record().id}, "paint") as action:
+        with self.project.action(self._stroke, {"image_id": self.record().id}, "paint") as action:
             self._write(action, labels)
         self._after_labels(self.record().id)
 

@@ -14,7 +14,10 @@ import numpy as np
 
 from owlabel import __version__
 from owlabel.classes import Labels
+from owlabel.corrections import mask_of
 from owlabel.ood_training import OodRequest
+from owlabel.project.proposals import NewProposal
+from owlabel.project.store import Event
 from owlabel.session import Session
 from owlabel.view import View
 
@@ -57,11 +60,26 @@ def recorded(session: Session) -> Iterator[dict[str, Any]]:
         if "image_id" in payload:
             payload["image"] = names[payload.pop("image_id")]
         line: dict[str, Any] = {"seq": event.seq, "kind": event.kind, "payload": payload}
-        if event.kind == "paint":
+        if event.kind in ("paint", "touch_up"):
             after = next(c.after for c in event.changes if c.field == "revision_id")
             line["labels"] = _pack(session.project.revision(after))
+        if event.kind == "tag":
+            line["tags"] = _tags(event, names)
         yield line
     yield {"digests": digests(session)}
+
+
+def _tags(event: Event, names: dict[int, str]) -> dict[str, dict[str, str]]:
+    """Return class id to image to state, as an act has tagged them."""
+    return {
+        change.row: {
+            names[int(i)]: state or "unknown"
+            for i, state in change.after.items()
+            if int(i) in names
+        }
+        for change in event.changes
+        if change.table == "tag"
+    }
 
 
 def read_recording(path: Path) -> list[dict[str, Any]]:
@@ -127,6 +145,7 @@ class _Player:
         self.work = work
         self.ids = {r.relative: r.id for r in session.records}
         self.models = {session.model.id: session.model.id}
+        self.proposals: dict[int, int] = {}  # their number there to their number here
 
     def play(self, line: dict[str, Any]) -> None:
         """Carry out one event."""
@@ -158,6 +177,41 @@ class _Player:
 
     def _paint(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.paint(_unpack(line["labels"]))
+
+    _touch_up = _paint
+
+    def _add_class(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.add_class(payload["name"])
+
+    def _tag(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        tags = {
+            int(class_id): {self.ids[name]: state for name, state in of_class.items()}
+            for class_id, of_class in line["tags"].items()
+        }
+        first = 1 + max(c.id for c in self.session.classes.classes)  # ids are given in a row
+        new = {name: tags.pop(first + i, {}) for i, name in enumerate(payload["new"])}
+        self.session.tag_all(tags, new)
+
+    def _accept_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.accept_proposal(self._proposal(payload))
+
+    def _reject_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.reject_proposal(self._proposal(payload))
+
+    def _correct(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.correct_proposal(self._proposal(payload))
+
+    def _proposal(self, payload: dict[str, Any]) -> int:
+        """Return the proposal here that stands for one there, made where there is none yet."""
+        there = int(payload["proposal_id"])
+        if there not in self.proposals:
+            image_id = self.ids[payload["image"]]
+            mask = mask_of(payload, self.session.human(image_id).shape)
+            item = NewProposal(payload["class_id"], mask, payload["confidence"])
+            self.proposals[there] = self.session.project.proposals.restore(
+                image_id, payload["source"], payload["origin"], item
+            )
+        return self.proposals[there]
 
     def _review(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.review(payload["done"])

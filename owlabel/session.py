@@ -16,6 +16,7 @@ from owlabel.jobs.worker import start_worker
 from owlabel.judging import Judging
 from owlabel.ood_training import OodTraining, StaleResultError
 from owlabel.project.store import ModelVersion, Project
+from owlabel.proposing import Proposing
 from owlabel.residuals import MODEL_KIND
 
 __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
@@ -48,7 +49,7 @@ class PlmResult:
     base_id: int
 
 
-class Session(OodTraining, Judging):
+class Session(OodTraining, Judging, Proposing):
     """Everything an annotator can do.  Each act is durable when its method returns.
 
     Parameters

@@ -16,6 +16,7 @@ class SessionSignals:
     classes_changed = Signal()
     model_changed = Signal()
     queue_changed = Signal()
+    tags_changed = Signal()
     history_changed = Signal()
     jobs_changed = Signal()
     message = Signal(str, str)

@@ -167,11 +167,11 @@ def effective(log: list[Event]) -> list[Event]:
     return done
 
 
-def trailing(session: Session, kind: str) -> list[Event]:
-    """Return the effective events of one kind that end the log, newest first."""
+def trailing(session: Session, *kinds: str) -> list[Event]:
+    """Return the effective events of these kinds that end the log, newest first."""
     found = []
     top, _ = heads(last(session))
-    while top is not None and (row := session.get_one(EventRow, top)).kind == kind:
+    while top is not None and (row := session.get_one(EventRow, top)).kind in kinds:
         found.append(as_event(row, ()))
         top, _ = heads(last(session, before=top))
     return found

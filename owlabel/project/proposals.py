@@ -141,6 +141,22 @@ class Proposals:
                 same = {"image_id": image_id, "source": source, "origin": origin, "state": "open"}
                 session.execute(insert(ProposalRow), [row | same for row in rows])
 
+    def restore(self, image_id: int, source: str, origin: str, item: NewProposal) -> int:
+        """Store one proposal beside the others, whatever the tags say; return its id (replays).
+
+        Raises
+        ------
+        ValueError
+            As `write`.
+        """
+        with self._database.writing() as session:
+            _check(item, image_row(session, image_id), class_ids(session), source)
+            same = {"image_id": image_id, "source": source, "origin": origin, "state": "open"}
+            row = ProposalRow(**_values(item), **same)
+            session.add(row)
+            session.flush()
+            return row.id
+
     def open(self, source: str | None = None, image_id: int | None = None) -> list[Proposal]:
         """Return the open proposals, the most confident first.
 

@@ -332,10 +332,10 @@ class Project:
         """Return the actions that are not undone, oldest first."""
         return history.effective(self.events())
 
-    def trailing_events(self, kind: str) -> list[Event]:
-        """Return the effective actions of one kind that end the log, newest first."""
+    def trailing_events(self, *kinds: str) -> list[Event]:
+        """Return the effective actions of these kinds that end the log, newest first."""
         with self.database.reading() as session:
-            return history.trailing(session, kind)
+            return history.trailing(session, *kinds)
 
     # -- discoveries -----------------------------------------------------------------------------
 

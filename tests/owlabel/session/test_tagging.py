@@ -1,0 +1,91 @@
+"""Tagging images in a sitting: one act however many, taken back whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from owlabel.session import Session
+
+
+@pytest.fixture
+def deer(session: Session) -> int:
+    return session.add_class("deer").id
+
+
+def test_a_class_can_be_named_before_it_has_a_pixel(session: Session) -> None:
+    told: list[str] = []
+    session.classes_changed.connect(lambda: told.append("classes"))
+    added = session.add_class(" deer ")
+    assert session.classes.find("Deer") == added
+    assert added.novel
+    assert told == ["classes"]
+    session.undo()
+    assert session.classes.find("deer") is None
+    with pytest.raises(ValueError, match="road"):
+        session.add_class("Road")
+
+
+def test_many_images_are_tagged_in_one_act(session: Session, deer: int) -> None:
+    told: list[str] = []
+    session.tags_changed.connect(lambda: told.append("tags"))
+    assert session.tag([1, 2, 3], deer, "present") == 3
+    assert session.can_undo == "deer in 3 images"
+    assert session.tag([3, 4], deer, "absent") == 2
+    assert session.can_undo == "no deer in 2 images"
+    assert session.project.tags.by_class(deer) == {
+        1: "present", 2: "present", 3: "absent", 4: "absent"
+    }  # fmt: skip
+    session.undo()
+    assert session.project.tags.by_class(deer) == dict.fromkeys([1, 2, 3], "present")
+    assert len(told) == 3
+
+
+def test_saying_the_same_again_is_no_act(session: Session, deer: int) -> None:
+    session.tag([1], deer, "present")
+    before = len(session.project.events())
+    assert session.tag([1], deer, "present") == 0
+    assert session.tag([2], deer, "unknown") == 0
+    assert session.tag([], deer, "present") == 0
+    assert len(session.project.events()) == before
+
+
+def test_none_of_these_leaves_what_was_said(session: Session, deer: int) -> None:
+    boar = session.add_class("boar").id
+    session.tag([1], deer, "present")
+    assert session.tag_none([1, 2]) == 3
+    assert session.project.tags.of(1) == {deer: "present", boar: "absent"}
+    assert session.project.tags.of(2) == {deer: "absent", boar: "absent"}
+    assert session.tag_none([1, 2]) == 0
+    session.undo()
+    assert session.project.tags.all() == {1: {deer: "present"}}
+
+
+def test_a_table_with_new_classes_is_one_act(session: Session, deer: int) -> None:
+    count = session.tag_all({deer: {1: "present"}}, {"boar": {2: "absent", 1: "present"}})
+    boar = session.classes.find("boar")
+    assert boar is not None
+    assert count == 3
+    assert session.project.tags.of(1) == {deer: "present", boar.id: "present"}
+    session.undo()
+    assert session.classes.find("boar") is None
+    assert session.project.tags.all() == {}
+
+
+def test_a_bad_table_changes_nothing(session: Session, deer: int) -> None:
+    before = len(session.project.events())
+    with pytest.raises(ValueError, match="no image has the id 99"):
+        session.tag_all({deer: {1: "present", 99: "present"}}, {"boar": {2: "present"}})
+    with pytest.raises(ValueError, match="got 'maybe'"):
+        session.tag([1], deer, "maybe")
+    with pytest.raises(ValueError, match="no class has the id 77"):
+        session.tag([1], 77, "present")
+    assert session.classes.find("boar") is None
+    assert session.project.tags.all() == {}
+    assert len(session.project.events()) == before
+
+
+def test_the_images_of_a_state_in_their_order(session: Session, deer: int) -> None:
+    session.tag([4, 2], deer, "present")
+    session.tag([3], deer, "absent")
+    assert session.tagged_images(deer, "present") == [2, 4]
+    assert session.tagged_images(deer, "unknown") == [1]
