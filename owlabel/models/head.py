@@ -96,8 +96,13 @@ class DeepLabHead(nn.Module):
 
     def classify(self, decoder_input: Tensor) -> Tensor:
         """Return the embedding f of c, shape (B, N, h, w): the segmentation head g of RPL."""
-        fused: Tensor = self.embedding(self.fuse(decoder_input))
-        return fused  # (B, N, h, w)
+        embedding: Tensor = self.embedding(self.fuse(decoder_input))
+        return embedding  # (B, N, h, w)
+
+    def decode(self, features: Features) -> Tensor:
+        """Return what the last layer reads, (B, width, h, w) at stride 4: auxiliary labels."""
+        fused: Tensor = self.fuse(self.decoder_input(features))
+        return fused
 
 
 def _rows(maps: Tensor, start: int, stop: int, height: int) -> Tensor:

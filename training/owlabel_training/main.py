@@ -35,7 +35,8 @@ def train(
 ) -> None:
     """Train a base model, or make one know OoD objects (recipes with [entropy] or [residual]).
 
-    Run the same line again to go on after an interruption.
+    A recipe with [pretraining] pre-trains a backbone without labels.  Run the same line again to
+    go on after an interruption.
     """
     try:
         _train(recipe, (data, base), out, change or [], restart, threads)
@@ -45,7 +46,7 @@ def train(
 
 
 Training = Any
-"""A `BaseTraining` or an `OodTraining`; both import torch."""
+"""A `BaseTraining`, an `OodTraining` or a `PretrainingRun`; all import torch."""
 
 
 def _train(
@@ -73,10 +74,15 @@ def _training(
     path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
 ) -> Training:
     """Return what the recipe asks for."""
-    from owlabel_training import ood_recipe
+    from owlabel_training import ood_recipe, pretraining_recipe
     from owlabel_training import recipe as recipes
 
     data, base = given
+    if pretraining_recipe.is_pretraining(path):
+        pretrain = pretraining_recipe.read(path, changes)
+        from owlabel_training.pretraining_runs import PretrainingRun
+
+        return PretrainingRun(pretrain, _folder(data, pretrain.data.folder), out / pretrain.name)
     if ood_recipe.is_ood(path) is None:
         recipe = recipes.read(path, changes)
         from owlabel_training.base import BaseTraining

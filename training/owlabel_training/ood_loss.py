@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from owlabel.classes import MAX_CLASSES, OOD_PROXY
+from owlabel_training.contrast import info_nce
 
 Averaging = Literal["joint", "separate"]
 LOWEST_PROBABILITY = 1e-7
@@ -180,8 +181,6 @@ def contrastive_loss(samples: Samples, tau: float = 0.1, contexts: str = "both")
     """
     if len({tuple(group.shape) for group in samples}) != 1:
         raise ValueError(f"the groups must agree, got {[tuple(g.shape) for g in samples]}")
-    if tau <= 0:
-        raise ValueError(f"tau must be above 0, got {tau}")
     city, context = (samples.city_ood, samples.city_in), (samples.context_ood, samples.context_in)
     sets = {
         "both": (city, (*city, *context)),
@@ -193,25 +192,9 @@ def contrastive_loss(samples: Samples, tau: float = 0.1, contexts: str = "both")
         raise ValueError(f"contexts must be one of {sorted(sets)}, got {contexts!r}")
     anchors, contrast = sets[contexts]
     n = len(samples.city_ood)
-    return _info_nce(torch.cat(anchors), torch.cat(contrast), n, tau)
-
-
-def _info_nce(anchors: Tensor, contrast: Tensor, n: int, tau: float) -> Tensor:
-    """Return the loss for groups of n rows that are OoD and inlier by turns.
-
-    Anchors are the first rows of the contrast, so that a pixel meets itself on the diagonal.
-    """
-    a, c = functional.normalize(anchors, dim=1), functional.normalize(contrast, dim=1)
-    similar = a @ c.T / tau  # (|A|, |C|)
-    ood_a = (torch.arange(len(a), device=a.device) // n) % 2 == 0
-    ood_c = (torch.arange(len(c), device=c.device) // n) % 2 == 0
-    same = ood_a[:, None] == ood_c[None, :]
-    positive = same & ~torch.eye(len(a), len(c), dtype=torch.bool, device=a.device)
-    lowest = torch.finfo(similar.dtype).min
-    negatives = similar.masked_fill(same, lowest).logsumexp(dim=1, keepdim=True)  # (|A|, 1)
-    each = torch.logaddexp(similar, negatives) - similar  # -log of the share
-    per_anchor = (each * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
-    return per_anchor.mean()
+    is_ood = torch.arange(len(contrast) * n, device=samples.city_ood.device) // n % 2 == 0
+    labels = (is_ood[: len(anchors) * n], is_ood)
+    return info_nce(torch.cat(anchors), torch.cat(contrast), labels, tau)
 
 
 def _entropy(logits: Tensor) -> Tensor:
