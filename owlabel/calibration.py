@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from owlabel.histogram import OrderedHistogram
 from owlabel.metric_scores import BETA, GAMMA, PROTOTYPE_LENGTH, mixture
 from owlabel.scores import OVERLAYS, SCORES, all_scores
-from owlabel.standardised import ClassStatistics, sml
+from owlabel.standardised import STANDARDISED, ClassStatistics
 
 Doubles = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -203,7 +203,8 @@ class Calibrator:
         names = [n for n in SCORES if n not in TWINS and n != "mixture"]
         maps = all_scores(values, self.length, names)
         if self.usual is not None:
-            maps["sml"] = sml(2 * self.length * values, *self.usual)
+            for name, function in STANDARDISED.items():
+                maps[name] = function(2 * self.length * values, *self.usual)
         maps.update(others or {})
         chosen = np.ones(values.shape[1:], bool) if where is None else where
         for name, one in maps.items():
@@ -353,6 +354,8 @@ class CalibrationSet:
             raise ValueError(f"the stored calibration has pairs of shape {made.joint.shape}")
         for name in made.quantiles:
             made.calibration(name)
+        if 0 < len(STANDARDISED.keys() & made.quantiles.keys()) < len(STANDARDISED):
+            raise ValueError(f"the stored calibration lacks one of {list(STANDARDISED)}")
         return made
 
 

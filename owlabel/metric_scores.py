@@ -140,7 +140,13 @@ def mixture_weight(eds: Array, beta: float = BETA, gamma: float = GAMMA) -> Arra
     return 1 / (1 + xp.exp(xp.clip(-beta * (eds - gamma), -80, 80)))
 
 
-def mixture(eds: Array, mmsp: Array, beta: float = BETA, gamma: float = GAMMA) -> Array:
+def mixture(
+    eds: Array,
+    mmsp: Array,
+    beta: float = BETA,
+    gamma: float = GAMMA,
+    mmsp_norm: Literal["none", "minmax"] = "none",
+) -> Array:
     """Mix EDS and MMSP: ``alpha eds + (1 - alpha) mmsp``, alpha from `mixture_weight`.
 
     Parameters
@@ -149,16 +155,20 @@ def mixture(eds: Array, mmsp: Array, beta: float = BETA, gamma: float = GAMMA) -
         Both 0 .. 1; `eds` in its "minmax" form, for which beta and gamma were tuned.
     beta, gamma : float
         Steepness (>= 0) and threshold (0 .. 1).
+    mmsp_norm : {"none", "minmax"}
+        "none" takes MMSP as it is; "minmax" spreads it over 0 .. 1 of this image first, as the
+        released code does, all 0 where it is constant.
 
     Returns
     -------
     array, shape (H, W)
-        Between the two at every pixel.
+        0 .. 1, between the two at every pixel.
 
     Raises
     ------
     ValueError
-        If the shapes differ, beta is negative or gamma is outside 0 .. 1.
+        If the shapes differ, beta is negative, gamma is outside 0 .. 1, or `mmsp_norm` is neither
+        of the two.
 
     References
     ----------
@@ -167,7 +177,11 @@ def mixture(eds: Array, mmsp: Array, beta: float = BETA, gamma: float = GAMMA) -
     """
     if tuple(eds.shape) != tuple(mmsp.shape):
         raise ValueError(f"eds and mmsp differ in shape: {tuple(eds.shape)}, {tuple(mmsp.shape)}")
+    if mmsp_norm not in ("none", "minmax"):
+        raise ValueError(f'mmsp_norm must be "none" or "minmax", got {mmsp_norm!r}')
     check_mixture(beta, gamma)
+    if mmsp_norm == "minmax":
+        mmsp = turned_minmax(1 - mmsp, 1.0)
     return by_chunks(lambda e, m: m + mixture_weight(e, beta, gamma) * (e - m), eds, mmsp)
 
 

@@ -97,6 +97,7 @@ def all_scores(
     names: Sequence[str] | None = None,
     beta: float = BETA,
     gamma: float = GAMMA,
+    mmsp_norm: Literal["none", "minmax"] = "none",
 ) -> dict[str, Array]:
     """Compute several scores in one pass that shares the exponentials.
 
@@ -108,8 +109,8 @@ def all_scores(
         Length of the prototypes.
     names : sequence of str, optional
         Keys of `SCORES`; all by default.
-    beta, gamma : float
-        Of the mixture.
+    beta, gamma, mmsp_norm
+        Of the mixture, see there.
 
     Returns
     -------
@@ -149,7 +150,7 @@ def all_scores(
     if "sums" in maps:
         maps["eds"] = turned_minmax(maps.pop("sums"), CLIP_FACTOR * 2 * lowest)
     if "mixture" in wanted:
-        maps["mixture"] = mixture(maps["eds"], maps["msp"], beta, gamma)
+        maps["mixture"] = mixture(maps["eds"], maps["msp"], beta, gamma, mmsp_norm)
     for twin in ("mmsp", "variation_ratio"):
         if twin in wanted:
             maps[twin] = maps["msp"]
@@ -218,6 +219,10 @@ OVERLAYS: dict[str, Score] = {
         Score("sml", "Largest logit, standardised", "-(max z - mean_c) / std_c, c = argmax z",
               "unbounded, in standard deviations", "Jung et al. 2021",
               _refuse("sml", "statistics"), None, "statistics"),
+        Score("sml_smooth", "Largest logit, standardised, smooth",
+              "SML; seams take the mean beside them; Gaussian of 6 pixels",
+              "unbounded, in standard deviations", "Jung et al. 2021, sec. 3.3 and 3.4",
+              _refuse("sml_smooth", "statistics"), None, "statistics"),
         Score("rpl_energy", "Residual energy (RPL)",
               "-log sum exp of the residual path, 7 x 7 Gaussian", "unbounded",
               "Liu et al. 2023 (RPL)", _refuse("rpl_energy", "residual"), None, "residual"),

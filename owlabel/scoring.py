@@ -15,7 +15,7 @@ from owlabel.project.store import ImageRecord, Project
 from owlabel.reading import Reader
 from owlabel.residuals import RPL_ENERGY, Residual, in_use
 from owlabel.scores import OVERLAYS, SCORES, all_scores
-from owlabel.standardised import sml
+from owlabel.standardised import STANDARDISED
 
 CALIBRATION = "calibration"
 """Name of the file in the cache, beside the embeddings of the base head."""
@@ -172,9 +172,10 @@ class Scoring:
         found: dict[str, Any] = {}
         if plain:
             found = all_scores(output.embedding, length, plain, self.beta, self.gamma)
-        if "sml" in names and self.calibrations is not None:
+        if self.calibrations is not None and (asked := [n for n in STANDARDISED if n in names]):
             usual = self.calibrations.statistics.mean_and_std()
-            found["sml"] = sml(2 * length * output.embedding, *usual)
+            for name in asked:
+                found[name] = STANDARDISED[name](2 * length * output.embedding, *usual)
         if RPL_ENERGY in names:
             arrays = self.project.cache.read(self._hash(), record.content_hash)
             if arrays is not None:

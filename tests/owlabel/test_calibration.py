@@ -117,7 +117,7 @@ def test_a_usual_image_does_not_glow_and_a_strange_one_does() -> None:
 
 def test_every_score_of_an_embedding_has_a_scale_and_rpl_none_without_maps() -> None:
     held = calibrated(embedding(0))
-    assert all(held.calibration(name) for name in [*SCORES, "sml"])
+    assert all(held.calibration(name) for name in [*SCORES, "sml", "sml_smooth"])
     assert held.calibration("rpl_energy") is None
     with pytest.raises(ValueError, match="no score 'edss'"):
         held.calibration("edss")

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owlabel.standardised import ClassStatistics, sml, smooth_dilated, suppress_boundaries
+from owlabel.standardised import (
+    ClassStatistics,
+    sml,
+    sml_smooth,
+    smooth_dilated,
+    suppress_boundaries,
+)
 
 QUICK = settings(max_examples=30, deadline=None)
 
@@ -136,3 +142,33 @@ def test_smoothing_keeps_constants_and_has_dilated_taps() -> None:
     assert spread.sum() == pytest.approx(1, rel=1e-5)
     with pytest.raises(ValueError, match="odd"):
         smooth_dilated(point, size=6)
+
+
+def test_the_smooth_score_has_the_authors_steps_at_full_size() -> None:
+    z = some_logits(5)
+    usual = counted(z).mean_and_std()
+    labels = z.argmax(0).astype(np.uint8)
+    expected = smooth_dilated(suppress_boundaries(sml(z, *usual), labels, 4, 4), 7, 1.0, 6)
+    np.testing.assert_array_equal(sml_smooth(z, *usual, stride=1), expected)
+
+
+def test_the_smooth_score_on_the_grid_spreads_a_point_as_far_in_pixels() -> None:
+    z = np.zeros((2, 61, 61), np.float32)
+    z[0] = 1.0
+    z[0, 30, 30] = 0.5
+    score = sml_smooth(z, np.ones(2), np.ones(2))  # 0.5 at the point, 0 elsewhere
+    away = 4 * (np.arange(61) - 30)  # pixels
+    profile = score.sum(axis=0)
+    assert profile.sum() == pytest.approx(0.5, abs=1e-5)
+    assert np.sqrt((profile * away**2).sum() / profile.sum()) == pytest.approx(6, rel=0.06)
+    with pytest.raises(ValueError, match="stride"):
+        sml_smooth(z, np.ones(2), np.ones(2), stride=0)
+
+
+def test_the_smooth_score_takes_seams_from_beside_them() -> None:
+    z = np.full((2, 40, 40), 0.0, np.float32)
+    z[0, :, :20], z[1, :, 20:] = 5.0, 5.0
+    z[0, :, 19], z[1, :, 20] = 1.0, 1.0  # unsure where the classes meet
+    means, stds = np.full(2, 5.0), np.ones(2)
+    assert sml(z, means, stds).max() == 4
+    assert sml_smooth(z, means, stds).max() < 1e-6

@@ -29,7 +29,7 @@ from owlabel.models.checkpoint import load
 from owlabel.models.embed import embed_image
 from owlabel.models.segmenter import Segmenter
 from owlabel.scores import OVERLAYS, SCORES, all_scores
-from owlabel.standardised import ClassStatistics, sml
+from owlabel.standardised import STANDARDISED, ClassStatistics
 from owlabel_training.camvid_protocol import SEEDS, Setting, read_list, read_setting
 from owlabel_training.data import Frames, read_names
 from owlabel_training.ood_data import pasted_frames
@@ -119,7 +119,8 @@ class Run:
         """Return every score of a picture on the grid, (h, w)."""
         embedding = _embedding(self.segmenter, image)
         found = dict(all_scores(embedding, self.length, self.names))
-        found["sml"] = sml(2 * self.length * embedding, *self.usual)
+        for name, function in STANDARDISED.items():
+            found[name] = function(2 * self.length * embedding, *self.usual)
         return found
 
     def measure(self, pairs: Iterable[Pair]) -> dict[str, dict[str, float | None]]:

@@ -66,7 +66,7 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
     save_file({"weight": np.zeros(1, np.float32)}, version.path, metadata={KEY: text})
     session = Session(toy.project, start_worker=False)
     missing = [n for n in OVERLAYS if session.scoring.unavailable(n) is not None]
-    assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "rpl_energy"]
+    assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "sml_smooth", "rpl_energy"]
     with pytest.raises(ValueError, match="needs a metric head"):
         session.score("eds")
     assert "eds" not in session.score_at(3, 4)
@@ -75,7 +75,7 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
 def test_scores_of_one_pixel_agree_with_the_maps(session: Session) -> None:
     calibrate(session)
     found = session.score_at(0, 0)
-    assert list(found) == [*SCORES, "sml"]
+    assert list(found) == [*SCORES, "sml", "sml_smooth"]
     for name, value in found.items():
         assert value == pytest.approx(float(session.score(name)[0, 0]), abs=1e-6)
 
