@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from owlabel.classes import LabelClass
 from owlabel.editing import Editor
+from owlabel.formats import tag_files
+from owlabel.formats.tag_files import Reading
 from owlabel.project.store import Event
 from owlabel.project.tags import TAG_STATES
 
 TagTable = Mapping[int, Mapping[int, str]]
 """Class id to image id to a state."""
+
+
+@dataclass(frozen=True)
+class ImportedTags:
+    """What an import has done.
+
+    Attributes
+    ----------
+    tags, images : int
+        New tags, and images that the file speaks of.
+    overruled : int
+        Tags that said something else before.
+    classes : tuple of str
+        That were made.
+    skipped : mapping
+        Unknown name to how many statements on it were left out.
+    """
+
+    tags: int
+    images: int
+    overruled: int
+    classes: tuple[str, ...]
+    skipped: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        text = f"{self.tags} new tags in {_images(self.images)}"
+        if self.overruled:
+            text += f", {self.overruled} of them against what was said before"
+        if self.classes:
+            text += f"; made {', '.join(self.classes)}"
+        if self.skipped:
+            names = ", ".join(list(self.skipped)[:3]) + (", …" if len(self.skipped) > 3 else "")
+            text += f"; left out {sum(self.skipped.values())} statements on {names}"
+        return text
 
 
 class Tagging(Editor):
@@ -103,6 +142,52 @@ class Tagging(Editor):
             self.classes_changed.emit()
         self._after_tags()
         return count
+
+    def import_tags(self, path: Path | str, how: Reading | None = None) -> ImportedTags:
+        """Tag images as a file says: CSV, JSON, COCO, or a folder with one for each class.
+
+        One act, so that one undo takes all of it back.
+
+        Raises
+        ------
+        ValueError
+            If anything in it cannot be understood; names file, line and remedy.  Nothing changes
+            then.
+        """
+        path = Path(path)
+        images = {r.relative: r.id for r in self.records}
+        found = tag_files.read(path, images, self.classes, how)
+        all_states = [*found.tags.values(), *found.new.values()]
+        overruled = sum(
+            self._overruled(class_id, states) for class_id, states in found.tags.items()
+        )
+        count = 0
+        if any(all_states) or found.new:
+            count = self.tag_all(found.tags, found.new, label=f"tags of {path.name}")
+        tagged = len({i for states in all_states for i in states})
+        return ImportedTags(count, tagged, overruled, tuple(found.new), found.skipped)
+
+    def _overruled(self, class_id: int, states: Mapping[int, str]) -> int:
+        before = self.project.tags.by_class(class_id)
+        return sum(i in before and before[i] != state for i, state in states.items())
+
+    def export_tags(self, path: Path | str) -> int:
+        """Write all tags as CSV or JSON, by the suffix; return how many.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is another, or the file cannot be written.
+        """
+        names = self.classes.names
+        relative = {r.id: r.relative for r in self.project.images()}
+        tags = [
+            (relative.get(i) or self.project.image(i).relative, names[c], state)
+            for i, of_image in self.project.tags.all().items()
+            for c, state in of_image.items()
+        ]
+        tag_files.write(Path(path), tags)
+        return len(tags)
 
     def _after_tags(self) -> None:
         self.tags_changed.emit()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from owlabel.formats.tag_files import Reading
 from owlabel.session import Session
 
 
@@ -89,3 +92,41 @@ def test_the_images_of_a_state_in_their_order(session: Session, deer: int) -> No
     session.tag([3], deer, "absent")
     assert session.tagged_images(deer, "present") == [2, 4]
     assert session.tagged_images(deer, "unknown") == [1]
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def test_an_import_is_one_act(session: Session, deer: int, tmp_path: Path) -> None:
+    session.tag([1], deer, "absent")
+    path = tmp_path / "tags.csv"
+    path.write_text("deer_1,deer\nempty_1.png,deer,absent\nempty_2.png,elk\n")
+    done = session.import_tags(path, Reading(create_classes=True))
+    assert (done.tags, done.images, done.overruled, done.classes) == (3, 3, 1, ("elk",))
+    assert str(done).startswith("3 new tags in 3 images, 1 of them against what was said before")
+    assert session.can_undo == "tags of tags.csv"
+    session.undo()
+    assert session.project.tags.all() == {1: {deer: "absent"}}
+    assert session.classes.find("elk") is None
+
+
+def test_a_wrong_file_changes_nothing(session: Session, deer: int, tmp_path: Path) -> None:
+    path = tmp_path / "tags.csv"
+    path.write_text("deer_1.png,deer\nnowhere.png,deer\n")
+    before = len(session.project.events())
+    with pytest.raises(ValueError, match=r"line 2: no image is named 'nowhere.png'"):
+        session.import_tags(path)
+    assert session.project.tags.all() == {}
+    assert len(session.project.events()) == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_exported_tags_come_back(session: Session, deer: int, tmp_path: Path, suffix: str) -> None:
+    session.tag([1, 2], deer, "present")
+    session.tag([3], deer, "absent")
+    path = tmp_path / f"tags{suffix}"
+    assert session.export_tags(path) == 3
+    before = session.project.tags.all()
+    session.tag([1, 2, 3, 4], deer, "unknown")
+    session.import_tags(path)
+    assert session.project.tags.all() == before
