@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,12 @@ MAX_CLASSES = 253
 """Class ids are 0 .. 252."""
 
 Labels = NDArray[np.uint8]
+
+
+def present(labels: Labels) -> list[int]:
+    """Return the values that a label map of uint8 holds, ascending."""
+    counts = cv2.calcHist([np.ascontiguousarray(labels)], [0], None, [256], [0, 256])
+    return [int(value) for value in np.flatnonzero(counts)]
 
 
 class Source(IntEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,15 +110,24 @@ def scan(folder: str | os.PathLike[str]) -> list[Path]:
         raise ImageError(root, "this is not a folder; choose the folder that holds the images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise ImageError(root, "this folder may not be read; change its permissions")
+    return sorted(_walk(root), key=lambda path: _natural_key(path.relative_to(root)))
+
+
+def holds_images(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether `scan` finds anything; looks no further than the first image."""
+    root = Path(folder)
+    return root.is_dir() and next(_walk(root), None) is not None
+
+
+def _walk(root: Path) -> Iterator[Path]:
     real_root = root.resolve()
-    found = []
     for parent, folders, files in os.walk(root):
         folders[:] = [
             f for f in folders if not f.startswith(".") and not f.endswith(PROJECT_SUFFIX)
         ]
-        found += [Path(parent, f) for f in files if not f.startswith(".")]
-    images = (f for f in found if f.suffix.lower() in SUFFIXES and _stays_inside(f, real_root))
-    return sorted(images, key=lambda path: _natural_key(path.relative_to(root)))
+        for path in (Path(parent, f) for f in files if not f.startswith(".")):
+            if path.suffix.lower() in SUFFIXES and _stays_inside(path, real_root):
+                yield path
 
 
 def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixels:

@@ -61,27 +61,45 @@ class LabelMap(NamedTuple):
     source: Labels
 
 
-def predict(output: ModelOutput, rule: Rule) -> LabelMap:
-    """Label one image: base classes, then PLM heads, then novel prototypes (NPM).
+def trained(output: ModelOutput) -> LabelMap:
+    """Label one image by what was trained alone: base classes, then PLM heads.
 
     References
     ----------
-    DMLNet (arXiv 2108.04562): PLM_all and the novel prototype rule, Eq. 12.
+    DMLNet (arXiv 2108.04562): PLM_all.
     """
     base = grid.argmax_upsampled(output.embedding, output.shape)
     source = np.full(base.shape, Source.BASE, np.uint8)
-    labels = base
-    if output.heads:
-        labels = fewshot.overwrite_with_heads(base, list(output.heads), output.shape)
-        source[labels != base] = Source.PLM
-    if rule.prototypes:
-        claimed = fewshot.claim_novel(
-            output.embedding, labels, list(rule.prototypes), rule.lambda_novel
-        )
-        novel = np.isin(claimed, [p.class_id for p in rule.prototypes])
-        source[novel] = Source.NPM
-        labels = claimed
+    if not output.heads:
+        return LabelMap(base, source)
+    labels = fewshot.overwrite_with_heads(base, list(output.heads), output.shape)
+    source[labels != base] = Source.PLM
     return LabelMap(labels, source)
+
+
+def predict(output: ModelOutput, rule: Rule, under: LabelMap | None = None) -> LabelMap:
+    """Label one image: base classes, then PLM heads, then novel prototypes (NPM).
+
+    Parameters
+    ----------
+    output : ModelOutput
+    rule : Rule
+    under : LabelMap, optional
+        What `trained` says of this output, if that is known already: it does not depend on the
+        rule.
+
+    References
+    ----------
+    DMLNet (arXiv 2108.04562): the novel prototype rule, Eq. 12.
+    """
+    under = trained(output) if under is None else under
+    if not rule.prototypes:
+        return under
+    labels = fewshot.claim_novel(
+        output.embedding, under.labels, list(rule.prototypes), rule.lambda_novel
+    )
+    novel = np.isin(labels, [p.class_id for p in rule.prototypes])
+    return LabelMap(labels, np.where(novel, np.uint8(Source.NPM), under.source))
 
 
 def compose(human: Labels, model: LabelMap | None, reviewed: LabelMap | None = None) -> LabelMap:

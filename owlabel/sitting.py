@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel import fewshot, regions
-from owlabel.classes import MAX_CLASSES, Labels
+from owlabel.classes import MAX_CLASSES, Labels, present
 from owlabel.fewshot import NovelPrototype
 from owlabel.labelling import ModelOutput, Rule
 from owlabel.regions import Region
@@ -70,8 +70,7 @@ def shot_means(
     base_classes : int
         Ids below this are of classes that the base model knows.
     """
-    present = np.flatnonzero(np.bincount(human.ravel(), minlength=256)[:MAX_CLASSES])
-    novel = (int(c) for c in present if c >= base_classes)
+    novel = (c for c in present(human) if base_classes <= c < MAX_CLASSES)
     return {c: fewshot.image_mean(embedding, human == c) for c in novel}
 
 

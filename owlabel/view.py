@@ -71,6 +71,7 @@ class View(SessionSignals):
         self._unstored_means: dict[int, dict[int, NDArray[np.float64]]] = {}
         self._shots_waiting: set[int] = set()
         self._human: Recent[int, Labels] = Recent(32)
+        self._trained: Recent[int, LabelMap] = Recent(4)  # what no act of the annotator changes
         self._missing = [r.id for r in self.records if not self.reader.embedded(r)]
         for record in self.records:
             if record.revision_id is not None:
@@ -210,7 +211,10 @@ class View(SessionSignals):
             return None
         if len(output.heads) < len(self.header.heads) - 1:
             return labelling.predict(output, self.rule)
-        return self._predictions.fetch(record.id, lambda: labelling.predict(output, self.rule))
+        under = self._trained.fetch(record.id, lambda: labelling.trained(output))
+        return self._predictions.fetch(
+            record.id, lambda: labelling.predict(output, self.rule, under)
+        )
 
     def human(self, image_id: int | None = None) -> Labels:
         """Return the human layer, (H, W), `UNSET` where nobody has said anything."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
-from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels, distinct_color
+from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable, Labels, distinct_color, present
 
 Color = tuple[int, int, int]
 NOTHING = 0
@@ -37,12 +38,12 @@ _TO_LAYER, _FROM_LAYER = _to_layer_table(), _from_layer_table()
 
 def to_layer(labels: Labels) -> Labels:
     """Return the layer values of a label map, uint8 of the same shape."""
-    return np.take(_TO_LAYER, labels)
+    return np.asarray(cv2.LUT(labels, _TO_LAYER))
 
 
 def from_layer(values: Labels) -> Labels:
     """Return the label map of layer values; what is no class becomes `UNSET`."""
-    return np.take(_FROM_LAYER, values)
+    return np.asarray(cv2.LUT(values, _FROM_LAYER))
 
 
 def layer_value(class_id: int) -> int:
@@ -52,9 +53,8 @@ def layer_value(class_id: int) -> int:
 
 def strangers(values: Labels, classes: ClassTable) -> list[int]:
     """Return the layer values that stand for no class of the table, sorted."""
-    present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     known = {NOTHING, VOID} | {layer_value(c.id) for c in classes.classes}
-    return [int(v) for v in present if int(v) not in known]
+    return [v for v in present(values) if v not in known]
 
 
 def class_colors(classes: ClassTable) -> tuple[Color, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from owlabel.classes import ClassTable, Labels
 from owlabel_napari.layer_values import class_colors, class_features, colormap_of
-from owlabel_napari.partial_repaint import PartialRepaint, changed_box
+from owlabel_napari.partial_repaint import PartialRepaint, changed_box, draw_layer
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -195,6 +195,7 @@ class OurLayers:
                 _fill(layer, box, layer.data[r0:r1, c0:c1] != 0, 0, refresh=region is None)
             if region is not None:
                 _fill(layer, region.mask_box, region.mask, 1)
+            draw_layer(self.viewer, layer, region is not None)
         return layer
 
     def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
+    QApplication,
     QDockWidget,
     QFileDialog,
     QSizePolicy,
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from owlabel_napari.background import ProjectOpener
 from owlabel_napari.messages import show
+from owlabel_napari.reader import is_ours
 from owlabel_napari.widgets.start import StartWidget
 from owlabel_napari.workspace import Workspace
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from owlabel.session import Session
 
 WIDTH = 350
+_ASKS_NAPARI = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
 
 
 class OWLabelPanel(QWidget):
@@ -53,6 +56,7 @@ class OWLabelPanel(QWidget):
         expanding = QSizePolicy.Policy.Expanding
         self.setSizePolicy(QSizePolicy.Policy.Preferred, expanding)  # else napari adds a stretch
         self.setAcceptDrops(True)
+        self._canvas_drops = _CanvasDrops(self)
         self.opener = ProjectOpener(self)
         self.opener.ready.connect(self._show_folder)
         self.opener.refused.connect(self._refuse)
@@ -159,6 +163,37 @@ class OWLabelPanel(QWidget):
         if folder is not None:
             event.acceptProposedAction()
             self.open_later(folder)
+
+
+class _CanvasDrops(QObject):
+    """Open a folder of images that is dropped on the canvas; napari would ask for a reader.
+
+    Anything else, and any drop with Shift or Alt held, goes to napari as before.
+
+    Parameters
+    ----------
+    panel : OWLabelPanel
+        What opens the folder.
+    """
+
+    def __init__(self, panel: OWLabelPanel) -> None:
+        super().__init__(panel)
+        self.panel = panel
+        canvas = getattr(getattr(panel.viewer, "window", None), "_qt_viewer", None)
+        if isinstance(canvas := getattr(canvas, "__wrapped__", canvas), QObject):
+            canvas.installEventFilter(self)
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        """Take the drops that are ours."""
+        if event.type() != QEvent.Type.Drop or QApplication.keyboardModifiers() & _ASKS_NAPARI:
+            return False
+        folder = _folder(event)
+        if folder is None or len(event.mimeData().urls()) != 1 or not is_ours(folder):
+            return False
+        event.acceptProposedAction()
+        self.panel.open_later(folder)
+        self.panel.bring_up()
+        return True
 
 
 def _folder(event: QDropEvent) -> Path | None:

@@ -23,7 +23,7 @@ def napari_get_reader(
         return None
     if path == URI:
         return open_samples
-    if not isinstance(path, str) or not _is_ours(Path(path)):
+    if not isinstance(path, str) or not is_ours(Path(path)):
         return None
     return open_folder
 
@@ -42,11 +42,12 @@ def open_folder(path: str | list[str]) -> list[Any]:
     return [(None,)]
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
+    """Tell whether a path is a folder with images, or a project."""
     if not folder.is_dir():
         return False
     if (folder / "project.db").is_file():
         return True
     from owlabel import images
 
-    return bool(images.scan(folder))
+    return images.holds_images(folder)

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari._qt.qt_viewer import QtViewer
+from PIL import Image
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication
 
+from owlabel_napari.main import panel_of
+from owlabel_napari.panel import OWLabelPanel
 from owlabel_napari.widgets.classes import COLOR, NAME
 
 pytestmark = pytest.mark.gui
@@ -129,6 +136,40 @@ def test_a_folder_that_cannot_be_opened_is_explained(panel: Any, qtbot: Any, tmp
     assert panel.pages.currentWidget() is panel.start
     assert not panel.start.open_button.isEnabled()
     qtbot.waitUntil(lambda: "no folder" in panel.start.problem.text(), timeout=20000)
+
+
+def test_a_folder_dropped_on_the_canvas_opens(
+    make_napari_viewer: Any, monkeypatch: Any, tmp_path: Any
+) -> None:
+    opened: list[Any] = []
+    to_napari: list[Any] = []
+    monkeypatch.setattr(OWLabelPanel, "open_later", lambda _self, folder: opened.append(folder))
+    monkeypatch.setattr(
+        QtViewer, "_open_from_list_of_urls_data", lambda _self, *a, **k: to_napari.append(a)
+    )
+    viewer = make_napari_viewer()
+    panel_of(viewer)
+    canvas = viewer.window._qt_viewer
+
+    def drop(*paths: Any) -> None:
+        mime = QMimeData()
+        mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        held = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, mime, *held)
+        QApplication.sendEvent(canvas, enter)  # makes the canvas the target of the drop
+        event = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, mime, *held)
+        QApplication.sendEvent(canvas, event)
+
+    empty, pictures = tmp_path / "empty", tmp_path / "pictures"
+    empty.mkdir()
+    pictures.mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(pictures / "one.png")
+    drop(empty)
+    drop(pictures, empty)
+    drop(pictures / "one.png")
+    assert (len(to_napari), opened) == (3, [])  # none of ours: napari asks or opens
+    drop(pictures)
+    assert (len(to_napari), opened) == (3, [pictures])
 
 
 def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
