@@ -54,12 +54,12 @@ def _entropy(results: Mapping[str, Any]) -> list[str]:
                 [PLACES[place], score, "before", *_cells([results["before"]], place, score)]
             )
             rows.append([PLACES[place], score, "after", *_cells(runs, place, score)])
-    first, after = results["before"]["miou"], _spread([run["miou"] for run in runs])
+    first, after = results["before"]["miou"], spread([run["miou"] for run in runs])
     gains = [run["pasted"]["entropy"]["ap"] for run in runs]
     gain = np.mean(gains) / results["before"]["pasted"]["entropy"]["ap"] - 1
     return [
         "## Entropy maximisation",
-        _table(["test", "score", "", "AP", "AUROC", "FPR95"], rows),
+        markdown(["test", "score", "", "AP", "AUROC", "FPR95"], rows),
         f"Closed-set mIoU {100 * first:.1f} before, {after} after. AP of the entropy on unseen "
         f"pasted objects changes by {100 * gain:+.0f} % (paper: +66 % on LostAndFound at less than "
         "one point of mIoU).",
@@ -74,12 +74,12 @@ def _lambda(results: Mapping[str, Any]) -> list[str]:
         averaging, value = name.split()
         found = list(runs.values())
         cells = _cells(found, "pasted", "entropy")
-        rows.append([averaging, value, *cells, _spread([run["miou"] for run in found])])
+        rows.append([averaging, value, *cells, spread([run["miou"] for run in found])])
     first = results["before"]
-    rows.insert(0, ["before", "", *_cells([first], "pasted", "entropy"), _spread([first["miou"]])])
+    rows.insert(0, ["before", "", *_cells([first], "pasted", "entropy"), spread([first["miou"]])])
     return [
         "## Lambda",
-        _table(["averaging", "lambda", "AP", "AUROC", "FPR95", "closed-set mIoU"], rows),
+        markdown(["averaging", "lambda", "AP", "AUROC", "FPR95", "closed-set mIoU"], rows),
         "Entropy on unseen pasted objects.",
     ]
 
@@ -95,7 +95,7 @@ def _rpl(results: Mapping[str, Any]) -> list[str]:
     same = all(run["class_map_identical"] for run in everything)
     return [
         "## RPL",
-        _table(["test", "method", "AP", "AUROC", "FPR95"], rows),
+        markdown(["test", "method", "AP", "AUROC", "FPR95"], rows),
         f"Class maps before and after bit-identical in all runs: {'yes' if same else 'NO'}.",
         "### Course of RPL + CoroCL, first seed (validation)",
         _course(next(iter(results["methods"]["RPL + CoroCL"].values()))),
@@ -111,7 +111,7 @@ def _ablation(results: Mapping[str, Any]) -> list[str]:
         ]
         parts += [
             f"## {title} of CoroCL",
-            _table([key, "AP", "AUROC", "FPR95"], rows),
+            markdown([key, "AP", "AUROC", "FPR95"], rows),
         ]
     return parts
 
@@ -122,10 +122,11 @@ def _places(results: Mapping[str, Any]) -> list[str]:
 
 def _cells(runs: Iterable[Mapping[str, Any]], place: str, score: str) -> list[str]:
     found = list(runs)
-    return [_spread([run[place][score][measure] for run in found]) for measure in MEASURES]
+    return [spread([run[place][score][measure] for run in found]) for measure in MEASURES]
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Return the mean in percent, with the standard deviation where there are several."""
     text = f"{100 * np.mean(values):.1f}"
     return f"{text} ± {100 * np.std(values):.1f}" if len(values) > 1 else text
 
@@ -136,9 +137,10 @@ def _course(run: Mapping[str, Any]) -> str:
          *(f"{100 * row[key]:.1f}" for key in ("miou", "ap", "auroc", "fpr95"))]
         for index, row in enumerate(run["course"])
     ]  # fmt: skip
-    return _table(["step", "closed-set mIoU", "AP", "AUROC", "FPR95"], rows)
+    return markdown(["step", "closed-set mIoU", "AP", "AUROC", "FPR95"], rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -42,11 +42,14 @@ class PretrainingRun:
     output : Path
         Gets caches, log, state and ``<name>.safetensors``, which a base recipe may name as
         ``model.initial``.
+    shared : Path or None
+        Cache of labels that several runs share; None is one in `output`.
     """
 
     recipe: PretrainRecipe
     data: Path
     output: Path
+    shared: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -56,7 +59,7 @@ class PretrainingRun:
     @property
     def cache(self) -> FeatureCache:
         """Auxiliary labels and superpixels."""
-        return FeatureCache(self.output / "cache")
+        return FeatureCache(self.shared or self.output / "cache")
 
     def run(self) -> Generator[Progress, None, dict[str, Any]]:
         """Make auxiliary labels, train, and write the checkpoint; return its path and PmIoU.

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from owlabel_training.pretraining_experiments import labelled_names
+from owlabel_training.pretraining_table import page
+
+NAMES = [f"a_{i:03d}" for i in range(50)] + [f"b_{i:03d}" for i in range(20)]
+
+
+def test_labelled_frames_are_neighbours_in_each_drive() -> None:
+    for seed, first in ((0, 0), (1, 22), (2, 45)):
+        chosen = labelled_names(NAMES, 0.1, seed)
+        assert chosen[:5] == [f"a_{i:03d}" for i in range(first, first + 5)]
+        assert [name[0] for name in chosen] == ["a"] * 5 + ["b"] * 2
+    assert labelled_names(NAMES, 1.0, 1) == NAMES
+    with pytest.raises(ValueError, match="got 0"):
+        labelled_names(NAMES, 0, 0)
+
+
+def test_the_page_holds_what_is_there(tmp_path: Path) -> None:
+    assert "##" not in page(tmp_path)
+    about = {"command": "c", "cpu_minutes": 1, "minutes": 2, "machine": "m", "commit": "f" * 40}
+    one = {"pmiou_hungarian": 0.2, "pmiou_max": 0.3, "pixels": 9, "removed": 0.0}
+    rows = {"0": {"clusters": 17, "val": one, "test": one}}
+    pmiou = {
+        "superpixels alone": {"val": one, "test": one},
+        "handmade": {"usual": rows},
+        "budget": {"frames": 3, "val": 1, "test": 2},
+    }
+    starts = {
+        "random": {"0": {"miou": 0.2}, "1": {"miou": 0.3}},
+        "model": {"0": {"miou": 0.5, "pmiou": one}},
+    }
+    budget = {
+        "share": 0.1, "steps": 4, "pretraining_steps": 5, "network": "n", "crop": [1, 2],
+        "test_frames": 3,
+    }  # fmt: skip
+    for name, results in (("pmiou", pmiou), ("0.1", {"starts": starts, "budget": budget})):
+        content = {**about, "note": "n", "results": results}
+        (tmp_path / f"pretraining_{name}.json").write_text(json.dumps(content))
+    made = page(tmp_path)
+    assert "| handmade: usual | 17 | 20.0 | 30.0 | 20.0 | 30.0 |" in made
+    assert "| random weights | 25.0 ± 5.0 | +0.0 | - | 2 |" in made
+    assert "labelled part | 50.0 | +25.0 | 20.0 | 1 |" in made

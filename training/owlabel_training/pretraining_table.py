@@ -1,0 +1,95 @@
+"""The tables of pre-training in Markdown, from the JSON files of its experiments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from owlabel_training.ood_training_table import markdown, spread
+
+STARTS = {
+    "random": "random weights",
+    "pixel": "#1 same pixel in two views",
+    "superpixel": "#2 superpixels, each image by itself",
+    "handmade": "auxiliary labels, hand-made features",
+    "model": "auxiliary labels, model trained on the labelled part",
+}
+
+
+def page(folder: Path) -> str:
+    """Return the page for what is there; a part without a file is left out."""
+    parts = [
+        "# Auxiliary labels and contrastive pre-training on CamVid",
+        "Made by `python -m owlabel_training.pretraining_experiments table`. Percent; mean over "
+        "seeds, ± standard deviation where there are several.",
+    ]
+    path = folder / "pretraining_pmiou.json"
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts += [*_pmiou(content["results"]), _source(content)]
+    for path in sorted(folder.glob("pretraining_[01]*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts += [*_starts(content["results"]), _source(content)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _source(content: Mapping[str, Any]) -> str:
+    return (
+        f"`{content['command']}`: {content['cpu_minutes']} CPU minutes ({content['minutes']} of "
+        f"wall time) on {content['machine']}, commit {content['commit'][:10]}. {content['note']}."
+    )
+
+
+def _pmiou(results: Mapping[str, Any]) -> list[str]:
+    rows = [["superpixels, each a label of its own", "-", *_cells([results["superpixels alone"]])]]
+    for source in ("handmade", "model"):
+        for variant, runs in results.get(source, {}).items():
+            found = list(runs.values())
+            clusters = sorted({run["clusters"] for run in found})
+            shown = "-".join(str(k) for k in dict.fromkeys([clusters[0], clusters[-1]]))
+            rows.append([f"{source}: {variant}", shown, *_cells(found)])
+    head = ["features: setting", "K", "val Hungarian", "val max", "test Hungarian", "test max"]
+    budget = results["budget"]
+    return [
+        "## PmIoU before any training",
+        f"Clusters fitted on {budget['frames']} train frames; {budget['val']} val frames (one "
+        f"street scene) and {budget['test']} test frames. *usual*: K = 1.5 M, 200 superpixels, 5 % "
+        "outliers, k-means. Hungarian: each cluster stands for one class at most; max: each class "
+        "takes its best cluster.",
+        markdown(head, rows),
+    ]
+
+
+def _cells(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        spread([run[place][name] for run in runs])
+        for place in ("val", "test")
+        for name in ("pmiou_hungarian", "pmiou_max")
+    ]
+
+
+def _starts(results: Mapping[str, Any]) -> list[str]:
+    table, budget = results["starts"], results["budget"]
+    random = [run["miou"] for run in table["random"].values()] if "random" in table else []
+    rows = []
+    for name, runs in table.items():
+        values = [run["miou"] for run in runs.values()]
+        proxy = [run["pmiou"]["pmiou_hungarian"] for run in runs.values() if "pmiou" in run]
+        gain = f"{100 * (np.mean(values) - np.mean(random)):+.1f}" if random else "-"
+        rows.append(
+            [STARTS[name], spread(values), gain, spread(proxy) if proxy else "-", str(len(values))]
+        )
+    share = f"{100 * budget['share']:g}"
+    return [
+        f"## {share} % of the training frames labelled",
+        f"{budget['network']}, {budget['steps']} steps of fine-tuning for every start (the first "
+        f"has no more), {budget['pretraining_steps']} steps of pre-training, crops of "
+        f"{budget['crop'][0]} x {budget['crop'][1]}; {budget['test_frames']} test frames.",
+        markdown(
+            ["start", "test mIoU", "against random", "PmIoU on train (Hungarian)", "seeds"], rows
+        ),
+    ]
