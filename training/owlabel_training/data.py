@@ -34,6 +34,15 @@ class CropRecipe(Protocol):
         ...
 
 
+class AugmentedRecipe(CropRecipe, Protocol):
+    """What a crop depends on."""
+
+    @property
+    def jitter(self) -> float:
+        """Brightness, contrast and saturation are multiplied by 1 +- jitter."""
+        ...
+
+
 RARE_SHARE = 0.02
 """A class is rare where it covers less than this share of the labelled pixels."""
 
@@ -224,13 +233,8 @@ class CropSampler:
     def crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Pixels]:
         """Return one augmented crop: image (h, w, 3) in [0, 1] and labels (h, w)."""
         index, centre = self._pick(rng)
-        image, label = self.frames.images[index], self.frames.labels[index]
-        box = window(rng, label.shape, self.recipe, centre)
-        rows, columns = self.recipe.crop
-        image, label = resized(image, label, box, (rows, columns))
-        if rng.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
-        return jittered(image, rng, self.recipe.jitter), np.ascontiguousarray(label)
+        pair = self.frames.images[index], self.frames.labels[index]
+        return augmented(rng, pair, self.recipe, centre)
 
     def _pick(self, rng: np.random.Generator) -> tuple[int, tuple[int, int] | None]:
         """Return a frame and, for some, the pixel of a rare class to look at."""
@@ -252,6 +256,28 @@ def _frames_of_rare_classes(frames: Frames) -> dict[int, NDArray[np.intp]]:
             [(label == class_id).any() for label in frames.labels]
         )
     return found
+
+
+def augmented(
+    rng: np.random.Generator,
+    pair: tuple[Pixels, Pixels],
+    recipe: AugmentedRecipe,
+    centre: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.float32], Pixels]:
+    """Return a random crop of image and labels: zoom, flip, colour jitter.
+
+    Returns
+    -------
+    image : array of float32, shape (h, w, 3)
+        In [0, 1].
+    labels : array of uint8, shape (h, w)
+    """
+    box = window(rng, pair[1].shape, recipe, centre)
+    rows, columns = recipe.crop
+    image, label = resized(*pair, box, (rows, columns))
+    if rng.random() < 0.5:
+        image, label = image[:, ::-1], label[:, ::-1]
+    return jittered(image, rng, recipe.jitter), np.ascontiguousarray(label)
 
 
 def window(

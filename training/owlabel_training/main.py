@@ -28,14 +28,15 @@ def train(
         typer.Option("--set", help="A line over the recipe's, e.g. training.minutes=9"),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="OoD training: the model to start from.")
+        Path | None, typer.Option(help="OoD and weak-shot training: the model to start from.")
     ] = None,
     restart: Annotated[bool, typer.Option(help="Forget an earlier run in the folder.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
     """Train a base model, or make one know OoD objects (recipes with [entropy] or [residual]).
 
-    A recipe with [pretraining] pre-trains a backbone without labels.  Run the same line again to
+    A recipe with [pretraining] pre-trains a backbone without labels, one with [weak_shot] learns
+    masks of novel classes from tags.  Run the same line again to
     go on after an interruption.
     """
     try:
@@ -46,7 +47,7 @@ def train(
 
 
 Training = Any
-"""A `BaseTraining`, an `OodTraining` or a `PretrainingRun`; all import torch."""
+"""A `BaseTraining`, `OodTraining`, `PretrainingRun` or `WeakShotTraining`; all import torch."""
 
 
 def _train(
@@ -66,6 +67,7 @@ def _train(
     if restart:
         for name in ("state.safetensors", "best.safetensors", "log.csv"):
             (training.output / name).unlink(missing_ok=True)
+            (training.output / "retrained" / name).unlink(missing_ok=True)
     result = _follow(training)
     typer.echo(json.dumps(result, indent=1))
 
@@ -76,7 +78,10 @@ def _training(
     """Return what the recipe asks for."""
     from owlabel_training import ood_recipe, pretraining_recipe
     from owlabel_training import recipe as recipes
+    from owlabel_training.weak_shot_recipe import is_weak_shot
 
+    if is_weak_shot(path):
+        return _weak_shot(path, given, out, changes)
     data, base = given
     if pretraining_recipe.is_pretraining(path):
         pretrain = pretraining_recipe.read(path, changes)
@@ -96,6 +101,19 @@ def _training(
     from owlabel_training.ood_runs import OodTraining
 
     return OodTraining(ood, start, _folder(data, ood.data.folder), out / ood.name)
+
+
+def _weak_shot(
+    path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
+) -> Training:
+    """Return the training of a recipe with [weak_shot]; without a base it starts from nothing."""
+    from owlabel_training import weak_shot_recipe
+    from owlabel_training.weak_shot_training import WeakShotTraining
+
+    recipe = weak_shot_recipe.read(path, changes)
+    data, base = given
+    start = base or (Path(recipe.base.checkpoint) if recipe.base.checkpoint else None)
+    return WeakShotTraining(recipe, start, _folder(data, recipe.data.folder), out / recipe.name)
 
 
 def _folder(data: Path | None, named: str) -> Path:
