@@ -29,7 +29,9 @@ from owlabel.commands.doctor import doctor
 from owlabel.commands.evaluate import evaluate
 from owlabel.commands.large import large
 from owlabel.commands.meta import meta
+from owlabel.commands.proposals import app as proposals
 from owlabel.commands.scores import scores
+from owlabel.commands.tags import app as tags
 from owlabel.commands.train_ood import train_ood
 from owlabel.opening import open_or_create
 
@@ -310,6 +312,8 @@ def replay(
 app.command()(evaluate)
 app.command()(meta)
 app.command("train-ood")(train_ood)
+app.add_typer(tags, name="tags")
+app.add_typer(proposals, name="proposals")
 
 
 if __name__ == "__main__":

@@ -47,12 +47,17 @@ def sitting(folder: Path) -> Iterator[Any]:
             session.close()
 
 
-def show(session: Any, image: str) -> None:
-    """Go to the image of this name (its path below the folder, or its file name)."""
+def image_id(session: Any, image: str) -> int:
+    """Return the id of the image of this name (its path below the folder, or its file name)."""
     named = [r for r in session.records if image in (r.relative, Path(r.relative).name)]
     if len(named) != 1:
         raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
-    session.go_to(named[0].id)
+    return int(named[0].id)
+
+
+def show(session: Any, image: str) -> None:
+    """Go to the image of this name."""
+    session.go_to(image_id(session, image))
 
 
 def work(session: Any) -> None:

@@ -1,0 +1,122 @@
+"""``owlabel tags``: say which classes are in which images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from owlabel.commands.console import JsonOption, ProjectArg, image_id, out, print_rows, sitting
+from owlabel.formats.tag_files import Reading
+
+app = typer.Typer(help="Say which classes are in which images.", no_args_is_help=True)
+ImagesArg = Annotated[list[str], typer.Argument(help="Names, as `owlabel info` lists them.")]
+
+
+@app.callback()
+def tags(context: typer.Context, project: ProjectArg) -> None:
+    """Say which classes are in which images: present, absent, or unknown."""
+    context.obj = project
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="CSV, JSON, COCO, or a folder of class folders.")],
+    create_classes: Annotated[
+        bool, typer.Option("--create-classes", help="Make novel classes of unknown names.")
+    ] = False,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out unknown images and classes.")
+    ] = False,
+    others_absent: Annotated[
+        bool,
+        typer.Option("--others-absent", help="A class that the file does not name is absent."),
+    ] = False,
+) -> None:
+    """Tag images as a file says; all of it, or nothing."""
+    with sitting(context.obj) as session:
+        how = Reading(create_classes, skip_unknown, others_absent)
+        out.print(str(session.import_tags(file, how)), highlight=False, markup=False)
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the class.")],
+    state: Annotated[str, typer.Argument(help="present, absent or unknown.")],
+    images: ImagesArg,
+    create: Annotated[bool, typer.Option("--create-classes", help="Make the class.")] = False,
+) -> None:
+    """Say of images whether a class is in them."""
+    with sitting(context.obj) as session:
+        ids = [image_id(session, image) for image in images]
+        named = session.classes.find(name)
+        if named is None and not create:
+            raise ValueError(f"no class is named {name!r}: make it with --create-classes")
+        if named is None:
+            count = session.tag_all({}, {name: dict.fromkeys(ids, state)})
+        else:
+            count = session.tag(ids, named.id, state)
+        out.print(f"{count} new tags", highlight=False)
+
+
+@app.command("none")
+def none(context: typer.Context, images: ImagesArg) -> None:
+    """Say of images that no novel class is in them but those that were said to be."""
+    with sitting(context.obj) as session:
+        count = session.tag_none([image_id(session, image) for image in images])
+        out.print(f"{count} new tags", highlight=False)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    name: Annotated[str, typer.Option("--class", help="Only of this class.")] = "",
+    counts: Annotated[bool, typer.Option("--counts", help="How many of each class.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was said of each image."""
+    with sitting(context.obj) as session:
+        rows = _counts(session) if counts else _rows(session, name)
+    print_rows(rows, as_json)
+
+
+def _rows(session: Any, name: str) -> list[dict[str, Any]]:
+    named = session.classes.find(name) if name else None
+    if name and named is None:
+        raise ValueError(f"no class is named {name!r}")
+    all_tags, names = session.project.tags.all(), session.classes.names
+    rows = []
+    for record in session.records:
+        of_image = all_tags.get(record.id, {})
+        if named is not None:
+            rows.append({"image": record.relative, named.name: of_image.get(named.id, "unknown")})
+        elif of_image:
+            said = {
+                word: ", ".join(names[c] for c, s in of_image.items() if s == word)
+                for word in ("present", "absent")
+            }
+            rows.append({"image": record.relative, **said})
+    return rows
+
+
+def _counts(session: Any) -> list[dict[str, Any]]:
+    counts, total = session.project.tags.counts(), len(session.records)
+    rows = []
+    for c in session.classes.listed:
+        said = counts.get(c.id, {"present": 0, "absent": 0})
+        if c.novel or c.id in counts:
+            rows.append({"class": c.name, **said, "unknown": total - sum(said.values())})
+    return rows
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A .csv or .json file; it is replaced.")],
+) -> None:
+    """Write all tags as CSV or JSON."""
+    with sitting(context.obj) as session:
+        out.print(f"{session.export_tags(file)} tags in {file}", highlight=False)
