@@ -86,9 +86,7 @@ def _wanted(session: Any, name: str, at_least: float) -> list[Any]:
 
 def _chosen(session: Any, ids: list[int], name: str, at_least: float, all_: bool) -> list[int]:
     if all_ == bool(ids):
-        raise ValueError(
-            "name proposals by number, or take --all (with --class, --at-least)"
-        )
+        raise ValueError("name proposals by number, or take --all (with --class, --at-least)")
     wanted = [p.id for p in _wanted(session, name, at_least)]
     for number in ids:  # before anything is done
         if number not in wanted:
