@@ -53,17 +53,8 @@ class Residuals:
             return
         from owlabel.models.residual import residual_energy
 
-        energy: NDArray[np.float16] = residual_energy(
-            segmenter, self._block, features, _seen_shape(shape, features, segmenter.max_side)
-        )
+        energy: NDArray[np.float16] = residual_energy(segmenter, self._block, features, shape)
         self._project.cache.write(self.hash, record.content_hash, {"energy": energy})
-
-
-def _seen_shape(shape: tuple[int, int], features: Features, max_side: int) -> tuple[int, int]:
-    """Return the size at which the energy is smoothed: that at which the model saw the image."""
-    if max(shape) <= max_side:
-        return shape
-    return 4 * int(features.low.shape[2]), 4 * int(features.low.shape[3])
 
 
 @dataclass(frozen=True)

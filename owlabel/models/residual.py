@@ -116,18 +116,21 @@ def residual_energy(
     features : Features
         Of one image, batch size 1.
     shape : tuple of int
-        (H, W) at which the energy is blurred: the image's, or what `max_side` makes of it.
+        (H, W) of the image.
 
     Returns
     -------
     array of float16, shape (h, w)
-        -LSE of the logits enlarged to (H, W), blurred, then averaged over each grid cell.
+        -LSE of the logits enlarged to the size at which the model saw the image, blurred, then
+        averaged over each grid cell.
     """
     segmenter.eval()
     block.eval()
     logits = residual_logits(segmenter, block, features)  # (1, N, h, w)
     if logits.shape[2] * logits.shape[3] > MOST_POINTS:  # a cell is four of the Gaussian's sigmas
         return _stored(-logits.logsumexp(dim=1)[0])
+    if max(shape) > segmenter.largest_side:  # reduced before the model saw it
+        shape = (4 * logits.shape[2], 4 * logits.shape[3])
     full = functional.interpolate(logits, size=shape, mode="bilinear", align_corners=False)
     energy = blurred(-full.logsumexp(dim=1, keepdim=True))  # (1, 1, H, W)
     return _stored(functional.interpolate(energy, size=logits.shape[-2:], mode="area")[0, 0])

@@ -221,7 +221,7 @@ def test_entropy_rises_on_the_object_and_nowhere_else(
     torch.manual_seed(0)
     frames = read_frames(data, ["scene_00"])
     chosen = ProxyRecipe(path=str(proxy), scales=(0.7,))
-    together = ood_data((frames, frames), read_proxies(chosen), chosen)
+    together = ood_data((frames, frames), read_proxies(chosen, 2048), chosen)
     segmenter = Segmenter("mobilenet_v3_small", {**SETTINGS, "dropout": 0.0}, 3)
     course = EntropyRecipe(lr=4e-3, batch_size=2, crop=(72, 96), lambda_ood=0.5,
                            averaging="separate", freeze_statistics=False)  # fmt: skip

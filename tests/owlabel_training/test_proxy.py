@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from owlabel_training.data import Frames, read_frames
 from owlabel_training.ood_data import OodSampler, ood_data, paste, pasted_frames
 from owlabel_training.ood_recipe import CourseRecipe, ProxyRecipe
-from owlabel_training.proxy import Cutout, cutouts, proxy_labels, read_proxies
+from owlabel_training.proxy import Cutout, Proxy, cutouts, proxy_labels, read_proxies
 
 
 @pytest.fixture
@@ -38,39 +38,52 @@ def recipe(folder: Path, **changes: Any) -> ProxyRecipe:
     return ProxyRecipe(path=str(folder), **changes)
 
 
+def read(recipe: ProxyRecipe, largest_side: int = 2048) -> tuple[list[Proxy], list[Proxy]]:
+    return read_proxies(recipe, largest_side)
+
+
 def spoil(folder: Path, mask: np.ndarray) -> None:
     Image.fromarray(mask).save(folder / "masks" / "p2.png")
 
 
 def test_background_of_a_proxy_is_ignored(folder: Path) -> None:
-    train, val = read_proxies(recipe(folder))
+    train, val = read(recipe(folder))
     assert [p.name for p in val] == ["p0", "p4"]
     assert [p.name for p in train] == ["p1", "p2", "p3"]
     assert set(np.unique(train[0].labels)) == {254, 255}
     assert int((train[0].labels == 254).sum()) == 900
 
 
+def test_large_proxies_are_read_as_the_model_sees_images(folder: Path) -> None:
+    train, _ = read(recipe(folder), largest_side=40)
+    assert {p.image.shape for p in train} == {(30, 40, 3)}
+    assert int((train[0].labels == 254).sum()) == 225
+    assert read(recipe(folder), largest_side=80)[0][0].image.shape == (60, 80, 3)
+    with pytest.raises(ValueError, match="no object is left"):
+        read(recipe(folder), largest_side=1)
+
+
 def test_lists_name_what_is_trained_on(folder: Path) -> None:
     (folder / "a.txt").write_text("p0\np1\n")
     (folder / "b.txt").write_text("p3\n")
-    train, val = read_proxies(recipe(folder, train="a.txt", val="b.txt"))
+    train, val = read(recipe(folder, train="a.txt", val="b.txt"))
     assert ([p.name for p in train], [p.name for p in val]) == (["p0", "p1"], ["p3"])
     (folder / "b.txt").write_text("p1\n")
     with pytest.raises(ValueError, match="in both lists"):
-        read_proxies(recipe(folder, train="a.txt", val="b.txt"))
+        read(recipe(folder, train="a.txt", val="b.txt"))
 
 
 def test_a_folder_that_is_not_there_or_empty_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ValueError, match="no proxy folder"):
-        read_proxies(recipe(tmp_path / "nowhere"))
+        read(recipe(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="no proxy folder"):
-        read_proxies(ProxyRecipe())
+        read(ProxyRecipe())
     with pytest.raises(ValueError, match="has no images/"):
-        read_proxies(recipe(tmp_path))
+        read(recipe(tmp_path))
     for path in (folder / "masks").iterdir():
         path.unlink()
     with pytest.raises(ValueError, match="is empty"):
-        read_proxies(recipe(folder))
+        read(recipe(folder))
 
 
 @pytest.mark.parametrize(
@@ -86,22 +99,22 @@ def test_a_bad_mask_is_named_with_what_is_wrong(
 ) -> None:
     spoil(folder, mask)
     with pytest.raises(ValueError, match=r"p2\.png.*" + reason):
-        read_proxies(recipe(folder))
+        read(recipe(folder))
 
 
 def test_damaged_and_missing_files_are_named(folder: Path) -> None:
     (folder / "masks" / "p2.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"cannot read the mask .*p2\.png"):
-        read_proxies(recipe(folder))
+        read(recipe(folder))
     (folder / "masks" / "p2.png").unlink()
     (folder / "images" / "p1.jpg").unlink()
     with pytest.raises(ValueError, match=r"p1\.png has no picture"):
-        read_proxies(recipe(folder))
+        read(recipe(folder))
 
 
 def test_masks_without_an_object_are_refused_when_none_has_one(folder: Path) -> None:
     with pytest.raises(ValueError, match="holds an object"):
-        read_proxies(recipe(folder, ood_ids=(2,), train="", val="").__class__(
+        read(recipe(folder, ood_ids=(2,), train="", val="").__class__(
             path=str(_without_objects(folder))))  # fmt: skip
 
 
@@ -148,7 +161,7 @@ def packed_runs() -> dict[str, Any]:
 )
 def test_coco_masks_of_every_kind(folder: Path, segmentation: Any) -> None:
     path = coco_file(folder, segmentation)
-    (proxy,), _ = read_proxies(ProxyRecipe(source="coco", path=str(path)))
+    (proxy,), _ = read(ProxyRecipe(source="coco", path=str(path)))
     np.testing.assert_array_equal(proxy.labels == 254, square() == 1)
 
 
@@ -169,19 +182,19 @@ def test_a_bad_coco_entry_is_named(
 ) -> None:
     path = coco_file(folder, segmentation, **changes)
     with pytest.raises(ValueError, match=reason):
-        read_proxies(ProxyRecipe(source="coco", path=str(path)))
+        read(ProxyRecipe(source="coco", path=str(path)))
 
 
 def test_coco_pictures_with_street_classes_and_bad_ids_are_refused(folder: Path) -> None:
     path = coco_file(folder, packed_runs(), category=1)
     with pytest.raises(ValueError, match="no annotated picture without"):
-        read_proxies(ProxyRecipe(source="coco", path=str(path)))
+        read(ProxyRecipe(source="coco", path=str(path)))
     path = coco_file(folder, packed_runs(), category=77)
     with pytest.raises(ValueError, match="category id 77"):
-        read_proxies(ProxyRecipe(source="coco", path=str(path)))
+        read(ProxyRecipe(source="coco", path=str(path)))
     path.write_text("[1, 2]")
     with pytest.raises(ValueError, match="no COCO file"):
-        read_proxies(ProxyRecipe(source="coco", path=str(path)))
+        read(ProxyRecipe(source="coco", path=str(path)))
 
 
 def test_what_people_annotated_becomes_a_proxy() -> None:
@@ -190,8 +203,8 @@ def test_what_people_annotated_becomes_a_proxy() -> None:
 
 
 def test_pieces_of_a_mask_are_objects_of_their_own(folder: Path) -> None:
-    proxies, _ = read_proxies(recipe(folder, ood_ids=(1,)))
-    _, val = read_proxies(recipe(folder))
+    proxies, _ = read(recipe(folder, ood_ids=(1,)))
+    _, val = read(recipe(folder))
     sizes = [int(c.mask.sum()) for c in cutouts(val, 50, True)]
     assert sizes == [900, 900, 100]
     assert [int(c.mask.sum()) for c in cutouts(val, 50, False)] == [900, 1000]
@@ -236,7 +249,7 @@ def test_a_mask_that_vanishes_is_skipped() -> None:
 def sampler(folder: Path, use: str = "pasted", ratio: float = 0.5) -> OodSampler:
     chosen = recipe(folder, use=use, ratio=ratio)
     frames = tiny_frames(4)
-    data = ood_data((frames, frames), read_proxies(chosen), chosen)
+    data = ood_data((frames, frames), read(chosen), chosen)
     return OodSampler(data, chosen, CourseRecipe(batch_size=2, crop=(64, 64)))
 
 

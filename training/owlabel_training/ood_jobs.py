@@ -16,8 +16,8 @@ from owlabel_training.ood_data import OodData, ood_data
 from owlabel_training.ood_recipe import EntropyRecipe, OodRecipe, ProxyRecipe, ResidualRecipe
 from owlabel_training.ood_runs import summary, train_method, write_result
 from owlabel_training.plm import parent_id
-from owlabel_training.project_frames import project_frames, shrunk
-from owlabel_training.proxy import Proxy, read_proxies
+from owlabel_training.project_frames import project_frames
+from owlabel_training.proxy import read_proxies
 from owlabel_training.recipe import section
 
 METHODS = ("entropy", "rpl", "rpl_corocl")
@@ -88,11 +88,10 @@ class OodTrainingJob:
             path = inside(project.folder, self.checkpoint)
             segmenter, header = load(path)
             recipe = self.recipe(header.name)
-            proxies = read_proxies(recipe.proxy, project)
+            proxies = read_proxies(recipe.proxy, segmenter.largest_side, project)
             yield Progress(0, 0, "reading the images")
             frames = project_frames(project, segmenter, header)
-        fitting = tuple([_shrunk(p, segmenter.max_side) for p in part] for part in proxies)
-        data = ood_data((frames.train, frames.val), (fitting[0], fitting[1]), recipe.proxy)
+        data = ood_data((frames.train, frames.val), proxies, recipe.proxy)
         trained = yield from train_method(segmenter, data, recipe, context.work)
         told = {**summary(trained.course), **self._told(data, frames.val_human)}
         with Project.open(context.project) as project:
@@ -114,7 +113,3 @@ class OodTrainingJob:
             "val_human_pixels": val_human,
             "frames": len(data.train),
         }
-
-
-def _shrunk(proxy: Proxy, max_side: int) -> Proxy:
-    return Proxy(proxy.name, *shrunk(proxy.image, proxy.labels, max_side))

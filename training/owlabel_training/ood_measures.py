@@ -73,10 +73,7 @@ def residual_score(segmenter: Segmenter, block: ResidualBlock) -> ScoreOf:
 
     def score_of(image: Pixels) -> NDArray[np.float32]:
         features = image_features(segmenter, image)
-        rows, columns = features.low.shape[2:]
         shape = (image.shape[0], image.shape[1])
-        if max(shape) > segmenter.max_side:
-            shape = (4 * rows, 4 * columns)
         return residual_energy(segmenter, block, features, shape).astype(np.float32)
 
     return score_of

@@ -61,7 +61,8 @@ class OodTraining:
         segmenter, header = load(self.base)
         frames = read_split(self.data, self.recipe.data)
         check_classes(header, frames[0])
-        data = ood_data(frames, read_proxies(self.recipe.proxy), self.recipe.proxy)
+        proxies = read_proxies(self.recipe.proxy, segmenter.largest_side)
+        data = ood_data(frames, proxies, self.recipe.proxy)
         trained = yield from train_method(segmenter, data, self.recipe, self.output)
         path = self.output / f"{self.recipe.name}.safetensors"
         write_result(trained.module, path, header, self.recipe, trained.course)

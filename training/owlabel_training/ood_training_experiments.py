@@ -1,9 +1,15 @@
 """OoD training on CamVid: ``python -m owlabel_training.ood_training_experiments NAME``.
 
-Entropy maximisation (before and after, lambda, course), RPL and RPL + CoroCL (before and after,
-anchors, projector), each against the untouched model on the same frames.  Tested on pictures of
+Entropy maximisation (before and after, lambda and rate, course), RPL and RPL + CoroCL (before and
+after, anchors, projector), each against the untouched model on the same frames.  Everything is
+chosen on frames of ``val.txt`` with objects of ``ood_proxy/train.txt``; tested on pictures of
 ``ood_proxy/val.txt`` pasted into test frames, of which training and selection saw none, and on
-``road_ood``.  Every file says with which command and how many steps its numbers were made.
+``road_ood``.
+
+Every finished variant and seed is a file in ``--rows``, which is not measured again.  With
+``--minutes`` the command stops in time with status 3, in the middle of a training, too; the same
+line goes on.  ``--only`` and ``--seed`` take a part.  When nothing is missing the rows are merged
+into one JSON file, from which ``table`` makes the page.
 """
 
 from __future__ import annotations
@@ -14,37 +20,35 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 
 import dataclasses
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
-from PIL import Image
 
-from owlabel import images
+from owlabel.checkpoints import read_header
 from owlabel.jobs.job import Progress, run_to_end
 from owlabel.models.checkpoint import load
 from owlabel.models.residual import ResidualBlock
 from owlabel.models.segmenter import Segmenter
+from owlabel_training import ood_test_sets as test_sets
 from owlabel_training import ood_training_table
-from owlabel_training.data import read_frames, read_names
+from owlabel_training.data import Frames, read_frames, read_names
+from owlabel_training.experiment_rows import Rows
 from owlabel_training.loop import miou, predict
-from owlabel_training.ood_data import OodData, PastedFrame, ood_data, pasted_frames
+from owlabel_training.ood_data import OodData, ood_data
 from owlabel_training.ood_loop import MiouFellError
 from owlabel_training.ood_measures import ScoreOf, base_score, measure_ood, residual_score
 from owlabel_training.ood_recipe import (
     CourseRecipe,
     EntropyRecipe,
     OodRecipe,
-    ProxyRecipe,
     ResidualRecipe,
 )
 from owlabel_training.ood_runs import Trained, train_method
-from owlabel_training.proxy import cutouts, read_folder, read_proxies
+from owlabel_training.proxy import read_proxies
 from owlabel_training.results import write_result
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -55,12 +59,20 @@ NOTE = (
     "AUROC and FPR95 pooled over pixels; with outlier exposure"
 )
 SCORES_TOLD = ("entropy", "energy", "eds_absolute")
-TEST_SEED = 20_000
-SCALES = (0.25, 0.5, 0.75, 1.0)
-LAMBDAS = (0.25, 0.5, 0.75, 0.9)
-CONTEXTS_TOLD = ("both", "city", "context", "all")
-PROJECTORS_TOLD = ("one", "two", "two_bn")
-RESULTS = Path("docs/results")
+VAL_FRAMES = 10
+SEEDS = (0, 1, 2)
+LAMBDAS = (
+    "joint 0.25 1e-4", "joint 0.5 1e-4", "joint 0.75 1e-4", "joint 0.9 1e-4", "joint 0.9 3e-5",
+    "joint 0.9 3e-4", "separate 0.25 1e-4", "separate 0.9 1e-4",
+)  # fmt: skip
+"""Averaging, lambda, learning rate."""
+METHODS = ("RPL", "RPL + CoroCL")
+ABLATIONS = (
+    "contexts both", "contexts city", "contexts context", "contexts all", "projector two",
+    "projector two_bn",
+)  # fmt: skip
+"""The first is the default, with a projector of one layer."""
+RESULTS, ROWS = Path("docs/results"), Path("runs/ood_training")
 
 
 @dataclass(frozen=True)
@@ -96,22 +108,29 @@ Frames_ = Annotated[int, typer.Option("--frames", help="Test frames at most.")]
 Road = Annotated[int, typer.Option("--road", help="Frames of road_ood at most; 0 leaves it out.")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Seeds; 0, 1, 2 by default.")]
 Out = Annotated[Path, typer.Option(help="Folder of the JSON files.")]
+RowsAt = Annotated[Path, typer.Option("--rows", help="Folder of finished runs, and of states.")]
+Minutes = Annotated[float, typer.Option(help="Stop after so long, with status 3; 0: never.")]
+Only = Annotated[list[str] | None, typer.Option(help="Only these variants, by name.")]
+Lambda = Annotated[float, typer.Option("--lambda", help="Weight of the OoD objective.")]
+Averaged = Annotated[str, typer.Option(help="joint or separate")]
+Rate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 
 
 @app.command()
 def entropy(
     data: Data, shared: Shared, model: Model, steps: Steps = 600, frames: Frames_ = 44,
-    road: Road = 35, seed: Seeds = None, out: Out = RESULTS,
+    road: Road = 35, seed: Seeds = None, rows: RowsAt = ROWS, minutes: Minutes = 0,
+    lambda_ood: Lambda = 0.9, averaging: Averaged = "joint", lr: Rate = 1e-4, out: Out = RESULTS,
 ) -> None:  # fmt: skip
-    """Entropy maximisation with lambda 0.9 (joint): before, after, and the course of training."""
-    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or (0, 1, 2)))
+    """Entropy maximisation: before, after, and the course of training."""
+    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or SEEDS))
+    variant = f"{averaging} {lambda_ood:g} {lr:g}"
 
     def measure() -> dict[str, Any]:
-        runs = {}
-        for one in setup.seeds:
-            recipe = EntropyRecipe(**small(setup, one), lr=1e-4, freeze_statistics=True)
-            runs[str(one)] = run(setup, OodRecipe("entropy", proxy=proxy(setup), entropy=recipe))
-        return {"before": before(setup), "seeds": runs, "budget": budget(setup)}
+        kept = Rows(rows, "entropy", budget(setup), minutes)
+        first = kept.row("before", lambda _: before(setup))
+        found = _runs(setup, kept, [variant], _entropy)
+        return {"before": first, "variant": variant, "seeds": found.pop("runs")[variant], **found}
 
     write_result(out / "ood_training_entropy.json", measure, NOTE)
 
@@ -119,27 +138,17 @@ def entropy(
 @app.command()
 def sweep(
     data: Data, shared: Shared, model: Model, steps: Steps = 300, frames: Frames_ = 44,
-    road: Road = 0, seed: Seeds = None, out: Out = RESULTS,
+    road: Road = 0, seed: Seeds = None, rows: RowsAt = ROWS, minutes: Minutes = 0,
+    only: Only = None, out: Out = RESULTS,
 ) -> None:  # fmt: skip
-    """Entropy maximisation with several lambda, joint and separate averaging."""
-    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or (0, 1, 2)))
+    """Entropy maximisation with several lambda and rates, joint and separate averaging."""
+    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or SEEDS))
 
     def measure() -> dict[str, Any]:
-        table: dict[str, Any] = {}
-        for averaging, values in (("joint", LAMBDAS), ("separate", (0.25, 0.9))):
-            for value in values:
-                runs = {}
-                for one in setup.seeds:
-                    # every model is measured, also one that forgot too much
-                    course = {**small(setup, one), "max_miou_drop": 1.0}
-                    recipe = EntropyRecipe(
-                        **course, lr=1e-4, freeze_statistics=True, lambda_ood=value,
-                        averaging=averaging,
-                    )  # fmt: skip
-                    whole = OodRecipe("entropy", proxy=proxy(setup), entropy=recipe)
-                    runs[str(one)] = run(setup, whole)
-                table[f"{averaging} {value:g}"] = runs
-        return {"before": before(setup), "lambda": table, "budget": budget(setup)}
+        kept = Rows(rows, "lambda", budget(setup), minutes)
+        first = kept.row("before", lambda _: before(setup))
+        found = _runs(setup, kept, _some(LAMBDAS, only), _entropy)
+        return {"before": first, "lambda": found.pop("runs"), **found}
 
     write_result(out / "ood_training_lambda.json", measure, NOTE)
 
@@ -147,17 +156,17 @@ def sweep(
 @app.command()
 def rpl(
     data: Data, shared: Shared, model: Model, steps: Steps = 600, frames: Frames_ = 44,
-    road: Road = 35, seed: Seeds = None, out: Out = RESULTS,
+    road: Road = 35, seed: Seeds = None, rows: RowsAt = ROWS, minutes: Minutes = 0,
+    only: Only = None, out: Out = RESULTS,
 ) -> None:  # fmt: skip
     """RPL and RPL + CoroCL beside the frozen model: before, after, and whether class maps agree."""
-    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or (0, 1, 2)))
+    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or SEEDS))
 
     def measure() -> dict[str, Any]:
-        table = {
-            name: {str(s): run(setup, residual(setup, s, corocl=corocl)) for s in setup.seeds}
-            for name, corocl in (("RPL", False), ("RPL + CoroCL", True))
-        }
-        return {"before": before(setup), "methods": table, "budget": budget(setup)}
+        kept = Rows(rows, "rpl", budget(setup), minutes)
+        first = kept.row("before", lambda _: before(setup))
+        found = _runs(setup, kept, _some(METHODS, only), _method)
+        return {"before": first, "methods": found.pop("runs"), **found}
 
     write_result(out / "ood_training_rpl.json", measure, NOTE)
 
@@ -165,23 +174,16 @@ def rpl(
 @app.command()
 def ablation(
     data: Data, shared: Shared, model: Model, steps: Steps = 200, frames: Frames_ = 44,
-    road: Road = 0, seed: Seeds = None, out: Out = RESULTS,
+    road: Road = 0, seed: Seeds = None, rows: RowsAt = ROWS, minutes: Minutes = 0,
+    only: Only = None, out: Out = RESULTS,
 ) -> None:  # fmt: skip
     """CoroCL's anchors and contrast (RPL, Table 3), and its projector (RPL, Table 4)."""
-    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or (0, 1, 2)))
+    setup = Setup(data, shared, model, steps, frames, road, tuple(seed or SEEDS))
 
     def measure() -> dict[str, Any]:
-        table: dict[str, Any] = {"contexts": {}, "projector": {}}
-        for key, values in (("contexts", CONTEXTS_TOLD), ("projector", PROJECTORS_TOLD)):
-            for value in values:
-                if (key, value) == ("projector", "one"):  # the default is there already
-                    table[key][value] = table["contexts"]["both"]
-                    continue
-                table[key][value] = {
-                    str(s): run(setup, residual(setup, s, corocl=True, **{key: value}))
-                    for s in setup.seeds
-                }
-        return {**table, "budget": budget(setup)}
+        kept = Rows(rows, "ablation", budget(setup), minutes)
+        found = _runs(setup, kept, _some(ABLATIONS, only), _ablated)
+        return {"ablation": found.pop("runs"), **found}
 
     write_result(out / "ood_training_ablation.json", measure, NOTE)
 
@@ -196,6 +198,32 @@ def table(out: Out = RESULTS) -> None:
 # -- one run -------------------------------------------------------------------------------------
 
 
+def _some(names: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
+    if unknown := sorted(set(only or ()) - set(names)):
+        raise typer.BadParameter(f"there is no variant {unknown}; there are {list(names)}")
+    return [name for name in names if not only or name in only]
+
+
+def _runs(
+    setup: Setup,
+    rows: Rows,
+    variants: Sequence[str],
+    recipe: Callable[[Setup, str, int], OodRecipe],
+) -> dict[str, Any]:
+    """Return all runs by variant and seed, those that are missing made now, and the budget."""
+    runs = {
+        variant: {
+            str(seed): rows.row(
+                f"{variant} seed {seed}",
+                lambda work, v=variant, s=seed: run(setup, recipe(setup, v, s), work, rows.pause),  # type: ignore[misc]
+            )
+            for seed in setup.seeds
+        }
+        for variant in variants
+    }
+    return {"runs": runs, "budget": {**budget(setup), "minutes": round(rows.spent, 1)}}
+
+
 def small(setup: Setup, seed: int) -> dict[str, Any]:
     """Return the course that all methods share: small crops, four looks at the validation set."""
     return {
@@ -204,32 +232,48 @@ def small(setup: Setup, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def proxy(setup: Setup) -> ProxyRecipe:
-    """Return the proxy of training: pictures of train.txt, every fourth validates."""
-    folder = str(setup.shared / "ood_proxy")
-    return ProxyRecipe(path=folder, train="train.txt", scales=SCALES)
+def _entropy(setup: Setup, variant: str, seed: int) -> OodRecipe:
+    """Return the recipe of entropy maximisation of a variant: averaging, lambda, rate."""
+    averaging, lambda_ood, lr = variant.split()
+    recipe = EntropyRecipe(
+        **small(setup, seed), lr=float(lr), lambda_ood=float(lambda_ood), averaging=averaging,
+        freeze_statistics=True,
+    )  # fmt: skip
+    return OodRecipe("entropy", proxy=test_sets.proxy(setup.shared), entropy=recipe)
+
+
+def _method(setup: Setup, variant: str, seed: int) -> OodRecipe:
+    return residual(setup, seed, corocl=variant == METHODS[1])
+
+
+def _ablated(setup: Setup, variant: str, seed: int) -> OodRecipe:
+    key, value = variant.split()
+    return residual(setup, seed, corocl=True, **{key: value})
 
 
 def residual(setup: Setup, seed: int, **changes: Any) -> OodRecipe:
     """Return a recipe of RPL with the rates for few steps."""
     recipe = ResidualRecipe(**small(setup, seed), lr=7.5e-4, samples=128)
     recipe = dataclasses.replace(recipe, **changes)
-    return OodRecipe("rpl", proxy=proxy(setup), residual=recipe)
+    return OodRecipe("rpl", proxy=test_sets.proxy(setup.shared), residual=recipe)
 
 
-def run(setup: Setup, recipe: OodRecipe) -> dict[str, Any]:
-    """Train once and measure on the test sets."""
+def run(setup: Setup, recipe: OodRecipe, work: Path, pause: Callable[[], None]) -> dict[str, Any]:
+    """Train once, or go on with it, and measure on the test sets."""
     segmenter, header = load(setup.model)
     _to_device(segmenter)
     maps = _class_maps(setup, segmenter) if recipe.residual is not None else None
-    data = _data(setup, recipe)
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            trained: Trained = run_to_end(
-                train_method(segmenter, data, recipe, Path(work)), _tell(recipe.course)
-            )
-        except MiouFellError as error:  # what the tool would not install is measured all the same
-            trained = Trained(segmenter, error.course)
+    data = _data(setup, recipe, segmenter.largest_side)
+    tell = _tell(recipe.course)
+
+    def follow(progress: Progress) -> None:
+        tell(progress)
+        pause()
+
+    try:
+        trained: Trained = run_to_end(train_method(segmenter, data, recipe, work), follow)
+    except MiouFellError as error:  # what the tool would not install is measured all the same
+        trained = Trained(segmenter, error.course)
     result: dict[str, Any] = {
         "base": header.heads[0].hash, "course": trained.course.rows, "kept": trained.course.best
     }  # fmt: skip
@@ -259,6 +303,7 @@ def budget(setup: Setup) -> dict[str, Any]:
     return {
         "steps": setup.steps, "batch": 4, "crop": [240, 240], "test_frames": setup.test_frames,
         "road_frames": setup.road_frames, "seeds": list(setup.seeds),
+        "base": read_header(setup.model).heads[0].hash,
     }  # fmt: skip
 
 
@@ -275,60 +320,38 @@ def _to_device(segmenter: Segmenter) -> None:
     segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _data(setup: Setup, recipe: OodRecipe) -> OodData:
-    """Return CamVid's train and every tenth val frame, car left out, with the training proxies."""
-    frames = tuple(
+def _data(setup: Setup, recipe: OodRecipe, largest_side: int) -> OodData:
+    """Return CamVid's train and ten val frames, car left out, with the training proxies."""
+    train, val = (
         read_frames(setup.data, names, ("car",))
-        for names in (read_names(setup.data / "train.txt"), _names(setup, "val.txt", 10))
+        for names in (
+            read_names(setup.data / "train.txt"),
+            test_sets.spread(read_names(setup.data / "val.txt"), VAL_FRAMES),
+        )
     )
-    return ood_data((frames[0], frames[1]), read_proxies(recipe.proxy), recipe.proxy)
+    return ood_data((train, val), read_proxies(recipe.proxy, largest_side), recipe.proxy)
 
 
-def _names(setup: Setup, file: str, count: int) -> Sequence[str]:
-    names = read_names(setup.data / file)
-    return [names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)]
-
-
-def _test_frames(setup: Setup) -> Any:
-    return read_frames(setup.data, _names(setup, "test.txt", setup.test_frames), ("car",))
+def _test_frames(setup: Setup) -> Frames:
+    names = test_sets.spread(read_names(setup.data / "test.txt"), setup.test_frames)
+    return read_frames(setup.data, names, ("car",))
 
 
 def _test(setup: Setup, scores: dict[str, ScoreOf]) -> dict[str, Any]:
     """Return each score's measures on pasted unseen objects and on both parts of road_ood."""
-    sets = {"pasted": _pasted(setup)}
-    if setup.road_frames:
-        sets |= {name: _road(setup, name) for name in ("road_anomaly21", "road_obstacle21")}
+    sets = {"pasted": test_sets.pasted(setup.shared, _test_frames(setup))}
+    for name in ("road_anomaly21", "road_obstacle21") if setup.road_frames else ():
+        sets[name] = test_sets.road(setup.shared, name, setup.road_frames)
     return {
         place: {name: measure_ood(score, frames) for name, score in scores.items()}
         for place, frames in sets.items()
     }
 
 
-def _pasted(setup: Setup) -> list[PastedFrame]:
-    """Return test frames with objects that neither training nor selection has seen."""
-    chosen = proxy(setup)
-    unseen = list(read_folder(chosen, read_names(Path(chosen.path) / "val.txt")))
-    objects = cutouts(unseen, chosen.min_area, chosen.pieces)
-    return pasted_frames(_test_frames(setup), objects, TEST_SEED, SCALES)
-
-
-def _road(setup: Setup, name: str) -> list[PastedFrame]:
-    folder = setup.shared / "road_ood" / name
-    masks = sorted((folder / "masks").glob("*.png"))
-    count = min(len(masks), setup.road_frames)
-    found = []
-    for index in np.linspace(0, len(masks) - 1, count).round().astype(int):
-        path = masks[index]
-        picture = next(p for p in (folder / "images").iterdir() if p.stem == path.stem)
-        with Image.open(path) as file:
-            found.append(PastedFrame(images.read(picture), np.asarray(file).astype(np.uint8)))
-    return found
-
-
 def _class_maps(setup: Setup, segmenter: Segmenter) -> list[torch.Tensor]:
     """Return the class maps of a few test frames, to be compared bit for bit."""
-    frames = read_frames(setup.data, _names(setup, "test.txt", 4), ("car",))
-    return [predict(segmenter, image) for image in frames.images]
+    names = test_sets.spread(read_names(setup.data / "test.txt"), 4)
+    return [predict(segmenter, image) for image in read_frames(setup.data, names, ("car",)).images]
 
 
 if __name__ == "__main__":

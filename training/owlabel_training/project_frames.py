@@ -10,7 +10,7 @@ from PIL import Image
 
 from owlabel import grid, images
 from owlabel.checkpoints import CheckpointHeader
-from owlabel.classes import MAX_CLASSES, VOID, ClassTable
+from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable
 from owlabel.models.embed import embed_image
 from owlabel.models.segmenter import Segmenter
 from owlabel.project.store import ImageRecord, Project
@@ -50,15 +50,20 @@ def project_frames(
     records = [r for r in project.images() if r.error is None and r.shape is not None]
     if not records:
         raise ValueError(f"{project.name} has no readable image to train on")
-    if len(records) > MOST_FRAMES:
-        places = np.linspace(0, len(records) - 1, MOST_FRAMES).round().astype(int)
-        records = [records[i] for i in places]
-    rows = [_frame(project, record, segmenter, header) for record in records]
+    rows = [_frame(project, r, segmenter, header) for r in thinned(records, MOST_FRAMES)]
     classes = ClassTable(header.classes.base)
     few = len(rows) < VAL_STEP
     train = rows if few else [row for i, row in enumerate(rows) if i % VAL_STEP]
     val = rows if few else rows[::VAL_STEP]
     return ProjectFrames(_frames(train, classes), _frames(val, classes), sum(r[3] for r in val))
+
+
+def thinned(records: list[ImageRecord], most: int) -> list[ImageRecord]:
+    """Return at most so many records, evenly spread."""
+    if len(records) <= most:
+        return records
+    places = np.linspace(0, len(records) - 1, most).round().astype(int)
+    return [records[i] for i in places]
 
 
 Row = tuple[str, Pixels, Pixels, int]
@@ -74,19 +79,26 @@ def _frame(
 ) -> Row:
     """Return name, image, labels, and the number of pixels that people have labelled."""
     image = images.read(record.path)
-    labels = _sure_labels(project, record, segmenter, header, image)
-    said = project.human_labels(record.id)
-    reviewed = project.reviewed(record.id)
-    people = 0
-    for layer in ([] if reviewed is None else [reviewed[0]]) + [said]:
-        spoken = (layer < MAX_CLASSES) | (layer == VOID)
-        labels = np.where(spoken, layer, labels)
-        people = int((labels[spoken] < segmenter.n_classes).sum())
+    labels = sure_labels(project, record, segmenter, header, image)
+    spoken = people_labels(project, record)
+    labels = np.where(spoken == UNSET, labels, spoken)
+    people = int((project.human_labels(record.id) < segmenter.n_classes).sum())
     labels = np.where(labels < segmenter.n_classes, labels, np.uint8(VOID)).astype(np.uint8)
-    return record.relative, *shrunk(image, labels, segmenter.max_side), people
+    return record.relative, *shrunk(image, labels, segmenter.largest_side), people
 
 
-def _sure_labels(
+def people_labels(project: Project, record: ImageRecord) -> Pixels:
+    """Return what people said: their own labels over the reviewed ones, UNSET elsewhere."""
+    reviewed = project.reviewed(record.id)
+    layers = [project.human_labels(record.id), *([] if reviewed is None else [reviewed[0]])]
+    labels = np.full_like(layers[0], UNSET)
+    for layer in layers:
+        spoken = (layer < MAX_CLASSES) | (layer == VOID)
+        labels = np.where((labels == UNSET) & spoken, layer, labels)
+    return labels
+
+
+def sure_labels(
     project: Project,
     record: ImageRecord,
     segmenter: Segmenter,

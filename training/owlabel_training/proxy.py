@@ -22,6 +22,7 @@ from owlabel.formats import runs
 from owlabel.project.store import Project
 from owlabel_training.data import read_names
 from owlabel_training.ood_recipe import ProxyRecipe
+from owlabel_training.project_frames import shrunk
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -56,7 +57,7 @@ class Cutout:
 
 
 def read_proxies(
-    recipe: ProxyRecipe, project: Project | None = None
+    recipe: ProxyRecipe, largest_side: int, project: Project | None = None
 ) -> tuple[list[Proxy], list[Proxy]]:
     """Return the proxies to train on and those to validate on.
 
@@ -65,6 +66,9 @@ def read_proxies(
     Parameters
     ----------
     recipe : ProxyRecipe
+    largest_side : int
+        Pictures with a longer side are reduced to it as they are read, as the model does with
+        images: `Segmenter.largest_side`.
     project : Project, optional
         Needed for the source "project".
 
@@ -80,20 +84,35 @@ def read_proxies(
         if shared:
             raise ValueError(f"proxies are in both lists: {shared[:5]}")
         if lists[0] is not None and lists[1] is not None:
-            train, val = (list(read_folder(recipe, names)) for names in lists)
+            train, val = (reduced(read_folder(recipe, names), largest_side) for names in lists)
             return train, val
-        found = list(read_folder(recipe, lists[0] or lists[1]))
+        found = reduced(read_folder(recipe, lists[0] or lists[1]), largest_side)
     elif recipe.source == "folder":
-        found = list(read_folder(recipe))
+        found = reduced(read_folder(recipe), largest_side)
     elif recipe.source == "coco":
-        found = list(read_coco(recipe))
+        found = reduced(read_coco(recipe), largest_side)
     elif project is None:
         raise ValueError("proxy.source = project needs a project: use the panel or `train-ood`")
     else:
-        found = list(read_project(project))
+        found = reduced(read_project(project), largest_side)
     if len(found) < VAL_STEP:
         return found, found
     return [p for i, p in enumerate(found) if i % VAL_STEP], found[::VAL_STEP]
+
+
+def reduced(proxies: Iterator[Proxy], largest_side: int) -> list[Proxy]:
+    """Return proxies at the size in which the model sees them, one at a time as they are read.
+
+    An object that is too small to survive is passed over.
+
+    Raises
+    ------
+    ValueError
+        If there were proxies, and no object is left.
+    """
+    small = (Proxy(p.name, *shrunk(p.image, p.labels, largest_side)) for p in proxies)
+    gone = f"no object is left where the pictures are reduced to {largest_side} pixels a side"
+    return list(_with_objects(small, gone))
 
 
 def _names(recipe: ProxyRecipe, name: str) -> tuple[str, ...] | None:

@@ -29,11 +29,8 @@ def write_result(path: Path, measure: Callable[[], dict[str, Any]], note: str) -
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(2) from error
     content = {
-        "command": _command(),
-        "commit": _commit(),
-        "machine": _machine(),
+        **provenance(),
         "load_before": round(load, 1),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "note": note,
         "minutes": round((time.monotonic() - started) / 60, 1),
         "cpu_minutes": round((time.process_time() - cpu) / 60, 1),
@@ -42,6 +39,16 @@ def write_result(path: Path, measure: Callable[[], dict[str, Any]], note: str) -
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     typer.echo(f"wrote {path}")
+
+
+def provenance() -> dict[str, Any]:
+    """Return command, commit, machine and versions."""
+    return {
+        "command": _command(),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
 
 
 def _command() -> str:
