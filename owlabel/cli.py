@@ -33,6 +33,7 @@ from owlabel.commands.proposals import app as proposals
 from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
 from owlabel.commands.train_ood import train_ood
+from owlabel.commands.weak_shot import weak_shot
 from owlabel.opening import open_or_create
 
 app = typer.Typer(
@@ -312,6 +313,7 @@ def replay(
 app.command()(evaluate)
 app.command()(meta)
 app.command("train-ood")(train_ood)
+app.command("weak-shot")(weak_shot)
 app.add_typer(tags, name="tags")
 app.add_typer(proposals, name="proposals")
 

@@ -18,6 +18,7 @@ from owlabel.ood_training import OodTraining, StaleResultError
 from owlabel.project.store import ModelVersion, Project
 from owlabel.proposing import Proposing
 from owlabel.residuals import MODEL_KIND
+from owlabel.weak_shot import TagTraining
 
 __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
 
@@ -49,7 +50,7 @@ class PlmResult:
     base_id: int
 
 
-class Session(OodTraining, Judging, Proposing):
+class Session(OodTraining, TagTraining, Judging, Proposing):
     """Everything an annotator can do.  Each act is durable when its method returns.
 
     Parameters

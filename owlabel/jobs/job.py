@@ -66,6 +66,7 @@ JOBS: dict[str, str] = {
     "plm": "owlabel_training.plm:PlmJob",
     "ood": "owlabel_training.ood_jobs:OodTrainingJob",
     "residual": "owlabel.jobs.residual:ResidualJob",
+    "weak_shot": "owlabel_training.weak_shot_jobs:WeakShotJob",
 }
 """Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
 

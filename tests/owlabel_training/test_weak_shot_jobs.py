@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
+from owlabel.cli import app
+from owlabel.jobs.job import JobContext
+from owlabel.jobs.runner import Runner
+from owlabel.models.checkpoint import load, save
+from owlabel.models.mask_checkpoint import load_mask_former
+from owlabel.models.segmenter import Segmenter
+from owlabel.project.store import Project
+from owlabel.session import Session
+from owlabel.weak_shot import WeakShotRequest
+from owlabel_training import weak_shot_jobs
+from owlabel_training.weak_shot_jobs import WeakShotJob
+from owlabel_training.weak_shot_project import tagged_project
+
+CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
+BOX = 2
+MODEL = {"channels": 32, "queries": 6, "layers": 1, "feedforward": 32}
+
+
+@pytest.fixture
+def session(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Session]:
+    """A sitting on six pictures; a box is tagged in three, its absence in one; sky is labelled."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(weak_shot_jobs, "SIDE", 64)
+    monkeypatch.setitem(weak_shot_jobs.SMALL, "points", 8)
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abcdef":
+        pixels = rng.integers(0, 80, (72, 96, 3)).astype(np.uint8)
+        pixels[20:44, 30:60] = (230, 60, 40)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{name}.png")
+    save(segmenter, tmp_path / "base.safetensors", name="base", classes=CLASSES)
+    folder = tmp_path / "p.owlabel"
+    project = Project.create(folder, tmp_path / "pictures", tmp_path / "base.safetensors")
+    made = Session(project, start_worker=False)
+    assert made.add_class("box").id == BOX
+    ids = [r.id for r in made.records]
+    made.tag(ids[:3], BOX, "present")
+    made.tag(ids[3:4], BOX, "absent")
+    with project.action("paint", {}, "sky") as action:
+        human = np.full((72, 96), UNSET, np.uint8)
+        human[:20], human[60:] = 0, 1
+        for i in ids[:5]:
+            action.set_labels(i, human)
+    made.project.sync_images()
+    yield made
+    made.close()
+
+
+def job(session: Session, **course: Any) -> WeakShotJob:
+    checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
+    return WeakShotJob(checkpoint, {"iterations": 2, **course}, MODEL)
+
+
+def run(session: Session, tmp_path: Path, **course: Any) -> tuple[dict[str, Any], list[Any]]:
+    steps = job(session, **course).run(JobContext(session.project.folder, tmp_path / "7"))
+    told = []
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            return end.value, told
+
+
+def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: Path) -> None:
+    scores = np.zeros((3, 72, 96), np.float32)
+    scores[2, 10:40, 20:60] = 0.75
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image: scores)
+        result, told = run(session, tmp_path)
+    assert result["proposals"] == 3
+    assert result["images"] == 3
+    assert result["classes"] == {"box": {"proposals": 3, "confidence": 0.75}}
+    assert "box: 3 tagged images, at least 20 are advised" in result["lacking"]
+    assert any("mask" in step.metrics for step in told), "curves"
+    found = session.project.proposals.open("weak_shot")
+    assert {p.image_id for p in found} == {r.id for r in session.records[:3]}
+    assert {p.origin for p in found} == {"job 7"}
+    mask = session.project.proposals.mask(found[0].id)
+    expected = scores[2] > 0
+    expected[:20] = False  # people have said sky there
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_the_network_is_kept_and_no_label_changes(session: Session, tmp_path: Path) -> None:
+    before = [session.project.human_labels(r.id) for r in session.records]
+    models = len(session.project.models())
+    result, _ = run(session, tmp_path)
+    model, header = load_mask_former(session.project.folder / result["path"])
+    assert header.classes.names == {0: "sky", 1: "road", 2: "box"}
+    assert model.class_head.out_features == 4
+    for record, labels in zip(session.records, before, strict=True):
+        np.testing.assert_array_equal(session.project.human_labels(record.id), labels)
+    assert len(session.project.models()) == models, "it is no model to switch to"
+
+
+def test_people_are_told_from_the_model_and_unknown_from_absent(session: Session) -> None:
+    segmenter, header = load(session.model.path)
+    known = tagged_project(session.project, segmenter, header)
+    assert known.class_ids == (BOX,)
+    assert list(known.frames.present) == [{2}, {2}, {2}, set(), set(), set()]
+    assert list(known.frames.unknown) == [set(), set(), set(), set(), {2}, {2}]
+    assert set(np.unique(known.people[0])) == {0, 1, UNSET}
+    assert (known.frames.labels[0][:20] == 0).all()
+    assert set(np.unique(known.people[5])) == {UNSET}
+
+
+def test_a_painted_novel_object_is_a_tag_but_no_mask(session: Session) -> None:
+    human = np.full((72, 96), UNSET, np.uint8)
+    human[30:40, 30:40] = BOX
+    with session.project.action("paint", {}, "box") as action:
+        action.set_labels(session.records[4].id, human)
+    segmenter, header = load(session.model.path)
+    known = tagged_project(session.project, segmenter, header)
+    place = known.frames.names.index("e.png")
+    assert known.frames.present[place] == {2}
+    assert (known.frames.labels[place][30:40, 30:40] == VOID).all()
+    assert session.records[4].id not in known.present
+
+
+def test_retraining_runs_on_its_own_labels(session: Session, tmp_path: Path) -> None:
+    result, told = run(session, tmp_path, retrain=3)
+    assert [s.done for s in told if "training" in s.message] == [1, 2, 1, 2, 3]
+    assert result["path"].endswith(".safetensors")
+
+
+def test_what_cannot_be_learnt_is_refused_before_the_first_step(
+    session: Session, tmp_path: Path
+) -> None:
+    session.tag([r.id for r in session.records], BOX, "absent")
+    with pytest.raises(ValueError, match="no image is tagged with a novel class"):
+        run(session, tmp_path)
+    with pytest.raises(ValueError, match="tag at least 20 images first"):
+        session.train_from_tags()
+    with pytest.raises(ValueError, match="iterations must be at least 1"):
+        session.train_from_tags(WeakShotRequest(iterations=0))
+
+
+def test_a_session_queues_the_job_and_the_worker_does_it(session: Session) -> None:
+    job_id = session.train_from_tags(WeakShotRequest(iterations=1))
+    runner = Runner(session.project)
+    while runner.step():
+        pass
+    session.poll()
+    row = next(r for r in session.jobs() if r.id == job_id)
+    assert row.state == "done", row.error
+    assert row.result is not None
+    assert row.result["classes"].keys() == {"box"}
+
+
+def test_the_command_says_in_one_line_what_is_missing(session: Session) -> None:
+    session.tag([r.id for r in session.records], BOX, "unknown")
+    done = CliRunner().invoke(app, ["weak-shot", str(session.project.folder)])
+    assert done.exit_code == 1
+    assert "tag at least 20 images first" in " ".join(done.stderr.split())
+
+
+def test_the_command_may_leave_the_job_queued(session: Session) -> None:
+    words = ["weak-shot", str(session.project.folder), "--no-wait", "--iterations", "3"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    row = session.jobs()[0]
+    assert (row.kind, row.payload["course"]["iterations"]) == ("weak_shot", 3)

@@ -1,0 +1,199 @@
+"""Weak-shot training as a background job: a project's tags become proposed masks, for review."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from owlabel import images
+from owlabel.checkpoints import CheckpointHeader
+from owlabel.classes import UNSET, VOID
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.models.checkpoint import load
+from owlabel.models.mask_checkpoint import save_mask_former
+from owlabel.models.mask_former import MaskFormer
+from owlabel.models.segmenter import Segmenter
+from owlabel.project.catalog import inside
+from owlabel.project.proposals import NewProposal
+from owlabel.project.store import ImageRecord, Project
+from owlabel_training.project_frames import people_labels, shrunk
+from owlabel_training.recipe import section
+from owlabel_training.weak_shot_data import lacking
+from owlabel_training.weak_shot_loop import train_weak_shot
+from owlabel_training.weak_shot_project import TaggedProject, tagged_project
+from owlabel_training.weak_shot_pseudo import confidence, pseudo_labels, scores_of
+from owlabel_training.weak_shot_recipe import MaskModelRecipe, WeakShotSettings
+from owlabel_training.weak_shot_training import new_model, retrain
+
+Pixels = NDArray[np.uint8]
+SIDE = 192
+"""Shorter side of what the network sees: what two CPU cores can train on in minutes."""
+SMALL: dict[str, Any] = {"iterations": 700, "lr": 5e-4}
+"""What differs from the defaults on two CPU cores: a higher rate for few steps."""
+LEAST_PIXELS = 16
+"""Smaller masks are no proposals."""
+
+
+@dataclass(frozen=True)
+class WeakShotJob:
+    """Learn masks of the tagged classes and propose them.  No label is written.
+
+    Attributes
+    ----------
+    checkpoint : str
+        The model in use, relative to the project's folder: its backbone is the start.
+    course : mapping
+        Fields of `WeakShotSettings` over the small profile.
+    model : mapping
+        Fields of `MaskModelRecipe` over the small profile.
+    """
+
+    checkpoint: str
+    course: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, shape: tuple[int, int]) -> tuple[MaskModelRecipe, WeakShotSettings]:
+        """Return sizes and course for images of this shape; raises ValueError."""
+        short, long = min(shape), max(shape)
+        factor = SIDE / short
+        wide = int(np.clip(round(long * factor / 32) * 32, SIDE, 2 * SIDE))
+        crop = [SIDE, wide] if shape[0] <= shape[1] else [wide, SIDE]
+        usual = {**SMALL, "crop": crop, "scale": [factor, 1.25 * factor]}
+        model = {"short_side": SIDE, **self.model}
+        course = {**usual, **self.course}
+        return (
+            section(MaskModelRecipe, {"model": model}, "model"),
+            section(WeakShotSettings, {"weak_shot": course}, "weak_shot"),
+        )
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Train, then propose a mask for each class in each image that is tagged with it.
+
+        Raises
+        ------
+        ValueError
+            Before the first step, if nothing is tagged, no known class has a mask, or a field is
+            out of range.
+        """
+        yield Progress(0, 0, "reading the images and their tags")
+        with Project.open(context.project) as project:
+            path = inside(project.folder, self.checkpoint)
+            segmenter, header = load(path)
+            known = tagged_project(project, segmenter, header)
+        told = lacking(known.frames)
+        shape = known.frames.labels[0].shape
+        sizes, course = self.settings((shape[0], shape[1]))
+        model = new_model(sizes, path, known.frames, course.seed)
+        yield Progress(0, course.iterations, "; ".join(told))
+        yield from train_weak_shot(model, known.frames, course, context.work)
+        if course.retrain:
+            pseudo = _labels_to_retrain(model, known)
+            model = new_model(sizes, path, known.frames, course.seed)
+            yield from retrain(model, known.frames, pseudo, course, context.work)
+        result = yield from self._propose(context, model, known, segmenter)
+        relative = self._keep(context, model, known, header, course)
+        return {**result, "lacking": told, "path": relative}
+
+    def _propose(
+        self, context: JobContext, model: MaskFormer, known: TaggedProject, segmenter: Segmenter
+    ) -> Generator[Progress, None, dict[str, Any]]:
+        """Write the proposals, one image after the other; return how many of each class."""
+        names = known.frames.classes.names
+        told: dict[str, list[float]] = {names[i]: [] for i in known.frames.novel_ids}
+        with Project.open(context.project) as project:
+            records = [r for r in project.images() if r.error is None and known.present.get(r.id)]
+            for done, record in enumerate(records, start=1):
+                present = _still_tagged(project, record, known)
+                items = _proposals(project, record, model, known, present, segmenter.max_side)
+                project.proposals.write(record.id, "weak_shot", f"job {context.work.name}", items)
+                for item in items:
+                    place = known.class_ids.index(item.class_id)
+                    told[names[known.frames.novel_ids[place]]].append(item.confidence)
+                yield Progress(done, len(records), f"proposing, {record.relative}")
+        return {
+            "images": len(records),
+            "proposals": sum(map(len, told.values())),
+            "classes": {
+                name: {
+                    "proposals": len(values),
+                    "confidence": round(float(np.mean(values)), 4) if values else None,
+                }
+                for name, values in told.items()
+            },
+        }
+
+    def _keep(
+        self,
+        context: JobContext,
+        model: MaskFormer,
+        known: TaggedProject,
+        header: CheckpointHeader,
+        course: WeakShotSettings,
+    ) -> str:
+        """Write the network beside the project's models; return its path there."""
+        relative = f"models/weak-shot-{context.work.name}.safetensors"
+        told = {"weak_shot": asdict(course), "base_hash": header.heads[0].hash}
+        name = f"{header.name} + tags"
+        save_mask_former(model, Path(context.project) / relative, name, known.frames.classes, told)
+        return relative
+
+
+def _still_tagged(project: Project, record: ImageRecord, known: TaggedProject) -> frozenset[int]:
+    """Return the compact ids that are tagged present now: tags may have changed meanwhile."""
+    now = {c for c, state in project.tags.of(record.id).items() if state == "present"}
+    numbers = dict(zip(known.class_ids, known.frames.novel_ids, strict=True))
+    return frozenset(numbers[c] for c in now if c in numbers)
+
+
+def _proposals(
+    project: Project,
+    record: ImageRecord,
+    model: MaskFormer,
+    known: TaggedProject,
+    present: frozenset[int],
+    max_side: int,
+) -> list[NewProposal]:
+    """Return a mask for each class tagged in an image, where people have said nothing."""
+    image = images.read(record.path)
+    people = people_labels(project, record)
+    small = shrunk(image, people, max_side)[0]
+    scores = scores_of(model, small)
+    nothing = np.full(scores.shape[1:], VOID, np.uint8)
+    found = pseudo_labels(scores, nothing, present, known.frames.n_base)
+    items = []
+    for class_id, number in zip(known.class_ids, known.frames.novel_ids, strict=True):
+        mask = found == number
+        sure = confidence(scores, mask, number)
+        whole = _enlarged(mask, people.shape) & (people == UNSET)
+        if int(whole.sum()) >= LEAST_PIXELS:
+            items.append(NewProposal(class_id, whole, sure))
+    return items
+
+
+def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a mask at another size (H, W), nearest."""
+    if mask.shape == shape:
+        return mask
+    size = (shape[1], shape[0])
+    picture = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(picture).astype(bool)
+
+
+def _labels_to_retrain(model: MaskFormer, known: TaggedProject) -> list[Pixels]:
+    """Return full labels: what people said, then tagged novel classes, then what was sure."""
+    frames, labels = known.frames, []
+    for index, image in enumerate(frames.images):
+        people = known.people[index]
+        nothing = np.full(people.shape, VOID, np.uint8)
+        found = pseudo_labels(
+            scores_of(model, image), nothing, frames.present[index], frames.n_base
+        )
+        merged = np.where(found == VOID, frames.labels[index], found)
+        labels.append(np.where(people == UNSET, merged, people).astype(np.uint8))
+    return labels
