@@ -14,8 +14,10 @@ import numpy as np
 
 from owlabel import __version__
 from owlabel.classes import Labels
+from owlabel.clustering import ClusterRequest
 from owlabel.corrections import mask_of
 from owlabel.ood_training import OodRequest
+from owlabel.pretraining import PretrainRequest
 from owlabel.project.proposals import NewProposal
 from owlabel.project.store import Event
 from owlabel.session import Session
@@ -246,6 +248,14 @@ class _Player:
 
     def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.train_ood(OodRequest(**payload))
+        self.work()
+
+    def _name_cluster(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        self.session.name_cluster(payload["cluster"], payload["name"], key=payload["key"])
+
+    def _pretrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        clusters = ClusterRequest(**payload["clusters"])
+        self.session.pretrain(PretrainRequest(**{**payload, "clusters": clusters}))
         self.work()
 
     def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:

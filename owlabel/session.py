@@ -15,6 +15,7 @@ from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
 from owlabel.judging import Judging
 from owlabel.ood_training import OodTraining, StaleResultError
+from owlabel.pretraining import Pretraining
 from owlabel.project.store import ModelVersion, Project
 from owlabel.proposing import Proposing
 from owlabel.residuals import MODEL_KIND
@@ -50,7 +51,7 @@ class PlmResult:
     base_id: int
 
 
-class Session(OodTraining, TagTraining, Judging, Proposing):
+class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     """Everything an annotator can do.  Each act is durable when its method returns.
 
     Parameters
@@ -93,7 +94,7 @@ class Session(OodTraining, TagTraining, Judging, Proposing):
 
     def _submit(self, kind: str, payload: dict[str, Any], priority: int) -> int:
         """Queue a job, in place of a queued one of its kind unless it is training or export."""
-        if kind in ("embed", "relabel", "calibrate"):
+        if kind in ("embed", "relabel", "calibrate", "auxiliary_labels", "cluster_proposals"):
             for row in self._jobs.active():
                 if row.kind == kind:
                     self._jobs.cancel(row.id)

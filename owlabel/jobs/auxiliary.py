@@ -14,6 +14,7 @@ from owlabel.auxiliary.clusters import Clusters, Floats, fit
 from owlabel.auxiliary.handmade import handmade_features
 from owlabel.auxiliary.maps import AuxiliaryMap, label_image, sample_pixels
 from owlabel.auxiliary.settings import AuxiliarySettings
+from owlabel.cluster_set import read_map
 from owlabel.images import ImageError, read
 from owlabel.jobs.job import Progress
 from owlabel.project.cache import FeatureCache
@@ -73,12 +74,6 @@ class Auxiliary:
     def read(self, content_hash: str) -> AuxiliaryMap | None:
         """Return the labels of an image, None where there are none."""
         return read_map(self.cache, self.key, content_hash)
-
-
-def read_map(cache: FeatureCache, key: str, content_hash: str) -> AuxiliaryMap | None:
-    """Return the cached labels of an image, None where there are none."""
-    arrays = cache.read(key, content_hash)
-    return None if arrays is None else AuxiliaryMap.from_arrays(arrays)
 
 
 def read_clusters(cache: FeatureCache, key: str) -> Clusters | None:

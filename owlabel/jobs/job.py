@@ -67,6 +67,9 @@ JOBS: dict[str, str] = {
     "ood": "owlabel_training.ood_jobs:OodTrainingJob",
     "residual": "owlabel.jobs.residual:ResidualJob",
     "weak_shot": "owlabel_training.weak_shot_jobs:WeakShotJob",
+    "auxiliary_labels": "owlabel.jobs.clusters:AuxiliaryLabelsJob",
+    "cluster_proposals": "owlabel.jobs.clusters:ClusterProposalsJob",
+    "pretrain": "owlabel_training.pretraining_jobs:PretrainJob",
 }
 """Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
 

@@ -157,7 +157,9 @@ class Proposals:
             session.flush()
             return row.id
 
-    def open(self, source: str | None = None, image_id: int | None = None) -> list[Proposal]:
+    def open(
+        self, source: str | None = None, image_id: int | None = None, limit: int | None = None
+    ) -> list[Proposal]:
         """Return the open proposals, the most confident first.
 
         Images that are gone and classes that were taken back are left out, and so is what tags
@@ -178,11 +180,26 @@ class Proposals:
                 or_(ProposalRow.source != "weak_shot", TagRow.state == "present"),
             )
             .order_by(ProposalRow.confidence.desc(), ProposalRow.id)
+            .limit(limit)
         )
         if source is not None:
             query = query.where(ProposalRow.source == source)
         if image_id is not None:
             query = query.where(ProposalRow.image_id == image_id)
+        with self._database.reading() as session:
+            return [_record(row) for row in session.execute(query)]
+
+    def rejected(self, source: str, image_id: int) -> list[Proposal]:
+        """Return what people rejected in an image of what a source proposed, oldest first."""
+        query = (
+            select(*_RECORD)
+            .where(
+                ProposalRow.state == "rejected",
+                ProposalRow.source == source,
+                ProposalRow.image_id == image_id,
+            )
+            .order_by(ProposalRow.id)
+        )
         with self._database.reading() as session:
             return [_record(row) for row in session.execute(query)]
 

@@ -15,7 +15,8 @@ from owlabel import images
 from owlabel.auxiliary.maps import from_png, to_png
 from owlabel.auxiliary.settings import REMOVED
 from owlabel.auxiliary.superpixels import superpixels
-from owlabel.jobs.auxiliary import Picture, read_map
+from owlabel.cluster_set import read_map
+from owlabel.jobs.auxiliary import Picture
 from owlabel.project.cache import FeatureCache
 from owlabel_training.pretraining_recipe import PretrainingRecipe
 from owlabel_training.pretraining_views import NONE, LabelMap, two_views
