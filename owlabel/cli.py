@@ -12,6 +12,7 @@ import typer
 
 from owlabel import __version__
 from owlabel.commands.cache import cache
+from owlabel.commands.clusters import app as clusters
 from owlabel.commands.console import (
     ImageArg,
     JsonOption,
@@ -29,6 +30,7 @@ from owlabel.commands.doctor import doctor
 from owlabel.commands.evaluate import evaluate
 from owlabel.commands.large import large
 from owlabel.commands.meta import meta
+from owlabel.commands.pretrain import pretrain
 from owlabel.commands.proposals import app as proposals
 from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
@@ -314,8 +316,10 @@ app.command()(evaluate)
 app.command()(meta)
 app.command("train-ood")(train_ood)
 app.command("weak-shot")(weak_shot)
+app.command()(pretrain)
 app.add_typer(tags, name="tags")
 app.add_typer(proposals, name="proposals")
+app.add_typer(clusters, name="clusters")
 
 
 if __name__ == "__main__":

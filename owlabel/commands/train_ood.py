@@ -42,7 +42,7 @@ def train_ood(
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
         result = session.ood_result()
-        print_rows(_rows(result.comparison), as_json)
+        print_rows(comparison_rows(result.comparison), as_json)
         if adopt:
             session.adopt(result.model_id)
             work(session)
@@ -56,7 +56,8 @@ def _source(proxy: Path | None) -> str:
     return "coco" if proxy.suffix.lower() == ".json" else "folder"
 
 
-def _rows(comparison: Any) -> list[dict[str, Any]]:
+def comparison_rows(comparison: Any) -> list[dict[str, Any]]:
+    """Return a comparison before and after as rows to print."""
     before, after = comparison.get("before", {}), comparison.get("after", {})
     return [
         {"measure": name, "before": before.get(name), "after": after.get(name)}

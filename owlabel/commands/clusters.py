@@ -1,0 +1,140 @@
+"""``owlabel clusters``: group the pixels and unknown objects of a project, look, and name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from owlabel import images
+from owlabel.auxiliary.settings import ALGORITHMS, EXTRACTORS
+from owlabel.cluster_set import ClusterInfo
+from owlabel.clustering import ClusterRequest
+from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting, work
+
+app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
+SIDE = 96
+"""Pixels of the side of a patch in a gallery."""
+ClusterArg = Annotated[str, typer.Argument(help="As `list` tells it: 7, or c2 of candidates.")]
+ExtractorOption = Annotated[str, typer.Option(help=f"One of {', '.join(EXTRACTORS)}.")]
+WeightsOption = Annotated[str, typer.Option(help="File of the weights of an ImageNet network.")]
+NetworkOption = Annotated[str, typer.Option(help="resnet18, resnet50 or vgg19.")]
+ClassesOption = Annotated[int, typer.Option(min=0, help="M; 0: the project's classes.")]
+SuperpixelsOption = Annotated[int, typer.Option(min=0, help="Of each image; 0: no voting.")]
+
+
+@app.callback()
+def clusters(context: typer.Context, project: ProjectArg) -> None:
+    """Group pixels and unknown objects; nothing of it is a label until proposals are accepted."""
+    context.obj = project
+
+
+@app.command()
+def build(
+    context: typer.Context,
+    extractor: ExtractorOption = "model",
+    weights: WeightsOption = "",
+    network: NetworkOption = "resnet50",
+    classes: ClassesOption = 0,
+    factor: Annotated[float, typer.Option(help="K / M.")] = 1.5,
+    superpixels: SuperpixelsOption = 200,
+    outliers: Annotated[float, typer.Option(help="Share removed of each cluster.")] = 0.05,
+    algorithm: Annotated[str, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = "kmeans",
+    samples: Annotated[int, typer.Option(help="Pixels that are clustered.")] = 200_000,
+    kinds: Annotated[int, typer.Option(min=0, help="Clusters of OoD candidates.")] = 8,
+) -> None:
+    """Make auxiliary labels of all images, and group the OoD candidates."""
+    request = ClusterRequest(
+        extractor, weights, network, classes, factor, superpixels, outliers, algorithm, samples,
+        kinds,
+    )  # fmt: skip
+    with sitting(context.obj) as session:
+        job_id = session.build_clusters(request)
+        work(session)
+        row = next(r for r in session.jobs() if r.id == job_id)
+        if row.state != "done":
+            raise ValueError(f"the build ended as {row.state}: {row.error or row.message}")
+        told = row.result
+        out.print(
+            f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False
+        )
+        _tell_agreement(told)
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the clusters, the largest first, with their names."""
+    with sitting(context.obj) as session:
+        rows = [
+            {
+                "cluster": info.name,
+                "of": "candidates" if info.of_candidates else "pixels",
+                "share": round(info.share, 4),
+                "count": info.count,
+                "images": info.images,
+                "name": session.classes.names.get(info.class_id, ""),
+            }
+            for info in _all(session)
+        ]
+        print_rows(rows, as_json)
+        if not as_json:
+            _tell_agreement(session.cluster_agreement() or {})
+
+
+@app.command()
+def name(
+    context: typer.Context,
+    cluster: ClusterArg,
+    class_name: Annotated[str, typer.Argument(help='A class, known or new; "" takes it back.')],
+) -> None:
+    """Name a cluster: what it holds in all images is proposed for review."""
+    with sitting(context.obj) as session:
+        session.name_cluster(cluster, class_name)
+        work(session)
+        count = len(session.proposals("cluster"))
+        out.print(f"{count} proposals are open: see `owlabel proposals`", highlight=False)
+
+
+@app.command()
+def gallery(
+    context: typer.Context,
+    cluster: ClusterArg,
+    file: Annotated[Path, typer.Argument(help="A PNG file to write.")],
+) -> None:
+    """Write a picture of patches that shows what a cluster looks like."""
+    with sitting(context.obj) as session:
+        found = next((info for info in _all(session) if info.name == cluster), None)
+        if found is None or not found.examples:
+            raise ValueError(f"there is no cluster {cluster!r} with a patch: see `list`")
+        Image.fromarray(_sheet(session, found)).save(file)
+        out.print(f"{len(found.examples)} patches in {file}", highlight=False)
+
+
+def _all(session: Any) -> list[ClusterInfo]:
+    found: list[ClusterInfo] = session.clusters()
+    if not found:
+        raise ValueError("there are no clusters yet: run `owlabel clusters PROJECT build`")
+    return found
+
+
+def _sheet(session: Any, info: ClusterInfo) -> np.ndarray:
+    """Return the patches of a cluster side by side, uint8 (SIDE, n SIDE, 3)."""
+    return np.concatenate(
+        [
+            images.thumbnail(images.read(session.record(e.image_id).path), e.box, SIDE)
+            for e in info.examples
+        ],
+        axis=1,
+    )
+
+
+def _tell_agreement(told: Any) -> None:
+    if "pmiou_hungarian" in told:
+        out.print(
+            f"PmIoU (Hungarian) {100 * told['pmiou_hungarian']:.1f} %, (max) "
+            f"{100 * told['pmiou_max']:.1f} % on {told['pixels']:,} labelled pixels",
+            highlight=False,
+        )

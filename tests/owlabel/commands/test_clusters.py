@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from owlabel.cli import app
+
+BUILD = ("--extractor", "handmade", "--classes", "3", "--factor", "1", "--samples", "500",
+         "--superpixels", "0")  # fmt: skip
+
+
+@pytest.fixture
+def project(toy: Any) -> Path:
+    toy.project.close()
+    return Path(toy.project.folder)
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_clusters_are_built_listed_shown_and_named(project: Path, tmp_path: Path) -> None:
+    done = run("clusters", str(project), "build", *BUILD)
+    assert done.exit_code == 0, done.output
+    assert "3 clusters of pixels" in done.output
+    listed = json.loads(run("clusters", str(project), "list", "--json").stdout)
+    assert [row["of"] for row in listed] == ["pixels"] * 3
+    largest = listed[0]["cluster"]
+    done = run("clusters", str(project), "gallery", largest, str(tmp_path / "g.png"))
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "g.png") as picture:
+        assert picture.height == 96
+        assert picture.width % 96 == 0
+    done = run("clusters", str(project), "name", largest, "stuff")
+    assert done.exit_code == 0, done.output
+    assert "proposals are open" in done.output
+    listed = json.loads(run("clusters", str(project), "list", "--json").stdout)
+    assert listed[0]["name"] == "stuff"
+    shown = json.loads(run("proposals", str(project), "list", "--json").stdout)
+    assert {row["source"] for row in shown} == {"cluster"}
+
+
+def test_bad_input_ends_in_one_line(project: Path, tmp_path: Path) -> None:
+    for words, reason in (
+        (("list",), "there are no clusters yet"),
+        (("name", "0", "x"), "build them first"),
+        (("gallery", "0", str(tmp_path / "g.png")), "there are no clusters yet"),
+        (("build", "--extractor", "magic"), "extractor must be one of"),
+        (("build", "--classes", "300"), "2 .. 254 clusters"),
+        (("build", "--extractor", "imagenet"), "needs the path of a weights file"),
+    ):
+        done = run("clusters", str(project), *words)
+        assert done.exit_code == 1, done.output
+        assert reason in " ".join(done.stderr.split())
+        assert "Traceback" not in done.output
+    done = run("pretrain", str(project), "--start", "magic")
+    assert done.exit_code == 1
+    assert "start must be one of" in " ".join(done.stderr.split())
