@@ -1,9 +1,10 @@
 """A click becomes a region: pixels that are reached from it without crossing an edge.
 
-Crossing from one grid point to the next costs what the embedding changes there, and a little for
-the way itself.  A region is all that is cheaper to reach from the positive clicks than a level and
-than from the negative clicks; so it is connected, and grows and shrinks with single clicks.  The
-level is where a region ends at an edge and differs most from the rest, among usual sizes.
+Crossing from one grid point to the next costs what the embedding, and a little what the colour,
+changes there, and a little for the way itself.  A region is all that is cheaper to reach from the
+positive clicks than a level and than from the negative clicks; so it is connected, and grows and
+shrinks with single clicks.  The level is where a region ends at an edge and differs most from the
+rest, among usual sizes.
 """
 
 from __future__ import annotations
@@ -37,14 +38,18 @@ _USUAL_AREA = 0.007
 """Most likely size of an object, as a share of the image."""
 _AREA_SPREAD = 1.6
 """Standard deviation of the logarithm of the size of objects."""
-_USUAL_VARIANCE = 0.3
+_USUAL_VARIANCE = 0.5
 """Variance of the embedding within an object that is no reason to look for a smaller one."""
 _EDGE_WIDTH = 1.15
 """An edge is looked for between this fraction less and more of the size."""
 _LEAST_AREA, _LARGEST_AREA = 0.0007, 0.25
 """Sizes that are tried, as shares of the image."""
-_COLOUR_WEIGHT = 0.04
+_SMOOTHING = 0.7
+"""Standard deviation, in grid points, that embeddings are smoothed by: texture is no edge."""
+_COLOUR_WEIGHT = 0.015
 """Embedding units that a change of colour by one unit of CIE Lab is worth."""
+_COLOUR_ALONE_WEIGHT = 0.04
+"""The same where there is no embedding."""
 _COLOUR_STRIDE = 4
 
 
@@ -81,6 +86,7 @@ def propose(
     positives: Sequence[Click],
     negatives: Sequence[Click] = (),
     score: NDArray[Any] | None = None,
+    image: NDArray[np.uint8] | None = None,
 ) -> Region:
     """Return the region that some clicks mean.
 
@@ -93,6 +99,8 @@ def propose(
         Pixels that belong to the region and pixels that do not; at least one positive.
     score : ndarray, shape (h, w), optional
         Anomaly score in [0, 1]; its edges count as edges of the embedding do.
+    image : ndarray of uint8, shape (H, W, 3), optional
+        The picture; its edges count a little.
 
     Returns
     -------
@@ -104,11 +112,11 @@ def propose(
     ValueError
         If there is no positive, a click lies outside the image, or shapes do not fit.
     """
-    _check(embedding, shape, positives, negatives, score)
+    _check(embedding, shape, positives, negatives, score, image)
     layers = [np.asarray(embedding)]
     if score is not None:
         layers.append(_SCORE_WEIGHT * np.asarray(score, np.float32)[None])
-    patch = _cut_patch(layers, shape, positives)
+    patch = _cut_patch(layers, shape, positives, image)
     margin = _search(patch, _points(patch, positives), _points(patch, negatives))
     return _at_full_size(patch, margin, positives, negatives)
 
@@ -137,9 +145,14 @@ def propose_from_colour(
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
     shape = (image.shape[0], image.shape[1])
     h, w = (max(1, side // _COLOUR_STRIDE) for side in shape)
-    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
+    return propose(_COLOUR_ALONE_WEIGHT * _lab(image, w, h), shape, positives, negatives)
+
+
+def _lab(image: NDArray[np.uint8], columns: int, rows: int) -> Floats:
+    """Return the CIE Lab values, (3, rows, columns), of a picture made smaller."""
+    small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
-    return propose(_COLOUR_WEIGHT * lab.transpose(2, 0, 1), shape, positives, negatives)
+    return np.asarray(lab.transpose(2, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -163,7 +176,12 @@ class _Patch:
         return float(covered) / (self.grid_shape[0] * self.grid_shape[1])
 
 
-def _cut_patch(layers: Sequence[NDArray[Any]], shape: Shape, positives: Sequence[Click]) -> _Patch:
+def _cut_patch(
+    layers: Sequence[NDArray[Any]],
+    shape: Shape,
+    positives: Sequence[Click],
+    image: NDArray[np.uint8] | None,
+) -> _Patch:
     h, w = layers[0].shape[1:]
     reach = max(8, round(_REACH * float(h * w) ** 0.5))
     at = np.array([to_grid(*click, shape, (h, w)) for click in positives])
@@ -176,6 +194,12 @@ def _cut_patch(layers: Sequence[NDArray[Any]], shape: Shape, positives: Sequence
     if step > 1:
         area = cv2.INTER_AREA
         cut = np.stack([cv2.resize(layer, (cols, rows), interpolation=area) for layer in cut])
+    cut = np.stack([cv2.GaussianBlur(layer, (0, 0), _SMOOTHING / step) for layer in cut])
+    if image is not None:
+        top, bottom = (at * shape[0] // h for at in (where[0].start, where[0].stop))
+        left, right = (at * shape[1] // w for at in (where[1].start, where[1].stop))
+        part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+        cut = np.concatenate([cut, _COLOUR_WEIGHT * _lab(part, cols, rows)])
     return _Patch(cut, where, shape, (h, w))
 
 
@@ -334,11 +358,14 @@ def _check(
     positives: Sequence[Click],
     negatives: Sequence[Click],
     score: NDArray[Any] | None,
+    image: NDArray[np.uint8] | None,
 ) -> None:
     if embedding.ndim != 3 or 0 in embedding.shape:
         raise ValueError(f"embedding must have shape (N, h, w), got {embedding.shape}")
     if score is not None and score.shape != embedding.shape[1:]:
         raise ValueError(f"score must have shape {embedding.shape[1:]}, got {score.shape}")
+    if image is not None and (image.shape != (*shape, 3) or image.dtype != np.uint8):
+        raise ValueError(f"image must be uint8 {(*shape, 3)}, got {image.dtype} {image.shape}")
     if not positives:
         raise ValueError("a region needs at least one positive click, got none")
     for row, col in (*positives, *negatives):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from owlabel import fewshot, regions
 from owlabel.classes import MAX_CLASSES, Labels, present
+from owlabel.decoding import ImageError
 from owlabel.fewshot import NovelPrototype
 from owlabel.labelling import ModelOutput, Rule
 from owlabel.regions import Region
@@ -113,7 +115,7 @@ def click_region(
     image: Callable[[], NDArray[np.uint8]],
     rule: Rule,
 ) -> Region:
-    """Return the region that the clicks propose: by embedding and score, else by colour.
+    """Return the region that the clicks propose: by embedding, score and colour, else by colour.
 
     Parameters
     ----------
@@ -122,7 +124,8 @@ def click_region(
     output : ModelOutput or None
         None while the image is not embedded; then the picture's colours decide.
     image : callable
-        Returns the picture; called only where it is needed.
+        Returns the picture; raises ImageError where its file cannot be read, then the embedding
+        decides alone.
     rule : Rule
         For the prototype length of the score.
     """
@@ -131,4 +134,7 @@ def click_region(
     if output is None:
         return regions.propose_from_colour(image(), positives, negatives)
     score = SCORES["eds_absolute"].function(output.embedding, rule.prototype_length)
-    return regions.propose(output.embedding, output.shape, positives, negatives, score)
+    picture = None
+    with suppress(ImageError):
+        picture = image()
+    return regions.propose(output.embedding, output.shape, positives, negatives, score, picture)

@@ -1,10 +1,13 @@
-"""How well does one click, and do a few, give the object?  Simulated on the support of CamVid.
+"""How well does one click, and do a few, give the object?  Simulated on folders with labels.
 
-The first click is the protocol's; each further one lies deepest in the largest error, positive or
-negative as it must be.  Beside it, a plain flood: the connected pixels within a fixed squared
-distance of the clicked embedding, its limit chosen for the best result on these very clicks::
+On CamVid the first click is its protocol's; elsewhere each connected part of a class that the model
+does not know is clicked where it is deepest.  Each further click lies deepest in the largest error,
+positive or negative as it must be.  Beside it, a plain flood: the connected pixels within a fixed
+squared distance of the clicked embedding, its limit chosen for the best result on these very
+clicks::
 
-    python -m owlabel_training.click_quality CHECKPOINT CAMVID_FOLDER
+    python -m owlabel_samples.make --strange FOLDER --count 60 --seed 95001
+    python -m owlabel_training.click_quality CHECKPOINT FOLDER
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from owlabel import grid, images, regions, scores
 
 Click = tuple[int, int]
 Mask = NDArray[np.bool_]
+LEAST_PIXELS = 120
 LIMITS = tuple(float(x) for x in np.geomspace(0.1, 6, 12))
 
 
@@ -36,6 +40,7 @@ class Case:
     Attributes
     ----------
     class_name : str
+    image : ndarray of uint8, shape (H, W, 3)
     embedding : ndarray of float32, shape (N, h, w)
     target : ndarray of bool, shape (H, W)
         The 8-connected component that the click lies in.
@@ -43,12 +48,41 @@ class Case:
     """
 
     class_name: str
+    image: NDArray[np.uint8]
     embedding: NDArray[np.float32]
     target: Mask
     click: Click
 
 
-def cases(checkpoint: Path, camvid: Path) -> Iterator[Case]:
+def cases(checkpoint: Path, folder: Path) -> Iterator[Case]:
+    """Yield the clicks on all objects of a folder that the model does not know."""
+    known = (folder / "protocol.json").is_file()
+    return protocol_cases(checkpoint, folder) if known else labelled_cases(checkpoint, folder)
+
+
+def labelled_cases(checkpoint: Path, folder: Path) -> Iterator[Case]:
+    """Yield one click on each part of a class that the model does not know, where it is deepest.
+
+    `folder` has ``images/``, ``labels/NAME.png`` and ``classes.json``.
+    """
+    from owlabel.models.checkpoint import load
+    from owlabel.models.embed import embed_image
+
+    segmenter, header = load(checkpoint)
+    rows = json.loads((folder / "classes.json").read_text())
+    novel = {int(c["id"]): c["name"] for c in rows if header.classes.find(c["name"]) is None}
+    for path in sorted((folder / "labels").glob("*.png")):
+        image = images.read(next((folder / "images").glob(f"{path.stem}.*")))
+        embedding = embed_image(segmenter, image)[0].astype(np.float32)
+        labels = np.asarray(Image.open(path))
+        for class_id, name in novel.items():
+            count, parts = cv2.connectedComponents((labels == class_id).astype(np.uint8))
+            for target in (parts == part for part in range(1, count)):
+                if target.sum() >= LEAST_PIXELS:
+                    yield Case(name, image, embedding, target, _deepest(target)[1])
+
+
+def protocol_cases(checkpoint: Path, camvid: Path) -> Iterator[Case]:
     """Yield the support clicks of all seeds and classes that the model does not know."""
     from owlabel.models.checkpoint import load
     from owlabel.models.embed import embed_image
@@ -66,7 +100,7 @@ def cases(checkpoint: Path, camvid: Path) -> Iterator[Case]:
                 row, col = shot["click_rowcol"]
                 parts = cv2.connectedComponents((labels == ids[name]).astype(np.uint8))[1]
                 embedding = embed_image(segmenter, image)[0].astype(np.float32)
-                yield Case(name, embedding, parts == parts[row, col], (row, col))
+                yield Case(name, image, embedding, parts == parts[row, col], (row, col))
 
 
 def iou(one: Mask, other: Mask) -> float:
@@ -81,7 +115,7 @@ def refine(case: Case, clicks: int) -> list[float]:
     found = []
     for _ in range(clicks):
         shape = (case.target.shape[0], case.target.shape[1])
-        region = regions.propose(case.embedding, shape, positives, negatives, score)
+        region = regions.propose(case.embedding, shape, positives, negatives, score, case.image)
         mask = region.full(shape)
         found.append(iou(mask, case.target))
         missed, wrong = _deepest(case.target & ~mask), _deepest(mask & ~case.target)
@@ -123,19 +157,26 @@ def main() -> None:
     """Parse the command line, measure, print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("camvid", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--clicks", type=int, default=5)
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    every = list(cases(chosen.checkpoint, chosen.camvid))
+    every = list(cases(chosen.checkpoint, chosen.folder))
     floods = {limit: _by_class(every, partial(flood, limit=limit)) for limit in LIMITS}
     best = max(floods, key=lambda limit: floods[limit]["all"])
+    first = [refine(case, 1)[0] for case in every]
     results = {
+        "command": "python -m owlabel_training.click_quality CHECKPOINT FOLDER",
+        "checkpoint": chosen.checkpoint.name,
         "clicks": len(every),
+        "first_click_below_0.2": round(float(np.mean(np.array(first) < 0.2)), 3),
         "propose_iou_by_number_of_clicks": _by_class(every, partial(refine, clicks=chosen.clicks)),
         "flood_iou": floods[best],
         "flood_limit": round(best, 3),
     }
     print(json.dumps(results, indent=1))
+    if chosen.out:
+        chosen.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
