@@ -90,9 +90,11 @@ class OodRequest:
 
     def _check_path(self) -> None:
         path = Path(self.path).expanduser()
-        if self.source == "folder" and not (self.path and (path / "masks").is_dir()):
+        if self.source != "project" and not self.path:
+            raise ValueError("choose where the OoD objects come from: a folder or a COCO file")
+        if self.source == "folder" and not (path / "masks").is_dir():
             raise ValueError(f"{path} is no proxy folder: it must hold images/ and masks/")
-        if self.source == "coco" and not (self.path and path.is_file()):
+        if self.source == "coco" and not path.is_file():
             raise ValueError(f"there is no COCO file {path}")
 
     def payload(self, checkpoint: str) -> dict[str, Any]:

@@ -119,6 +119,14 @@ def test_a_failure_is_told_in_the_form(widget: Any) -> None:
     widget.refresh()
     assert "masks/a.png has the values [7]" in widget.progress.text()
     assert widget.start.isEnabled()
+    assert not widget.plot.isVisible(), "there is nothing to plot"
+
+
+def test_a_result_that_is_worse_says_so(widget: Any) -> None:
+    comparison = {"before": {"AP": 0.3}, "after": {"AP": 0.1}}
+    widget.session.waiting = OodResult(7, "rpl", comparison, {"objects": 12, "val_objects": 3})
+    widget.refresh()
+    assert "worse than before: discard it" in widget.comparison.note.text()
 
 
 def test_before_and_after_are_compared_and_adopted(widget: Any) -> None:

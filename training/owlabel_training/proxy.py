@@ -143,7 +143,8 @@ def read_folder(recipe: ProxyRecipe, names: Sequence[str] | None = None) -> Iter
         raise ValueError(f"{folder / 'masks'} has no mask for {missing[:5]}")
     yield from _with_objects(
         (_from_files(folder, name, masks[name], recipe) for name in _thinned(wanted, recipe.limit)),
-        f"no mask in {folder / 'masks'} holds an object (values {list(recipe.ood_ids)})",
+        f"no mask in {folder / 'masks'} holds an object: give its pixels one of the values "
+        f"{list(recipe.ood_ids)}",
     )
 
 
@@ -165,7 +166,8 @@ def _from_files(folder: Path, name: str, mask_path: Path, recipe: ProxyRecipe) -
         )
     if mask.shape != image.shape[:2]:
         raise ValueError(
-            f"{mask_path} has size {mask.shape}, its picture {found[0].name} {image.shape[:2]}"
+            f"{mask_path} has size {mask.shape}, its picture {found[0].name} {image.shape[:2]}: "
+            "save the mask at the size of its picture"
         )
     allowed = {0, VOID, *recipe.ood_ids}
     wrong = sorted(set(np.unique(mask).tolist()) - allowed)

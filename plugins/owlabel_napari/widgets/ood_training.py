@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QScrollArea, QVBoxLayout, QWidget
 
 from owlabel.ood_training import KIND, METHODS, OodRequest
 from owlabel_napari.connections import Connections
@@ -13,7 +15,7 @@ from owlabel_napari.jobs_view import time_left
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.course_plot import CoursePlot
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.parts import FAILED, QUIET, button, hint, row, tight, title
 
 if TYPE_CHECKING:
     from owlabel.ood_training import OodResult
@@ -55,6 +57,7 @@ class OodTrainingWidget(QWidget):
         self.cancel = button("Cancel", self._cancel)
         self.about, self.progress, self.plot = hint(), hint(), CoursePlot()
         self.comparison = OodComparison(session)
+        self._explain()
         self._job_id: int | None = None
         self._seen = 0
         self._connections = Connections()
@@ -65,6 +68,19 @@ class OodTrainingWidget(QWidget):
         self._connections.add_later(signals, self.refresh)
         self._show_form()
         self.refresh()
+
+    def _explain(self) -> None:
+        self.use.tooltip = (
+            "Cut out and pasted into images of this project, or whole, in their own pictures"
+        )
+        self.ratio.tooltip = "Pictures with objects for each image without; 0.1 in the paper"
+        self.lambda_ood.tooltip = (
+            "Weight of the unknown objects against the known classes; 0.9 in the paper"
+        )
+        self.averaging.tooltip = (
+            "Over all pixels together, as the authors' code does, or each kind apart"
+        )
+        self.steps.tooltip = "Steps of an epoch; after each epoch mIoU and AP are measured"
 
     def _lay_out(self) -> None:
         fields = [
@@ -80,8 +96,8 @@ class OodTrainingWidget(QWidget):
         layout.addWidget(self.about)
         layout.addLayout(row(self.browse, None, self.cancel, self.start))
         layout.addWidget(self.progress)
-        layout.addWidget(self.plot)
         layout.addWidget(self.comparison)
+        layout.addWidget(self.plot)
 
     def close_widget(self) -> None:
         """Stop listening."""
@@ -93,7 +109,6 @@ class OodTrainingWidget(QWidget):
         running = job is not None and job.state in ("queued", "running")
         self.cancel.setVisible(running)
         self.start.setEnabled(not running)
-        self.plot.setVisible(job is not None)
         if job is not None:
             if job.id != self._job_id:
                 self._job_id, self._seen = job.id, 0
@@ -102,8 +117,21 @@ class OodTrainingWidget(QWidget):
             if rows:
                 self._seen = max(r.id for r in rows)
                 self.plot.add([r.metrics for r in rows])
+        self.plot.setVisible(job is not None and len(self.plot) > 0)
         self.progress.setText("" if job is None else tell(job))
+        self.progress.setStyleSheet(FAILED if job is not None and job.state == "failed" else QUIET)
+        was_there = self.comparison.isVisible()
         self.comparison.refresh()
+        if self.comparison.isVisible() and not was_there:
+            self._scroll_to(self.comparison.adopt)
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        """Bring a widget of this form into view once it has its place."""
+        area: QWidget | None = self
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            QTimer.singleShot(0, partial(area.ensureWidgetVisible, widget))
 
     def _show_form(self, *_: Any) -> None:
         """Show what the method and the source need, and say what the method does."""
@@ -171,6 +199,12 @@ class OodComparison(ComparisonWidget):
             f"In percent, on {told.get('val_frames', 0)} images kept apart, with "
             f"{count} object{'' if count == 1 else 's'} pasted. "
         )
+        measured = [result.comparison.get(when, {}).get("AP") for when in ("before", "after")]
+        if None not in measured and measured[1] < measured[0]:
+            text = (
+                "It sees unknown objects worse than before: discard it, train longer or take more "
+                f"objects. {text}"
+            )
         if told.get("val_objects") and told.get("objects", 0) < 4:
             text += "So few objects are trained on and measured on alike. "
         human = told.get("val_human_pixels", 0)

@@ -21,6 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 MARGIN = 6
+QUIET = "font-size: 11px; color: rgba(160, 165, 175, 255);"
+FAILED = "font-size: 11px; color: rgb(235, 110, 90);"
+"""Styles of small text: a hint, and what went wrong."""
 
 
 def title(text: str) -> QLabel:
@@ -34,7 +37,7 @@ def hint(text: str = "") -> QLabel:
     """Return a line of small, quiet, wrapped text."""
     label = QLabel(text)
     label.setWordWrap(True)
-    label.setStyleSheet("font-size: 11px; color: rgba(160, 165, 175, 255);")
+    label.setStyleSheet(QUIET)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
 
