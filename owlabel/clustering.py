@@ -100,6 +100,11 @@ class Clustering(Calibrating):
         """Return what was built last, or None."""
         return cluster_set.current(self.project.cache)
 
+    def cluster_names(self) -> dict[str, int]:
+        """Return cluster to class id of what was named."""
+        found = self.cluster_set()
+        return {} if found is None else cluster_set.names(self.project, found.key)
+
     def clusters(self) -> list[ClusterInfo]:
         """Return the clusters of pixels, then those of OoD candidates, the largest first."""
         found = self.cluster_set()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from owlabel.regions import Region
 
-ORDER = ("image", "prediction", "score", "labels", "region", "candidates")
+ORDER = ("image", "prediction", "clusters", "score", "labels", "region", "candidates")
 """Kinds of layers, the lowest first."""
 
 
@@ -57,7 +57,7 @@ class OurLayers:
             self.viewer.layers.remove(layer)
         self._layers.clear()
 
-    def _add(self, kind: str, layer: Any) -> Any:
+    def add(self, kind: str, layer: Any) -> Any:
         """Put a new layer at its place among ours; the active layer stays active."""
         from napari.layers import Shapes
 
@@ -79,7 +79,7 @@ class OurLayers:
             tell(kind, layer)
         return layer
 
-    def _put(self, layer: Any, data: np.ndarray) -> None:
+    def put(self, layer: Any, data: np.ndarray) -> None:
         """Give a layer new data, in place where that is possible: napari then has less to redo."""
         same = layer.visible and layer.data.shape == data.shape and layer.data.dtype == data.dtype
         if same and data.dtype == np.uint8 and data.ndim == 2:
@@ -103,8 +103,8 @@ class OurLayers:
 
         layer = self.get(kind)
         if layer is None:
-            return self._add(kind, Image(data.copy(), **settings))
-        self._put(layer, data)
+            return self.add(kind, Image(data.copy(), **settings))
+        self.put(layer, data)
         return layer
 
     def show_score(self, values: np.ndarray, shape: tuple[int, int], **settings: Any) -> Any:
@@ -121,7 +121,7 @@ class OurLayers:
             )
         else:
             if not (layer.visible and np.array_equal(layer.data, values)):
-                self._put(layer, values)
+                self.put(layer, values)
             if layer.name != settings["name"]:
                 layer.name = settings["name"]
             if tuple(layer.contrast_limits) != settings["contrast_limits"]:
@@ -137,7 +137,7 @@ class OurLayers:
 
         layer = self.get(kind)
         if layer is not None:
-            self._put(layer, values)
+            self.put(layer, values)
             return layer
         layer = LabelsLayer(
             values.copy(),
@@ -148,7 +148,7 @@ class OurLayers:
         )
         layer.metadata["owlabel"] = {"colors": class_colors(classes)}
         layer.editable = kind == "labels"
-        return self._add(kind, layer)
+        return self.add(kind, layer)
 
     def show_colors(self, kind: str, classes: ClassTable) -> None:
         """Give a layer of labels the colours of the classes, unless it has them."""
@@ -208,7 +208,7 @@ class OurLayers:
         layer = LabelsLayer(data, name="region", colormap=colormap, opacity=0.6)
         layer.editable = False
         self._region_window = []
-        return self._add("region", layer)
+        return self.add("region", layer)
 
     def show_box(
         self, box: tuple[int, int, int, int] | None, color: str, width: float = 1.0
@@ -233,7 +233,7 @@ class OurLayers:
                 face_color="transparent",
                 edge_width=width,
             )
-            return self._add("candidates", layer)
+            return self.add("candidates", layer)
         layer.data = [corners]
         layer.edge_width = width
         layer.visible = True

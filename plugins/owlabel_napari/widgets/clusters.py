@@ -1,0 +1,280 @@
+"""Clusters of the folder: build them, see what each looks like, name one for many proposals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, Container, LineEdit, SpinBox
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QCompleter,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from owlabel.clustering import KIND, ClusterRequest
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.ood_training import tell
+from owlabel_napari.widgets.parts import button, hint, pixmap, row, tight, title
+from owlabel_napari.widgets.thumbnails import SIDE, Thumbnails
+
+if TYPE_CHECKING:
+    from owlabel.cluster_set import ClusterInfo
+    from owlabel.session import Session
+    from owlabel_napari.cluster_layer import ClusterLayer
+
+EXTRACTORS = (
+    ("the model in use", "model"),
+    ("colour and texture", "handmade"),
+    ("an ImageNet network", "imagenet"),
+)
+NETWORKS = ("resnet18", "resnet50", "vgg19")
+COLUMNS, SHOWN = 4, 8
+STRIDE = 100
+"""Keys of patches from one cluster to the next."""
+
+
+class ClustersWidget(QWidget):
+    """A form, a list of clusters, and the patches of the chosen one with a field for its name."""
+
+    def __init__(
+        self, session: Session, layer: ClusterLayer, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.session, self.layer = session, layer
+        self.extractor = ComboBox(choices=EXTRACTORS, value="model", label="Features")
+        self.network = ComboBox(choices=NETWORKS, value="resnet50", label="Network")
+        self.weights = LineEdit(label="Weights")
+        self.browse = button("Choose …", self._browse, "Choose the file of weights")
+        usual = max(len(session.classes.classes), 4)
+        self.classes = SpinBox(value=usual, min=2, max=160, label="Classes expected")
+        self.superpixels = SpinBox(value=200, min=0, max=5000, step=50, label="Superpixels")
+        self.kinds = SpinBox(value=8, min=0, max=200, label="Groups of unknown")
+        self.build = button("Build", self._build, "Group all pixels in the background")
+        self.cancel = button("Cancel", self._cancel)
+        self.visible = QCheckBox("Show as a layer")
+        self.alone = QCheckBox("only the chosen one")
+        self.progress, self.agreement, self.about = hint(), hint(), hint()
+        self.list = QListWidget()
+        self.list.setIconSize(QSize(44, 44))
+        self.gallery = QLabel()
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name of this cluster, then Enter")
+        self.give = button("Name", self._name, "Propose what the cluster holds in all images")
+        self.thumbnails = Thumbnails(self)
+        self.infos: list[ClusterInfo] = []
+        self._seen: object = None
+        self._job_id: int | None = None
+        self._generation = 0
+        self._connections = Connections()
+        self._lay_out()
+        self._connect()
+        self._show_form()
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        fields = [self.extractor, self.network, self.weights, self.classes, self.superpixels,
+                  self.kinds]  # fmt: skip
+        self.form = Container(widgets=fields, labels=True)
+        self.form.margins = (0, 0, 0, 0)
+        self.list.setFixedHeight(190)
+        self.gallery.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QVBoxLayout(self)
+        tight(layout)
+        layout.addWidget(title("Clusters: what is alike in this folder"))
+        layout.addWidget(self.form.native)
+        layout.addLayout(row(self.browse, None, self.cancel, self.build))
+        layout.addWidget(self.progress)
+        layout.addLayout(row(self.visible, self.alone, None))
+        layout.addWidget(self.list)
+        layout.addWidget(self.agreement)
+        layout.addWidget(self.gallery)
+        layout.addWidget(self.about)
+        layout.addLayout(row(self.name, self.give))
+
+    def _connect(self) -> None:
+        session = self.session
+        signals = (session.jobs_changed, session.history_changed, session.classes_changed)
+        self._connections.add_later(signals, self.refresh)
+        self.extractor.changed.connect(self._show_form)
+        self.visible.toggled.connect(self.layer.show)
+        self.alone.toggled.connect(lambda _on: self._show_layer())
+        self.list.currentRowChanged.connect(lambda _row: self._show_chosen())
+        self.name.returnPressed.connect(self._name)
+        self.thumbnails.ready.connect(self._put_patch)
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+        self.layer.close()
+        self.thumbnails.close()
+
+    # -- what is shown -----------------------------------------------------------------------
+
+    def refresh(self, *_: Any) -> None:
+        """Show the build that runs or ended last, and the clusters where they changed."""
+        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        running = job is not None and job.state in ("queued", "running")
+        self._job_id = job.id if running else None
+        self.cancel.setVisible(running)
+        self.build.setEnabled(not running)
+        self.progress.setText(tell(job) if running or (job and job.state == "failed") else "")
+        found = self.session.cluster_set()
+        done = max((j.id for j in self.session.jobs() if j.state == "done" and j.kind in
+                    (KIND, "pretrain")), default=0)  # fmt: skip
+        names = self.session.cluster_names()
+        seen = (found, done, names, tuple(self.session.classes.names.items()))
+        if seen != self._seen:
+            self._seen = seen
+            self._show_list()
+            self.layer.refresh()
+
+    def _show_list(self) -> None:
+        before = self.chosen
+        self._generation += 1
+        self.infos = attempt(self.session, self.session.clusters) or []
+        with _Blocked(self.list):
+            self.list.clear()
+            for index, info in enumerate(self.infos):
+                self.list.addItem(QListWidgetItem(self._words(info)))
+                for number, example in enumerate(info.examples[:SHOWN]):
+                    key = self._key(index, number)
+                    self.thumbnails.ask(key, self._path(example.image_id), example.box)
+        wanted = [i for i, info in enumerate(self.infos) if before and info.name == before.name]
+        self.list.setCurrentRow(wanted[0] if wanted else (0 if self.infos else -1))
+        self._show_agreement()
+        self._show_chosen()
+
+    def _path(self, image_id: int) -> Any:
+        return self.session.record(image_id).path
+
+    def _key(self, index: int, number: int) -> int:
+        return (self._generation * 1000 + index) * STRIDE + number
+
+    def _words(self, info: ClusterInfo) -> str:
+        share, named = f"{100 * info.share:.1f} %", self._name_of(info)
+        what = f"{info.count} unknown objects" if info.of_candidates else share
+        text = f"{info.name}: {what}, {info.images} images"
+        return f"{text} — {named}" if named else text
+
+    def _name_of(self, info: ClusterInfo) -> str:
+        names = self.session.classes.names
+        return "" if info.class_id is None else names.get(info.class_id, "")
+
+    def _show_agreement(self) -> None:
+        told = attempt(self.session, self.session.cluster_agreement) if self.infos else None
+        self.agreement.setText(
+            "" if not told else
+            f"PmIoU {100 * told['pmiou_hungarian']:.1f} % (Hungarian), "
+            f"{100 * told['pmiou_max']:.1f} % (max), on {told['pixels']:,} labelled pixels."
+        )  # fmt: skip
+
+    @property
+    def chosen(self) -> ClusterInfo | None:
+        """The cluster that is selected."""
+        index = self.list.currentRow()
+        return self.infos[index] if 0 <= index < len(self.infos) else None
+
+    def _show_chosen(self) -> None:
+        info = self.chosen
+        for widget in (self.gallery, self.name, self.give, self.about):
+            widget.setVisible(info is not None)
+        self._show_gallery()
+        self._show_layer()
+        if info is None:
+            return
+        self.name.setText(self._name_of(info))
+        completer = QCompleter(list(self.session.classes.names.values()), self)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.name.setCompleter(completer)
+        self.about.setText(
+            "A name proposes what this cluster holds in all images; you review the proposals in "
+            "the queue. Clusters are no classes: one may hold several things, or none."
+        )
+
+    def _show_layer(self) -> None:
+        info = self.chosen
+        one = self.alone.isChecked() and info is not None and not info.of_candidates
+        self.layer.show_only(int(info.name) if one and info is not None else None)
+
+    def _show_gallery(self) -> None:
+        """Put the patches of the chosen cluster together that are there already."""
+        info, index = self.chosen, self.list.currentRow()
+        count = len(info.examples[:SHOWN]) if info is not None else 0
+        if not count:
+            self.gallery.clear()
+            return
+        sheet = np.full((-(-count // COLUMNS) * (SIDE + 4), COLUMNS * (SIDE + 4), 3), 38, np.uint8)
+        for number in range(count):
+            made = self.thumbnails.made.get(self._key(index, number))
+            if made is not None:
+                top, left = (part * (SIDE + 4) for part in divmod(number, COLUMNS))
+                sheet[top : top + SIDE, left : left + SIDE] = made
+        self.gallery.setPixmap(pixmap(sheet))
+
+    def _put_patch(self, key: int, picture: Any) -> None:
+        generation, index = divmod(key // STRIDE, 1000)
+        if generation != self._generation:
+            return
+        item = self.list.item(index)
+        if item is not None and key % STRIDE == 0:
+            item.setIcon(QIcon(pixmap(picture)))
+        if index == self.list.currentRow():
+            self._show_gallery()
+
+    def _show_form(self, *_: Any) -> None:
+        network = self.extractor.value == "imagenet"
+        self.network.visible = self.weights.visible = network
+        self.browse.setVisible(network)
+
+    # -- what is asked for -------------------------------------------------------------------
+
+    def request(self) -> ClusterRequest:
+        """Return what the form says."""
+        imagenet = self.extractor.value == "imagenet"
+        return ClusterRequest(
+            extractor=self.extractor.value,
+            weights=self.weights.value if imagenet else "",
+            network=self.network.value,
+            classes=int(self.classes.value),
+            superpixels=int(self.superpixels.value),
+            kinds=int(self.kinds.value),
+        )
+
+    def _build(self) -> None:
+        attempt(self.session, self.session.build_clusters, self.request())
+
+    def _cancel(self) -> None:
+        if self._job_id is not None:
+            attempt(self.session, self.session.cancel_job, self._job_id)
+
+    def _name(self) -> None:
+        if self.chosen is not None:
+            attempt(self.session, self.session.name_cluster, self.chosen.name, self.name.text())
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
+        if name:
+            self.weights.value = name
+
+
+class _Blocked:
+    """Keep a widget from telling while its block runs."""
+
+    def __init__(self, widget: QWidget) -> None:
+        self._widget = widget
+
+    def __enter__(self) -> None:
+        self._widget.blockSignals(True)
+
+    def __exit__(self, *_: object) -> None:
+        self._widget.blockSignals(False)

@@ -1,0 +1,265 @@
+"""Clusters and pre-training in the window, over a stub session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from psygnal import Signal
+
+from owlabel.classes import ClassTable, LabelClass
+from owlabel.cluster_set import ClusterInfo, Example
+from owlabel.pretraining import PretrainResult
+
+pytestmark = pytest.mark.gui
+
+BASE = ClassTable((LabelClass(0, "road", (128, 64, 128)), LabelClass(1, "sky", (70, 130, 180))))
+
+
+class Stub:
+    """The part of a session that the widgets use."""
+
+    jobs_changed = Signal()
+    history_changed = Signal()
+    classes_changed = Signal()
+    model_changed = Signal()
+    image_changed = Signal(int)
+    message = Signal(str, str)
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[Any] = []
+        self.reported: list[Any] = []
+        self.found: Any = None
+        self.infos: list[ClusterInfo] = []
+        self.labels: Any = None
+        self.classes = BASE
+        self.image_id = 1
+        self.calls: list[Any] = []
+        self.waiting: PretrainResult | None = None
+        self.agreement: Any = None
+        Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(folder / "1.png")
+        self._path = folder / "1.png"
+
+    def jobs(self) -> list[Any]:
+        return self.rows
+
+    def metrics(self, job_id: int, since: int = 0) -> list[Any]:
+        return [r for r in self.reported if r.id > since]
+
+    def cluster_set(self) -> Any:
+        return self.found
+
+    def cluster_names(self) -> dict[str, int]:
+        return {i.name: i.class_id for i in self.infos if i.class_id is not None}
+
+    def clusters(self) -> list[ClusterInfo]:
+        return self.infos
+
+    def cluster_agreement(self) -> Any:
+        return self.agreement
+
+    def auxiliary_labels(self) -> Any:
+        return self.labels
+
+    def record(self, image_id: int | None = None) -> Any:
+        return SimpleNamespace(path=self._path)
+
+    def build_clusters(self, request: Any) -> int:
+        self.calls.append(("build", request))
+        request.settings(2)
+        return 1
+
+    def name_cluster(self, cluster: str, name: str) -> None:
+        self.calls.append(("name", cluster, name))
+
+    def pretrain(self, request: Any) -> int:
+        self.calls.append(("pretrain", request))
+        request.check(1)
+        return 1
+
+    def cancel_job(self, job_id: int) -> None:
+        self.calls.append(("cancel", job_id))
+
+    def pretrain_result(self) -> PretrainResult | None:
+        return self.waiting
+
+    def adopt(self, model_id: int) -> None:
+        self.calls.append(("adopt", model_id))
+        self.waiting = None
+
+
+def info(name: str, class_id: int | None = None) -> ClusterInfo:
+    shown = (Example(1, (10, 10, 40, 40)), Example(1, (0, 0, 30, 30)))
+    return ClusterInfo(name, 3, 40, 0.25, class_id, shown)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Stub:
+    return Stub(tmp_path)
+
+
+@pytest.fixture
+def widget(qtbot: Any, session: Stub) -> Any:
+    from napari.components import ViewerModel
+
+    from owlabel_napari.cluster_layer import ClusterLayer
+    from owlabel_napari.layers import OurLayers
+    from owlabel_napari.widgets.clusters import ClustersWidget
+
+    layer = ClusterLayer(OurLayers(ViewerModel()), session)  # type: ignore[arg-type]
+    made = ClustersWidget(session, layer)  # type: ignore[arg-type]
+    qtbot.addWidget(made)
+    made.show()
+    yield made
+    made.close_widget()
+
+
+def built(widget: Any, *infos: ClusterInfo) -> None:
+    widget.session.found, widget.session.infos = object(), list(infos)
+    widget.refresh()
+
+
+def job(kind: str, state: str, **changes: Any) -> Any:
+    values = {"id": 4, "kind": kind, "state": state, "done": 3, "total": 9, "message": "m"}
+    return SimpleNamespace(**{**values, "eta_s": None, "error": None, **changes})
+
+
+def test_the_form_asks_for_what_is_chosen(widget: Any) -> None:
+    assert widget.classes.value == 4, "at least four classes"
+    widget.extractor.value = "handmade"
+    widget.superpixels.value, widget.kinds.value = 300, 5
+    widget.build.click()
+    ((kind, request),) = widget.session.calls
+    assert kind == "build"
+    assert (request.extractor, request.superpixels, request.kinds) == ("handmade", 300, 5)
+    assert not widget.weights.visible
+    widget.extractor.value = "imagenet"
+    assert widget.weights.visible
+
+
+def test_a_missing_file_is_told(widget: Any) -> None:
+    told: list[tuple[str, str]] = []
+    widget.session.message.connect(lambda *said: told.append(said))
+    widget.extractor.value = "imagenet"
+    widget.weights.value = "nowhere.pth"
+    widget.build.click()
+    assert [text for _, text in told] == ["there is no file of weights nowhere.pth"]
+
+
+def test_clusters_are_listed_with_patches_and_named(widget: Any, qtbot: Any) -> None:
+    built(widget, info("7"), info("2", 1), info("c0"))
+    texts = [widget.list.item(i).text() for i in range(widget.list.count())]
+    assert texts == [
+        "7: 25.0 %, 3 images",
+        "2: 25.0 %, 3 images — sky",
+        "c0: 40 unknown objects, 3 images",
+    ]
+    qtbot.waitUntil(lambda: len(widget.thumbnails.made) == 6)
+    qtbot.waitUntil(lambda: not widget.list.item(2).icon().isNull())
+    assert widget.gallery.pixmap().width() > 300
+    widget.name.setText("tarmac")
+    widget.give.click()
+    assert widget.session.calls == [("name", "7", "tarmac")]
+    widget.list.setCurrentRow(1)
+    assert widget.name.text() == "sky"
+
+
+def test_the_choice_stays_when_the_list_is_made_again(widget: Any) -> None:
+    built(widget, info("7"), info("2"))
+    widget.list.setCurrentRow(1)
+    built(widget, info("2", 0), info("7"))
+    assert widget.chosen.name == "2"
+
+
+def test_the_layer_shows_clusters_one_or_all(widget: Any) -> None:
+    built(widget, info("7"), info("2"), info("c0"))
+    labels = np.full((60, 80), 255, np.uint8)
+    labels[:20], labels[20:40] = 7, 2
+    widget.session.labels = labels
+    widget.visible.setChecked(True)
+    layer = widget.layer.layers["clusters"]
+    assert layer.visible
+    assert np.unique(layer.data).tolist() == [0, 3, 8]
+    assert not layer.editable
+    widget.alone.setChecked(True)
+    assert np.unique(layer.data).tolist() == [0, 8]
+    widget.list.setCurrentRow(1)
+    assert np.unique(layer.data).tolist() == [0, 3]
+    assert widget.layer.cluster_at(25, 5) == 2
+    widget.visible.setChecked(False)
+    assert not layer.visible
+    assert widget.layer.cluster_at(25, 5) is None
+
+
+def test_progress_cancel_and_failure_are_shown(widget: Any) -> None:
+    widget.session.rows = [job("auxiliary_labels", "running")]
+    widget.refresh()
+    assert "3 of 9" in widget.progress.text()
+    assert not widget.build.isEnabled()
+    widget.cancel.click()
+    assert widget.session.calls == [("cancel", 4)]
+    widget.session.rows = [job("auxiliary_labels", "failed", error="too few pixels")]
+    widget.refresh()
+    assert widget.progress.text() == "Failed: too few pixels"
+    assert widget.build.isEnabled()
+
+
+def test_agreement_is_told_with_its_variant(widget: Any) -> None:
+    widget.session.agreement = {"pmiou_hungarian": 0.25, "pmiou_max": 0.5, "pixels": 20_000}
+    built(widget, info("7"))
+    assert "25.0 % (Hungarian), 50.0 % (max), on 20,000" in widget.agreement.text()
+
+
+# -- pre-training ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretraining(qtbot: Any, session: Stub) -> Any:
+    from owlabel.clustering import ClusterRequest
+    from owlabel_napari.widgets.pretraining import PretrainingWidget
+
+    made = PretrainingWidget(session, lambda: ClusterRequest("handmade"))  # type: ignore[arg-type]
+    qtbot.addWidget(made)
+    made.show()
+    yield made
+    made.close_widget()
+
+
+def test_pretraining_is_asked_for_with_the_clusters_of_the_form(pretraining: Any) -> None:
+    told: list[tuple[str, str]] = []
+    pretraining.session.message.connect(lambda *said: told.append(said))
+    pretraining.first.value = "random"
+    pretraining.iterations.value, pretraining.tuning.value = 20, 30
+    pretraining.start.click()
+    ((_, request),) = pretraining.session.calls
+    assert (request.iterations, request.tuning, request.start) == (20, 30, "random")
+    assert request.clusters.extractor == "handmade"
+    assert "at least two are needed" in told[0][1]
+
+
+def test_the_loss_is_plotted_and_the_result_adopted(pretraining: Any) -> None:
+    session = pretraining.session
+    session.rows = [job("pretrain", "running")]
+    session.reported = [
+        SimpleNamespace(id=1, step=1, metrics={"loss": 5.0}),
+        SimpleNamespace(id=2, step=2, metrics={"loss": 4.0}),
+        SimpleNamespace(id=3, step=1, metrics={"loss": 1.0, "minutes": 0.1}),
+    ]
+    pretraining.refresh()
+    assert len(pretraining.plot) == 2, "the loss of the labels is another one"
+    pretraining.cancel.click()
+    before = {"closed-set mIoU": 0.4, "road": 0.5}
+    after = {"closed-set mIoU": 0.5, "road": 0.6}
+    told = {"val_frames": 3, "val_human_pixels": 1000}
+    session.waiting = PretrainResult(9, {"before": before, "after": after}, told)
+    pretraining.refresh()
+    table = pretraining.comparison.table
+    rows = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
+    assert rows[0] == ["closed-set mIoU", "40.0", "50.0", "+10.0"]
+    assert "1,000 of their pixels" in pretraining.comparison.note.text()
+    pretraining.comparison.adopt.click()
+    assert session.calls == [("cancel", 4), ("adopt", 9)]
