@@ -119,10 +119,11 @@ def corrected(
             part = mask[row0:row1, col0:col1]
             part[region.mask] = not turned
     mask &= human == UNSET
-    return _region(mask)
+    return region_of_mask(mask)
 
 
-def _region(mask: NDArray[np.bool_]) -> Region:
+def region_of_mask(mask: NDArray[np.bool_]) -> Region:
+    """Return a mask (H, W) as a region; an empty one has one pixel that is not set."""
     row0, col0, row1, col1 = changed_box(np.uint8(0), mask.view(np.uint8))
     if row1 == 0:
         return Region((0, 0, 1, 1), np.zeros((1, 1), bool))

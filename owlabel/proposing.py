@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from owlabel.classes import UNSET, LabelClass, Labels
-from owlabel.corrections import KINDS, Correction, corrected, payload_of, pending
+from owlabel.corrections import (
+    KINDS,
+    Correction,
+    corrected,
+    payload_of,
+    pending,
+    region_of_mask,
+)
 from owlabel.project.proposals import Proposal
 from owlabel.regions import Region
 from owlabel.sitting import click_region
@@ -48,6 +55,10 @@ class Proposing(Tagging):
             and class_id in (None, p.class_id)
         ]
 
+    def has_proposals(self) -> bool:
+        """Tell whether anything is proposed that is still open."""
+        return bool(self.project.proposals.open(limit=1))
+
     def proposal_is_open(self, proposal_id: int) -> bool:
         """Tell whether a proposal can still be accepted, rejected or corrected."""
         try:
@@ -68,6 +79,16 @@ class Proposing(Tagging):
         if self.image_id != record.id:
             self.go_to(record.id)
         return proposal
+
+    def proposed_region(self) -> Region | None:
+        """Return what accepting the current candidate would label; None unless it is a proposal."""
+        item = self.candidate
+        if item is None or item.proposal is None or item.record.id != self.image_id:
+            return None
+        if not self.proposal_is_open(item.proposal.id):
+            return None
+        mask = self.project.proposals.mask(item.proposal.id) & (self.human() == UNSET)
+        return region_of_mask(mask)
 
     # -- acts ----------------------------------------------------------------------------------
 

@@ -17,6 +17,10 @@ TagTable = Mapping[int, Mapping[int, str]]
 """Class id to image id to a state."""
 
 
+FEWEST = 20
+"""Images in which a class is present below which masks are hardly learnt from tags."""
+
+
 @dataclass(frozen=True)
 class ImportedTags:
     """What an import has done.
@@ -198,6 +202,20 @@ class Tagging(Editor):
         super()._travel(event)
         if event is not None and any(c.table in ("tag", "label_class") for c in event.changes):
             self.tags_changed.emit()
+
+    def lacking(self) -> list[str]:
+        """Return in plain words which novel class has too few tags to learn masks from."""
+        counts = self.project.tags.counts()
+        if not self.classes.novel:
+            return ["There is no novel class: name one, then tag images with it."]
+        told = []
+        for c in self.classes.novel:
+            count = counts.get(c.id, {}).get("present", 0)
+            if count < FEWEST:
+                told.append(f"{c.name}: present in {_images(count)}, at least {FEWEST} are advised")
+        if len(self.records) < FEWEST:
+            told.append(f"The project has only {_images(len(self.records))}.")
+        return told
 
     def tagged_images(self, class_id: int, state: str) -> Sequence[int]:
         """Return the readable images of which this was said, in their order; "unknown" too."""

@@ -23,6 +23,7 @@ WORDS = {
     "ood": "OoD training",
     "residual": "Residual energy",
     "export": "Exporting",
+    "weak_shot": "Masks from tags",
 }
 MOST = 3
 

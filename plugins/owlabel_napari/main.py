@@ -49,6 +49,15 @@ def show_training() -> None:
         panel.workspace.show_training()
 
 
+def show_gallery() -> None:
+    """Show the panel and the gallery in which images are tagged (command palette)."""
+    panel = current_panel()
+    if panel.workspace is None:
+        panel.start.say("Open a project first: then its images can be tagged.")
+    else:
+        panel.workspace.show_gallery()
+
+
 def open_window(
     path: str | Path | None, model: str | Path | None = None, project: str | Path | None = None
 ) -> None:

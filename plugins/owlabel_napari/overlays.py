@@ -201,7 +201,8 @@ class Overlays:
 
     def _show_region(self) -> None:
         if self.session.image_id is not None:
-            self.layers.show_region(self._shape(), self.session.region, REGION_COLOR)
+            region = self.session.region or self.session.proposed_region()
+            self.layers.show_region(self._shape(), region, REGION_COLOR)
 
     def _show_classes(self) -> None:
         for kind in ("prediction", "labels"):
@@ -221,6 +222,7 @@ class Overlays:
             self._shown_candidate = item.row.id
             self._look_at(item.row.candidate.box)
             self.steps.ask("box", self._show_box)
+        self.steps.ask("region", self._show_region)  # a proposed mask may have come or gone
 
     def _show_box(self) -> None:
         item = self.session.candidate

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QTabWidget, QVBoxLayout, QWidget
 
 from owlabel_napari.connections import Connections
 from owlabel_napari.jobs_view import JobsView
@@ -15,15 +15,18 @@ from owlabel_napari.messages import Findings, attempt, show
 from owlabel_napari.naming import Naming
 from owlabel_napari.overlays import Overlays
 from owlabel_napari.pointer import Pointer
+from owlabel_napari.reviewing import Reviewing
 from owlabel_napari.steps import Steps
 from owlabel_napari.widgets.candidate import CandidateWidget
 from owlabel_napari.widgets.classes import ClassesWidget
 from owlabel_napari.widgets.cursor import CursorWidget
 from owlabel_napari.widgets.export import ExportWidget
+from owlabel_napari.widgets.gallery import Gallery
 from owlabel_napari.widgets.overlay import OverlayWidget
 from owlabel_napari.widgets.parts import tight
 from owlabel_napari.widgets.queue import QueueWidget
 from owlabel_napari.widgets.review import ReviewWidget
+from owlabel_napari.widgets.tags import TagsWidget
 from owlabel_napari.widgets.thumbnails import Thumbnails
 from owlabel_napari.widgets.train import TrainWidget
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from owlabel.session import Session
 
 POLL_MS = 200
+GALLERY = "Tag images"
 
 
 class Workspace(QWidget):
@@ -50,19 +54,24 @@ class Workspace(QWidget):
         self, viewer: napari.viewer.Viewer, session: Session, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self.session = session
+        self.session, self.viewer = session, viewer
+        self.gallery: Gallery | None = None
         self._connections = Connections()
         self._connections.add(session.message, show)
         self.findings = Findings(session, self._connections)
         self.steps = Steps(self)
         self.overlays = Overlays(viewer, session, self.steps)
         self.naming = Naming(session, self)
+        self.reviewing = Reviewing(session, self.naming)
         acts = self._acts()
         self.review = ReviewWidget(session)
         self.thumbnails = Thumbnails(self)
         self.candidate = CandidateWidget(session, acts, self.thumbnails)
         self.overlay = OverlayWidget(session, self.overlays)
         self.queue = QueueWidget(session, self.steps, self.thumbnails)
+        self.tags = TagsWidget(session)
+        self.tags.gallery_wanted.connect(self.show_gallery)
+        self.tags.review_wanted.connect(self.review_masks)
         self.classes = ClassesWidget(session, self.overlays)
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
@@ -84,14 +93,16 @@ class Workspace(QWidget):
             "Shift-N": session.previous_candidate,
             "Escape": session.cancel_region,
             "U": session.mark_ignore,
-            "K": session.mark_known,
             "A": session.previous_image,
             "D": session.next_image,
             "Control-Z": session.undo,
             "Control-Shift-Z": session.redo,
         }
         acts = {key: _attempted(session, act) for key, act in plain.items()}
-        acts["Enter"] = self.naming.ask
+        acts["Enter"] = self.reviewing.enter
+        acts["K"] = self.reviewing.known
+        acts["R"] = self.reviewing.correct
+        acts["Q"] = self.show_gallery
         for place in range(1, 10):
             acts[f"Control-{place}"] = partial(self.naming.name_as, place)
         acts["H"] = lambda: self.overlay.toggle_heat()
@@ -102,6 +113,7 @@ class Workspace(QWidget):
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
         self.tabs.addTab(_page(self.overlay, self.queue), "Find")
+        self.tabs.addTab(_page(self.tags), "Tags")
         self.tabs.addTab(_page(self.classes), "Classes")
         self.tabs.addTab(_page(self.train), "Train")
         self.tabs.addTab(_page(self.export), "Export")
@@ -115,13 +127,51 @@ class Workspace(QWidget):
 
     def export_again(self) -> None:
         """Export with the last settings; the first time show the form (Ctrl+S)."""
-        self.tabs.setCurrentIndex(3)
+        self._show_tab("Export")
         if self.export.done_once:
             self.export.export()
 
     def show_training(self) -> None:
         """Show the tab for training."""
-        self.tabs.setCurrentIndex(2)
+        self._show_tab("Train")
+
+    def review_masks(self) -> None:
+        """Show the masks from tags in the queue, and go to the best."""
+        self._show_tab("Find")
+        self.queue.show_only("weak_shot")
+        attempt(self.session, self.session.next_candidate)
+
+    def show_gallery(self) -> None:
+        """Dock the gallery below the canvas, or bring it up where it was."""
+        if self.gallery is None:
+            self.gallery = Gallery(self.session)
+        dock = self._gallery_dock()
+        if dock is None:
+            dock = self.viewer.window.add_dock_widget(self.gallery, name=GALLERY, area="bottom")
+        dock.show()
+        dock.raise_()
+        self.gallery.view.setFocus()
+
+    def _gallery_dock(self) -> QDockWidget | None:
+        widget: QWidget | None = self.gallery
+        while widget is not None and not isinstance(widget, QDockWidget):
+            widget = widget.parentWidget()
+        return widget
+
+    def _close_gallery(self, viewer_goes: bool) -> None:
+        if self.gallery is None:
+            return
+        self.gallery.close_widget()
+        dock = self._gallery_dock() if not viewer_goes else None
+        if dock is not None:
+            self.viewer.window.remove_dock_widget(dock)
+        if not viewer_goes:
+            self.gallery.deleteLater()
+        self.gallery = None
+
+    def _show_tab(self, name: str) -> None:
+        names = [self.tabs.tabText(i) for i in range(self.tabs.count())]
+        self.tabs.setCurrentIndex(names.index(name))
 
     def close_workspace(self, *, viewer_goes: bool = False) -> None:
         """Stop everything and close the session; may be called twice."""
@@ -130,8 +180,9 @@ class Workspace(QWidget):
             self.keys.close()
             self.pointer.close()
             self.naming.close()
+        self._close_gallery(viewer_goes)
         for widget in (
-            self.review, self.candidate, self.overlay, self.queue, self.classes,
+            self.review, self.candidate, self.overlay, self.queue, self.tags, self.classes,
             self.train, self.export, self.jobs, self.cursor,
         ):  # fmt: skip
             widget.close_widget()

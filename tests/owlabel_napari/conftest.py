@@ -47,7 +47,8 @@ class FakeSession(SessionSignals):
     """What the panel may call, over arrays in memory; `calls` tells what was called."""
 
     def __init__(self, folder: Path) -> None:
-        self.project = SimpleNamespace(folder=folder / "toy.owlabel")
+        tags = SimpleNamespace(all=dict, counts=dict, of=lambda _image_id: {})
+        self.project = SimpleNamespace(folder=folder / "toy.owlabel", tags=tags)
         self.records = [self._record(folder, i) for i in (1, 2, 3)]
         self.broken: list[Any] = []
         self.classes, self.found = BASE, {}
@@ -67,11 +68,12 @@ class FakeSession(SessionSignals):
         self._items = [self._item(7, 1), self._item(8, 2)]
         self.why: Any = None
         self.candidates = SimpleNamespace(
-            hide_above=0.5, hidden=0, show_hidden=False, classifier=None, pinned=None,
+            show="all", hide_above=0.5, hidden=0, show_hidden=False, classifier=None, pinned=None,
             pin=lambda ids: setattr(self.candidates, "pinned", list(ids)),
             release=lambda: setattr(self.candidates, "pinned", None),
         )  # fmt: skip
         self.closed = False
+        self.correction: Any = None
 
     def _record(self, folder: Path, number: int) -> ImageRecord:
         name = f"{number}.png"
@@ -80,7 +82,8 @@ class FakeSession(SessionSignals):
     def _item(self, row_id: int, image_id: int) -> Any:
         candidate = Candidate(0.8, 50, (10, 10, 20, 30), (15, 20), 0, 1.0)
         row = SimpleNamespace(id=row_id, image_id=image_id, candidate=candidate, claimed_by=None)
-        return SimpleNamespace(row=row, record=self.record(image_id), claimed=None, false=None)
+        return SimpleNamespace(row=row, record=self.record(image_id), claimed=None, false=None,
+                               proposal=None)  # fmt: skip
 
     def record(self, image_id: int | None = None) -> ImageRecord:
         wanted = self.image_id if image_id is None else image_id
@@ -110,6 +113,21 @@ class FakeSession(SessionSignals):
 
     def distances(self, row: int, col: int) -> dict[str, float]:
         return {"road": 1.0, "sky": 4.0}
+
+    def proposed_region(self) -> Any:
+        return None
+
+    def has_proposals(self) -> bool:
+        return any(item.proposal is not None for item in self._items)
+
+    def proposals(self, source: str | None = None) -> list[Any]:
+        return [item.proposal for item in self._items if item.proposal is not None]
+
+    def proposal_is_open(self, proposal_id: int) -> bool:
+        return proposal_id in [p.id for p in self.proposals()]
+
+    def lacking(self) -> list[str]:
+        return []
 
     def explain(self, row: Any) -> Any:
         return self.why
@@ -219,7 +237,8 @@ class FakeSession(SessionSignals):
 
 
 ACTS = (
-    "set_hide_above", "show_hidden", "rank_queue",
+    "set_hide_above", "show_hidden", "rank_queue", "tag", "tag_none", "add_class",
+    "accept_proposal", "reject_proposal", "correct_proposal", "train_from_tags",
     "undo", "redo", "mark_ignore", "mark_known", "set_threshold", "set_lambda", "rename_class",
     "recolor_class", "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
 )  # fmt: skip

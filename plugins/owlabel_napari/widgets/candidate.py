@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from owlabel.session import Session
 
 
+FROM = {"weak_shot": "Mask from tags", "cluster": "Mask from a cluster"}
+"""Who proposes a mask."""
 REASONS = 3
 """How many reasons of each kind are shown; the tooltip has all."""
 
@@ -49,6 +51,7 @@ class CandidateWidget(QFrame):
         self.name_button = button("Name it  ⏎", acts["Enter"], "Name the clicked region (Enter)")
         self.ignore_button = button("Ignore  U", acts["U"], "Nobody shall count it (U)")
         self.known_button = button("Known  K", acts["K"], "The model is right after all (K)")
+        self.correct_button = button("Correct  R", acts["R"], "Change the mask, then Enter (R)")
         self.back_button = button("‹ Back", acts["Shift-N"], "Previous candidate (Shift+N)")
         self.next_button = button("Next  N ›", acts["N"], "Next candidate (N)")
         self.thumbnails = thumbnails
@@ -81,6 +84,7 @@ class CandidateWidget(QFrame):
         tight(buttons)
         for column, one in enumerate((self.name_button, self.ignore_button, self.known_button)):
             buttons.addWidget(one, 0, column)
+        buttons.addWidget(self.correct_button, 0, 1)  # instead of "ignore" for a proposed mask
         buttons.addWidget(self.back_button, 1, 0)
         buttons.addWidget(self.next_button, 1, 1, 1, 2)
         layout = QVBoxLayout(self)
@@ -95,7 +99,11 @@ class CandidateWidget(QFrame):
     def refresh(self, *_: Any) -> None:
         """Show what is at hand now."""
         item, region = self._open_candidate(), self.session.region
-        if region is not None:
+        proposed = item is not None and item.proposal is not None
+        self._name_buttons(proposed and (region is None or self.session.correction is not None))
+        if self.session.correction is not None:
+            self._tell_correction(self.session.correction)
+        elif region is not None:
             clicks = len(self.session.clicks)
             self.what.setText("Your region")
             self.detail.setText(
@@ -116,7 +124,7 @@ class CandidateWidget(QFrame):
             self._show_picture(item)
         self._tell_why(None if region is not None else item)
         at_hand = item is not None or region is not None
-        self.name_button.setEnabled(region is not None)
+        self.name_button.setEnabled(region is not None or proposed)
         self.ignore_button.setEnabled(at_hand)
         self.known_button.setEnabled(at_hand)
 
@@ -125,11 +133,35 @@ class CandidateWidget(QFrame):
         item = self.session.candidate
         if item is None or item.record.id != self.session.image_id:
             return None
+        if item.proposal is not None:
+            return item if self.session.proposal_is_open(item.proposal.id) else None
         said = self.session.human()[item.row.candidate.peak] != UNSET
         return None if said else item
 
+    def _name_buttons(self, proposed: bool) -> None:
+        """Name the buttons for a proposed mask, or for a segment or region."""
+        self.name_button.setText("Accept  ⏎" if proposed else "Name it  ⏎")
+        self.known_button.setText("Reject  K" if proposed else "Known  K")
+        self.correct_button.setVisible(proposed)
+        self.ignore_button.setVisible(not proposed)
+
+    def _tell_correction(self, correction: Any) -> None:
+        name = self.session.classes.names.get(correction.class_id, "")
+        area = 0 if self.session.region is None else self.session.region.area
+        self.what.setText(f"Correcting a mask of {name}")
+        self.detail.setText(
+            f"{area:,} px. Click adds, Shift+click removes, the brush paints; Enter accepts, "
+            "Esc leaves it."
+        )
+
     def _describe(self, item: Any) -> str:
         candidate = item.row.candidate
+        if item.proposal is not None:
+            return (
+                f"{FROM.get(item.proposal.source, item.proposal.source)}, "
+                f"{100 * candidate.score:.0f} % sure, {candidate.area:,} px. Enter accepts where "
+                "nobody has labelled."
+            )
         likely = self.session.classes.names.get(candidate.likely_class, "?")
         return (
             f"The model would say “{likely}”. Score {candidate.score:.2f}, "

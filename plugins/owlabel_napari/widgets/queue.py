@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import FloatSlider
+from magicgui.widgets import ComboBox, FloatSlider
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
@@ -30,6 +30,12 @@ SIDE = 56
 LIMIT = 200
 ROWS = 10
 """Rows that count as on the screen while the list itself is not."""
+SHOWN = (
+    ("everything", "all"),
+    ("unknown to the model", "unknown"),
+    ("masks from tags", "weak_shot"),
+    ("masks from clusters", "cluster"),
+)
 UNKNOWN = "Learnt from you: name five candidates and call five known (K), then this works"
 
 
@@ -56,6 +62,7 @@ class QueueWidget(QWidget):
             value=session.candidates.hide_above, min=0, max=1, step=0.01, label="Hide above"
         )
         self.hide_above.tooltip = "Hides candidates that are likelier than this to be a false alarm"
+        self.only = ComboBox(choices=SHOWN, value=session.candidates.show, label="")
         self.hidden = QCheckBox("Show hidden")
         self.again = button("Rank anew", session.rank_queue, "Put every candidate where it belongs")
         self._later = QTimer(self)
@@ -73,7 +80,7 @@ class QueueWidget(QWidget):
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         tight(layout)
-        layout.addLayout(row(title("Candidates"), None, self.count))
+        layout.addLayout(row(title("Candidates"), self.only.native, None, self.count))
         layout.addLayout(row(QLabel("Hide if false above"), self.hide_above.native))
         layout.addLayout(row(self.hidden, None, self.again))
         layout.addWidget(self.empty)
@@ -87,6 +94,7 @@ class QueueWidget(QWidget):
         self.list.verticalScrollBar().valueChanged.connect(lambda _value: self._pin())
         self.hide_above.changed.connect(lambda _value: self._later.start())
         self._later.timeout.connect(self._keep_limit)
+        self.only.changed.connect(self.show_only)
         self.hidden.toggled.connect(self.session.show_hidden)
         self.thumbnails.ready.connect(self._put_icon)
         for signal in (self.session.queue_changed, self.session.classes_changed):
@@ -96,6 +104,11 @@ class QueueWidget(QWidget):
         """Stop listening."""
         self._connections.close()
 
+    def show_only(self, kind: str) -> None:
+        """List one kind of `candidate_queue.SHOW`."""
+        self.session.candidates.show = kind
+        self.session.rank_queue()
+
     def _ask(self, *_: Any) -> None:
         self.steps.ask("queue", self.refresh)
 
@@ -104,6 +117,7 @@ class QueueWidget(QWidget):
         if not self._engaged():
             self.session.candidates.release()
         items = self.session.queue(LIMIT)
+        self._show_kinds()
         shown = [(item.row.id, item.claimed, _percent(item)) for item in items]
         if shown != self._shown:
             self._shown = shown
@@ -114,6 +128,14 @@ class QueueWidget(QWidget):
         self.list.setVisible(bool(items))
         self.empty.setVisible(not items)
         self.empty.setText("" if items else self._why_empty())
+
+    def _show_kinds(self) -> None:
+        """Offer to show one kind alone once there are proposals, and show which it is."""
+        kind = self.session.candidates.show
+        self.only.visible = kind != "all" or self.session.has_proposals()
+        if self.only.value != kind:
+            with self.only.changed.blocked():
+                self.only.value = kind
 
     def _tell_hidden(self, shown: int) -> None:
         """Say how many candidates are open, and how many of them are hidden as likely false."""
@@ -166,6 +188,8 @@ class QueueWidget(QWidget):
             self.list.setCurrentRow(at)
 
     def _why_empty(self) -> str:
+        if self.session.candidates.show in ("weak_shot", "cluster"):
+            return "No proposed mask is left here. Show everything to go on."
         done, total = self.session.progress
         if total == 0:
             return "No readable image in this project."
@@ -198,6 +222,8 @@ class QueueWidget(QWidget):
 def _text(item: QueueItem) -> str:
     """Return the two lines of a candidate."""
     candidate = item.row.candidate
+    if item.proposal is not None:
+        return f"{item.claimed}?  ·  {100 * candidate.score:.0f} % sure\n{item.record.relative}"
     what = f"{item.claimed}?" if item.claimed else "unknown"
     return f"{what}  ·  score {candidate.score:.2f}{_percent(item)}\n{item.record.relative}"
 

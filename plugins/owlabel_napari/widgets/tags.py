@@ -1,0 +1,236 @@
+"""Tags: what is said of this image and of all, files in and out, masks learnt from tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, SpinBox
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QFileDialog,
+    QHeaderView,
+    QLineEdit,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from owlabel.formats.tag_files import Reading
+from owlabel.weak_shot import KIND, WeakShotRequest
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.gallery import NEXT
+from owlabel_napari.widgets.loss_plot import LossPlot
+from owlabel_napari.widgets.ood_training import tell
+from owlabel_napari.widgets.parts import button, hint, row, scrolled, swatch, tight, title
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+NAME, HERE, PRESENT, ABSENT = range(4)
+SIGN = {"present": "✓ present", "absent": "✗ absent", "unknown": "–"}
+METRIC = "loss"
+FILES = "Tags (*.csv *.tsv *.txt *.json)"
+
+
+class TagsWidget(QWidget):
+    """The tab for tags; every button is an act or a job of the session.
+
+    Signals
+    -------
+    gallery_wanted, review_wanted
+        The gallery, or the queue of masks from tags, shall be shown.
+    """
+
+    gallery_wanted = Signal()
+    review_wanted = Signal()
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.table = QTableWidget(0, 4)
+        self.name = QLineEdit()
+        self.gallery = button("Gallery  Q", self.gallery_wanted.emit, "Tag many images at once (Q)")
+        self.none = button("None of these", self._none, "No other class is in this image")
+        self.take = button("Import …", self._ask_file, "Tags from CSV, JSON or COCO")
+        self.folder = button("Folders …", self._ask_folder, "One folder for each class")
+        self.give = button("Export …", self._ask_target, "All tags as CSV or JSON")
+        self.make_classes = QCheckBox("Make unknown classes")
+        self.skip_unknown = QCheckBox("Leave out what is unknown")
+        self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
+                             label="Steps")  # fmt: skip
+        self.lacking, self.progress, self.plot = hint(), hint(), LossPlot()
+        self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
+        self.cancel = button("Cancel", self._cancel)
+        self.waiting = hint()
+        self.review = button("Review masks", self.review_wanted.emit, "Show them in the queue")
+        self._job_id: int | None = None
+        self._seen = 0
+        self._connections = Connections()
+        self._lay_out()
+        self.table.cellClicked.connect(self._turn)
+        self.name.returnPressed.connect(self._add_class)
+        self._connections.add_later(
+            (session.tags_changed, session.classes_changed, session.image_changed), self.show_tags
+        )
+        later = (session.jobs_changed, session.tags_changed, session.queue_changed)
+        self._connections.add_later(later, self.show_job)
+        self.show_tags()
+        self.show_job()
+
+    def _lay_out(self) -> None:
+        table = self.table
+        table.setHorizontalHeaderLabels(["Class", "This image", "✓", "✗"])
+        table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setShowGrid(False)
+        table.setMinimumHeight(110)
+        table.verticalHeader().setDefaultSectionSize(24)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        for column in (HERE, PRESENT, ABSENT):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.name.setPlaceholderText("new class, then Enter")
+        self.name.setMaxLength(80)
+        form = Container(widgets=[self.steps], labels=True)
+        form.margins = (0, 0, 0, 0)
+        page = QWidget()
+        outer, layout = QVBoxLayout(self), QVBoxLayout(page)
+        tight(outer)
+        tight(layout)
+        outer.addWidget(scrolled(page))
+        layout.addLayout(row(title("Which classes are in the images"), None, self.gallery))
+        layout.addWidget(table, 1)
+        layout.addWidget(hint("A click on “this image” turns unknown, present, absent."))
+        layout.addLayout(row(self.name, self.none))
+        layout.addLayout(row(self.take, self.folder, self.give))
+        layout.addLayout(row(self.make_classes, self.skip_unknown))
+        layout.addWidget(title("Masks from tags (SimFormer)"))
+        layout.addWidget(self.lacking)
+        layout.addWidget(form.native)
+        layout.addLayout(row(None, self.cancel, self.start))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.plot)
+        layout.addLayout(row(self.waiting, self.review))
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    # -- tags ----------------------------------------------------------------------------------
+
+    def show_tags(self) -> None:
+        """Show the novel classes, what is said of this image, and how many of all."""
+        session = self.session
+        counts = session.project.tags.counts()
+        here = {} if session.image_id is None else session.project.tags.of(session.image_id)
+        novel = session.classes.novel
+        self.table.setRowCount(len(novel))
+        self.table.setVerticalHeaderLabels([str(i + 1) for i in range(len(novel))])
+        for index, one in enumerate(novel):
+            said = counts.get(one.id, {"present": 0, "absent": 0})
+            named = self._put(index, NAME, one.name)
+            named.setIcon(swatch(one.color))
+            self._put(index, HERE, SIGN[here.get(one.id, "unknown")])
+            self._put(index, PRESENT, str(said["present"]))
+            self._put(index, ABSENT, str(said["absent"]))
+        self.none.setEnabled(bool(novel) and session.image_id is not None)
+        self.lacking.setText("\n".join(session.lacking()))
+        self.lacking.setVisible(bool(self.lacking.text()))
+
+    def _put(self, index: int, column: int, text: str) -> QTableWidgetItem:
+        item = QTableWidgetItem(text)
+        if column in (PRESENT, ABSENT):
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.table.setItem(index, column, item)
+        return item
+
+    def _turn(self, index: int, column: int) -> None:
+        """Say the next of present, absent and unknown of this image."""
+        session = self.session
+        if column != HERE or session.image_id is None:
+            return
+        class_id = session.classes.novel[index].id
+        state = NEXT[session.project.tags.of(session.image_id).get(class_id, "unknown")]
+        attempt(session, session.tag, [session.image_id], class_id, state)
+
+    def _none(self) -> None:
+        if self.session.image_id is not None:
+            attempt(self.session, self.session.tag_none, [self.session.image_id])
+
+    def _add_class(self) -> None:
+        if attempt(self.session, self.session.add_class, self.name.text()) is not None:
+            self.name.clear()
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def import_from(self, path: Path) -> None:
+        """Tag images as a file or folder says; tells what was done, or why nothing was."""
+        how = Reading(self.make_classes.isChecked(), self.skip_unknown.isChecked())
+        done = attempt(self.session, self.session.import_tags, path, how)
+        if done is not None:
+            self.session.message.emit("info", f"{path.name}: {done}")
+
+    def _ask_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Import tags", "", FILES)
+        if name:
+            self.import_from(Path(name))
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "A folder that holds one for each class")
+        if name:
+            self.import_from(Path(name))
+
+    def _ask_target(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Export tags", "tags.csv", FILES)
+        count = attempt(self.session, self.session.export_tags, Path(name)) if name else None
+        if count is not None:
+            self.session.message.emit("info", f"{count} tags in {name}")
+
+    # -- masks ---------------------------------------------------------------------------------
+
+    def show_job(self) -> None:
+        """Show the training that runs or ended last, and how many masks wait for review."""
+        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        running = job is not None and job.state in ("queued", "running")
+        self.cancel.setVisible(running)
+        self.start.setEnabled(not running)
+        self.plot.setVisible(job is not None)
+        if job is not None:
+            self._show_course(job.id)
+        self.progress.setText("" if job is None else _told(job))
+        open_ = len(self.session.proposals(KIND))
+        self.review.setVisible(bool(open_))
+        self.waiting.setVisible(bool(open_))
+        self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")
+
+    def _show_course(self, job_id: int) -> None:
+        if job_id != self._job_id:
+            self._job_id, self._seen = job_id, 0
+            self.plot.clear()
+        rows = self.session.metrics(job_id, self._seen)
+        if rows:
+            self._seen = max(r.id for r in rows)
+            self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
+
+    def _train(self) -> None:
+        request = WeakShotRequest(iterations=int(self.steps.value))
+        attempt(self.session, self.session.train_from_tags, request)
+
+    def _cancel(self) -> None:
+        if self._job_id is not None:
+            attempt(self.session, self.session.cancel_job, self._job_id)
+
+
+def _told(job: Any) -> str:
+    """Return how the job goes or what it made, and what it lacked."""
+    if job.state != "done" or not job.result:
+        return tell(job)
+    classes = job.result.get("classes", {})
+    made = ", ".join(f"{name} {told['proposals']}" for name, told in classes.items())
+    lines = [f"Masks proposed: {made or 'none'}.", *job.result.get("lacking", [])]
+    return "\n".join(lines)
