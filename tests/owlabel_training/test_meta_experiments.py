@@ -52,6 +52,24 @@ def test_dropping_what_is_called_false_removes_the_false_segments_only() -> None
     assert meta_experiments.summary(worse, 5.0)["plain plain"] is None
 
 
+def test_a_threshold_is_chosen_on_other_frames() -> None:
+    def table(sums: dict[str, int]) -> dict[str, object]:
+        ways = {"plain": 1, "meta_image": 2}
+        return {
+            t: {way: {"sum": of // by, "epsilon_percent": 1.0} for way, by in ways.items()}
+            for t, of in sums.items()
+        }
+
+    val, test = {"m": table({"0.1": 30, "0.2": 10})}, {"m": table({"0.1": 4, "0.2": 20})}
+    found = meta_experiments.chosen_elsewhere(test, val)
+    assert found["m plain"] == {
+        "t": 0.2, "sum": 20, "epsilon_percent": 1.0, "against_the_best_plain_percent": 0.0
+    }  # fmt: skip
+    assert found["m meta_image"]["against_the_best_plain_percent"] == -50
+    with pytest.raises(ValueError, match="no model"):
+        meta_experiments.chosen_elsewhere(test, {})
+
+
 def best_ways(best: dict[str, object]) -> list[str]:
     return [key.split(" ", 1)[1] for key in best]
 

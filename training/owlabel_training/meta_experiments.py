@@ -10,6 +10,12 @@ Dropped is what a fit to *other images* calls false with more than 0.5 (leave on
 `EXACT` segments twenty folds of images).  "drive" leaves out a whole drive: neighbouring frames of
 a drive look alike, so that is the harder and more honest figure.  "segment" leaves out one segment
 only, as the paper does; above `SEGMENTS` segments it is not computed.
+
+Nothing is drawn at random, so there is no seed.  The best threshold of each way is told as in the
+paper, over the measured frames themselves; a threshold chosen without them comes from an earlier
+run on other frames: ``--split val --out val.json``, then ``--split test --chosen val.json``.
+`--only-model` measures one of the models and keeps its table in a file of its own beside `--out`;
+tables that are there are not measured again, and once all are there, they are put together.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel import grid
+from owlabel.checkpoints import read_header
 from owlabel.classes import VOID
 from owlabel.decisions import probabilities
 from owlabel.evaluation.segments import (
@@ -41,6 +48,7 @@ from owlabel.segments import feature_names, probability_entropy, segment_feature
 from owlabel_training.camvid_measures import run_model
 from owlabel_training.camvid_protocol import DRIVES, SETTINGS, Setting, read_list, read_setting
 from owlabel_training.data import Frames
+from owlabel_training.results import provenance
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 EXACT, SEGMENTS, FOLDS = 3000, 1200, 20
@@ -186,6 +194,33 @@ def summary(models: dict[str, Any], most_epsilon: float = math.inf) -> dict[str,
     return best
 
 
+def chosen_elsewhere(models: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the errors of each way at the threshold that had the fewest on other frames.
+
+    Parameters
+    ----------
+    models, other : dict
+        Table by model, of these frames and of those that choose.
+
+    Raises
+    ------
+    ValueError
+        If a model was not measured on the other frames.
+    """
+    if missing := sorted(set(models) - set(other)):
+        raise ValueError(f"the file of --chosen has no model {missing}; it has {sorted(other)}")
+    found: dict[str, Any] = {}
+    for model, table in models.items():
+        for way in ("plain", "meta_image"):
+            t = min(table, key=lambda t: (other[model][t][way]["sum"], float(t)))
+            told = {key: table[t][way][key] for key in ("sum", "epsilon_percent")}
+            found[f"{model} {way}"] = {"t": float(t), **told}
+    plain = min(row["sum"] for key, row in found.items() if key.endswith(" plain"))
+    for row in found.values():
+        row["against_the_best_plain_percent"] = round(100 * (row["sum"] / max(plain, 1) - 1), 1)
+    return found
+
+
 def markdown(models: dict[str, Any]) -> str:
     """Return both tables."""
     lines = []
@@ -210,26 +245,56 @@ def _line(t: str, row: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def run(data: Path, setting_name: str, models: dict[str, Path], split: str) -> dict[str, Any]:
-    """Measure all models on the same frames."""
-    setting, frames = read_setting(data, setting_name), read_list(data, split)
-    tables: dict[str, Any] = {}
+def measure(path: Path, frames: Frames, setting: Setting) -> dict[str, Any]:
+    """Return the table of one model, by threshold."""
+    found, rows, classes = collect(path, frames, setting)
+    table = {}
+    for t in THRESHOLDS:
+        table[str(t)] = at_threshold(rows[t], found, t, classes)
+        sys.stderr.write(f"{path.name} {t}: {table[str(t)]}\n")
+    return table
+
+
+def run(given: argparse.Namespace) -> dict[str, Any] | None:
+    """Measure all models on the same frames; None while some of them are left for another call."""
+    setting = read_setting(given.data, given.setting)
+    other = None if given.chosen is None else json.loads(given.chosen.read_text(encoding="utf-8"))
+    if given.out is not None:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+    frames = read_list(given.data, given.split).every(given.every)
+    models, tables = dict(given.model), {}
     for name, path in models.items():
-        found, rows, classes = collect(path, frames, setting)
-        tables[name] = {}
-        for t in THRESHOLDS:
-            tables[name][str(t)] = at_threshold(rows[t], found, t, classes)
-            sys.stderr.write(f"{name} {t}: {tables[name][str(t)]}\n")
-    return {
-        "setting": setting_name,
+        part = None if given.out is None else given.out.with_suffix(f".{name}.part.json")
+        about = {
+            "split": given.split,
+            "every": given.every,
+            "model": read_header(path).heads[0].hash,
+        }
+        if part is not None and part.is_file():
+            kept = json.loads(part.read_text(encoding="utf-8"))
+            if kept["about"] != about:
+                raise ValueError(f"{part} is of other frames or another model: remove it")
+            tables[name] = kept["table"]
+        elif given.only_model in (None, name):
+            tables[name] = measure(path, frames, setting)
+            if part is not None:
+                text = json.dumps({"about": about, "table": tables[name]}, indent=1)
+                part.write_text(text + "\n", encoding="utf-8")
+    if len(tables) < len(models):
+        return None
+    result = {
+        "setting": given.setting,
         "held_out": list(setting.novel),
-        "split": split,
+        "split": given.split,
         "frames": len(frames.names),
         "errors_where_nothing_is_predicted": _objects(tables),
         "best": summary(tables),
         "best_with_epsilon_up_to_5_percent": summary(tables, 5.0),
         "models": tables,
     }
+    if other is not None:
+        result["at_the_threshold_chosen_elsewhere"] = chosen_elsewhere(tables, other["models"])
+    return {**provenance(), **result}
 
 
 def _objects(tables: dict[str, Any]) -> int:
@@ -252,10 +317,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--setting", choices=SETTINGS, required=True)
     parser.add_argument("--model", type=named_file, action="append", required=True)
+    parser.add_argument("--only-model", help="measure this one of the models in this call")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
+    parser.add_argument("--chosen", type=Path, help="result on other frames, for the threshold")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    result = run(given.data, given.setting, dict(given.model), given.split)
+    try:
+        result = run(given)
+    except (ValueError, OSError) as error:
+        sys.exit(f"meta_experiments: {error}")
+    if result is None:
+        sys.exit("some models are left: the same line with another --only-model goes on")
     text = json.dumps(result, indent=1)
     sys.stdout.write(markdown(result["models"]) + "\n")
     if given.out:

@@ -197,7 +197,8 @@ def read_coco(recipe: ProxyRecipe) -> Iterator[Proxy]:
     try:
         chosen = _chosen(content, set(recipe.exclude))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no COCO file of instances: {error!r}") from error
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{path} is no COCO file of instances: {reason}") from error
     if not chosen:
         raise ValueError(
             f"{path} has no annotated picture without the categories {sorted(recipe.exclude)}"
