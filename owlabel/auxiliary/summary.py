@@ -68,7 +68,7 @@ def patch(mask: Bools) -> Box:
     """Return a box around the deepest point of a mask, as wide as the mask is thick there."""
     depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
-    reach = int(np.clip(2 * depth.max(), 16, min(mask.shape) / 4 + 16))
+    reach = int(np.clip(depth.max(), 12, min(mask.shape) / 6 + 12))
     return (
         max(int(row) - reach, 0), max(int(col) - reach, 0),
         min(int(row) + reach, mask.shape[0]), min(int(col) + reach, mask.shape[1]),

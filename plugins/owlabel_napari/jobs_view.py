@@ -22,6 +22,9 @@ WORDS = {
     "plm": "Training",
     "ood": "OoD training",
     "residual": "Residual energy",
+    "auxiliary_labels": "Clustering",
+    "cluster_proposals": "Proposing clusters",
+    "pretrain": "Pre-training",
     "export": "Exporting",
     "weak_shot": "Masks from tags",
 }

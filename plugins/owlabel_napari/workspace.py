@@ -19,6 +19,7 @@ from owlabel_napari.reviewing import Reviewing
 from owlabel_napari.steps import Steps
 from owlabel_napari.widgets.candidate import CandidateWidget
 from owlabel_napari.widgets.classes import ClassesWidget
+from owlabel_napari.widgets.cluster_page import ClusterPage
 from owlabel_napari.widgets.cursor import CursorWidget
 from owlabel_napari.widgets.export import ExportWidget
 from owlabel_napari.widgets.gallery import Gallery
@@ -73,6 +74,7 @@ class Workspace(QWidget):
         self.tags.gallery_wanted.connect(self.show_gallery)
         self.tags.review_wanted.connect(self.review_masks)
         self.classes = ClassesWidget(session, self.overlays)
+        self.clusters = ClusterPage(session, self.overlays.layers)
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
         self.jobs = JobsView(session)
@@ -115,6 +117,7 @@ class Workspace(QWidget):
         self.tabs.addTab(_page(self.overlay, self.queue), "Find")
         self.tabs.addTab(_page(self.tags), "Tags")
         self.tabs.addTab(_page(self.classes), "Classes")
+        self.tabs.addTab(_page(self.clusters), "Clusters")
         self.tabs.addTab(_page(self.train), "Train")
         self.tabs.addTab(_page(self.export), "Export")
         layout = QVBoxLayout(self)
@@ -183,7 +186,7 @@ class Workspace(QWidget):
         self._close_gallery(viewer_goes)
         for widget in (
             self.review, self.candidate, self.overlay, self.queue, self.tags, self.classes,
-            self.train, self.export, self.jobs, self.cursor,
+            self.clusters, self.train, self.export, self.jobs, self.cursor,
         ):  # fmt: skip
             widget.close_widget()
         self.thumbnails.close()

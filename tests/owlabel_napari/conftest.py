@@ -129,6 +129,21 @@ class FakeSession(SessionSignals):
     def lacking(self) -> list[str]:
         return []
 
+    def cluster_set(self) -> Any:
+        return None
+
+    def cluster_names(self) -> dict[str, int]:
+        return {}
+
+    def clusters(self) -> list[Any]:
+        return []
+
+    def auxiliary_labels(self) -> Any:
+        return None
+
+    def pretrain_result(self) -> Any:
+        return None
+
     def explain(self, row: Any) -> Any:
         return self.why
 
@@ -238,7 +253,8 @@ class FakeSession(SessionSignals):
 
 ACTS = (
     "set_hide_above", "show_hidden", "rank_queue", "tag", "tag_none", "add_class",
-    "accept_proposal", "reject_proposal", "correct_proposal", "train_from_tags",
+    "accept_proposal", "reject_proposal", "correct_proposal", "train_from_tags", "build_clusters",
+    "name_cluster", "pretrain",
     "undo", "redo", "mark_ignore", "mark_known", "set_threshold", "set_lambda", "rename_class",
     "recolor_class", "retrain", "cancel_job", "adopt", "discard", "switch_model", "add_model_file",
 )  # fmt: skip

@@ -40,7 +40,6 @@ class Stub:
         self.image_id = 1
         self.calls: list[Any] = []
         self.waiting: PretrainResult | None = None
-        self.agreement: Any = None
         Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(folder / "1.png")
         self._path = folder / "1.png"
 
@@ -58,9 +57,6 @@ class Stub:
 
     def clusters(self) -> list[ClusterInfo]:
         return self.infos
-
-    def cluster_agreement(self) -> Any:
-        return self.agreement
 
     def auxiliary_labels(self) -> Any:
         return self.labels
@@ -209,7 +205,8 @@ def test_progress_cancel_and_failure_are_shown(widget: Any) -> None:
 
 
 def test_agreement_is_told_with_its_variant(widget: Any) -> None:
-    widget.session.agreement = {"pmiou_hungarian": 0.25, "pmiou_max": 0.5, "pixels": 20_000}
+    told = {"pmiou_hungarian": 0.25, "pmiou_max": 0.5, "pixels": 20_000}
+    widget.session.rows = [job("auxiliary_labels", "done", result=told)]
     built(widget, info("7"))
     assert "25.0 % (Hungarian), 50.0 % (max), on 20,000" in widget.agreement.text()
 

@@ -128,6 +128,7 @@ class ClustersWidget(QWidget):
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
         self.progress.setText(tell(job) if running or (job and job.state == "failed") else "")
+        self._show_agreement()
         found = self.session.cluster_set()
         done = max((j.id for j in self.session.jobs() if j.state == "done" and j.kind in
                     (KIND, "pretrain")), default=0)  # fmt: skip
@@ -151,7 +152,6 @@ class ClustersWidget(QWidget):
                     self.thumbnails.ask(key, self._path(example.image_id), example.box)
         wanted = [i for i, info in enumerate(self.infos) if before and info.name == before.name]
         self.list.setCurrentRow(wanted[0] if wanted else (0 if self.infos else -1))
-        self._show_agreement()
         self._show_chosen()
 
     def _path(self, image_id: int) -> Any:
@@ -171,11 +171,13 @@ class ClustersWidget(QWidget):
         return "" if info.class_id is None else names.get(info.class_id, "")
 
     def _show_agreement(self) -> None:
-        told = attempt(self.session, self.session.cluster_agreement) if self.infos else None
+        """Tell what the last build measured against labels; to measure here would take a while."""
+        jobs = (j for j in self.session.jobs() if j.kind == KIND and j.state == "done")
+        told = getattr(next(jobs, None), "result", None) or {}
         self.agreement.setText(
-            "" if not told else
+            "" if "pmiou_hungarian" not in told else
             f"PmIoU {100 * told['pmiou_hungarian']:.1f} % (Hungarian), "
-            f"{100 * told['pmiou_max']:.1f} % (max), on {told['pixels']:,} labelled pixels."
+            f"{100 * told['pmiou_max']:.1f} % (max), on {told['pixels']:,} pixels labelled then."
         )  # fmt: skip
 
     @property
