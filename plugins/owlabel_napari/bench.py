@@ -15,7 +15,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,21 +129,43 @@ class Bench:
         self.turn()
         return (acted - start) * 1000, (shown - start) * 1000
 
+    @contextmanager
+    def writes(self) -> Iterator[list[float]]:
+        """Collect the milliseconds of each transaction with the database in the block."""
+        project, taken = self.session.project, list[float]()
+        action = project.action
+
+        @contextmanager
+        def timed(*arguments: Any) -> Iterator[Any]:
+            start = time.perf_counter()
+            with action(*arguments) as inner:
+                yield inner
+            taken.append((time.perf_counter() - start) * 1000)
+
+        project.action = timed
+        try:
+            yield taken
+        finally:
+            del project.action
+
     def clicks(self, count: int) -> dict[str, Any]:
         """Click `count` places, each on its own region."""
-        durable, visible = [], []
+        written, acts, visible = [], [], []
         height, width = self.session.human().shape
         self.stalls.take()
         for _ in range(count):
             row, col = int(self.rng.integers(height)), int(self.rng.integers(width))
-            acted, drawn = self.timed(lambda r=row, c=col: self.session.click(r, c))
-            durable.append(acted)
+            with self.writes() as taken:
+                acted, drawn = self.timed(lambda r=row, c=col: self.session.click(r, c))
+            written.append(sum(taken))
+            acts.append(acted - sum(taken))
             visible.append(drawn)
             self.turn(0.05)
             self.session.cancel_region()
             self.turn(0.05)
         return {
-            "click_durable_and_mask_ms": spread(durable),
+            "click_durable_ms": spread(written),
+            "mask_and_signals_ms": spread(acts),
             "click_visible_ms": spread(visible),
             "event_loop_late_ms": self.stalls.take(),
         }
