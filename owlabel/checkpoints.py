@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from owlabel.classes import ClassTable
 
@@ -18,6 +18,7 @@ KEY = "owlabel"
 MAX_HEADER_BYTES = 8 << 20
 KINDS = ("metric", "softmax")
 LARGE_IMAGES = ("reduce", "tile")
+Header = TypeVar("Header")
 
 
 class CheckpointError(ValueError):
@@ -130,23 +131,7 @@ class CheckpointHeader:
         CheckpointError
             If it is newer than this program, or a value is missing or malformed.
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise CheckpointError(f"the header is not JSON: {error}") from error
-        if not isinstance(values, dict) or not isinstance(values.get("format"), int):
-            raise CheckpointError("the header names no format version")
-        if values["format"] > FORMAT:
-            raise CheckpointError(
-                f"it was written by a newer OWLabel (format {values['format']}, this one reads "
-                f"up to {FORMAT}); update OWLabel to open it"
-            )
-        try:
-            return _header(values)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"the header is incomplete or malformed: {error!r}") from error
+        return header_from_json(text, FORMAT, _header)
 
 
 def read_header(path: Path | str) -> CheckpointHeader:
@@ -157,12 +142,66 @@ def read_header(path: Path | str) -> CheckpointHeader:
     CheckpointError
         If it is missing, no safetensors file, no OWLabel model, truncated, or newer.
     """
-    path = Path(path)
-    metadata = read_metadata(path)
-    if KEY not in metadata:
-        raise CheckpointError(f"{path} is a safetensors file, but not an OWLabel model")
+    return read_stored(Path(path), KEY, "an OWLabel model", CheckpointHeader.from_json)
+
+
+def header_from_json(text: str, newest: int, build: Callable[[dict[str, Any]], Header]) -> Header:
+    """Return what `build` makes of the values of a header.
+
+    Parameters
+    ----------
+    text : str
+        JSON of an object with an integer ``format``.
+    newest : int
+        The newest format that `build` knows.
+    build : callable
+
+    Raises
+    ------
+    CheckpointError
+        If the text is newer than this program, or a value is missing or malformed.
+    """
     try:
-        return CheckpointHeader.from_json(str(metadata[KEY]))
+        values = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"the header is not JSON: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        raise CheckpointError("the header names no format version")
+    if values["format"] > newest:
+        raise CheckpointError(
+            f"it was written by a newer OWLabel (format {values['format']}, this one reads "
+            f"up to {newest}); update OWLabel to open it"
+        )
+    try:
+        return build(values)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"the header is incomplete or malformed: {error!r}") from error
+
+
+def read_stored(path: Path, key: str, what: str, parse: Callable[[str], Header]) -> Header:
+    """Return what `parse` makes of our text under a key of a safetensors file's metadata.
+
+    Parameters
+    ----------
+    path : Path
+    key : str
+    what : str
+        What the file is then, for the message where it is not.
+    parse : callable
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, no safetensors file, truncated or without the key, or as `parse`;
+        with the file's name.
+    """
+    metadata = read_metadata(path)
+    if key not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but not {what}")
+    try:
+        return parse(str(metadata[key]))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

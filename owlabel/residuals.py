@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from owlabel.checkpoints import CheckpointError, read_metadata
+from owlabel.checkpoints import CheckpointError, header_from_json, read_stored
 
 FORMAT = 1
 """Version of the header; a reader refuses what is newer."""
@@ -63,26 +63,19 @@ class ResidualHeader:
         CheckpointError
             If it is newer than this program, or a value is missing or malformed.
         """
-        try:
-            values = json.loads(text)
-            if int(values["format"]) > FORMAT:
-                raise CheckpointError(
-                    f"it was written by a newer OWLabel (format {values['format']}, this one "
-                    f"reads up to {FORMAT}); update OWLabel to open it"
-                )
-            return cls(
-                format=int(values["format"]),
-                name=str(values["name"]),
-                base_hash=str(values["base_hash"]),
-                hash=str(values["hash"]),
-                high_channels=int(values["high_channels"]),
-                settings=dict(values["settings"]),
-                recipe=dict(values.get("recipe", {})),
-            )
-        except CheckpointError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the header is incomplete or malformed: {error!r}") from error
+        return header_from_json(text, FORMAT, _header)
+
+
+def _header(values: Mapping[str, Any]) -> ResidualHeader:
+    return ResidualHeader(
+        format=int(values["format"]),
+        name=str(values["name"]),
+        base_hash=str(values["base_hash"]),
+        hash=str(values["hash"]),
+        high_channels=int(values["high_channels"]),
+        settings=dict(values["settings"]),
+        recipe=dict(values.get("recipe", {})),
+    )
 
 
 def read_residual_header(path: Path | str) -> ResidualHeader:
@@ -93,14 +86,7 @@ def read_residual_header(path: Path | str) -> ResidualHeader:
     CheckpointError
         If it is missing, no safetensors file, no residual block, truncated, or newer.
     """
-    path = Path(path)
-    metadata = read_metadata(path)
-    if KEY not in metadata:
-        raise CheckpointError(f"{path} is no residual block of OWLabel")
-    try:
-        return ResidualHeader.from_json(str(metadata[KEY]))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    return read_stored(Path(path), KEY, "a residual block of OWLabel", ResidualHeader.from_json)
 
 
 def setting_key(base_hash: str) -> str:

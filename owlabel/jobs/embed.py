@@ -14,9 +14,9 @@ from owlabel.candidates import SCORE, THRESHOLD, Candidate, find_segments
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.classes import Labels
 from owlabel.decisions import describe
-from owlabel.images import ImageError, read
 from owlabel.jobs.job import JobContext, Progress
-from owlabel.jobs.residual import Residuals, nearest
+from owlabel.jobs.residual import Residuals
+from owlabel.jobs.waiting import nearest_first, read_or_note, waiting_images
 from owlabel.project.catalog import inside
 from owlabel.project.eviction import cache_limit, told, trim_cache
 from owlabel.project.store import ImageRecord, Project
@@ -52,37 +52,28 @@ class EmbedJob:
         with Project.open(context.project) as project:
             path = inside(project.folder, self.checkpoint)
             header = read_header(path)
-            waiting = self._missing(project, header)
+            heads = [head.hash for head in header.heads]
+
+            def missing(record: ImageRecord) -> bool:
+                return not all(project.cache.has(h, record.content_hash) for h in heads)
+
+            waiting = waiting_images(project, self.image_ids, missing)
             total, broken = len(waiting), 0
             if not waiting:
                 return {"embedded": 0, "errors": 0}
             yield Progress(0, total, "loading the model")
             segmenter, residuals = _load(path), Residuals(project, header)
-            heads = [head.hash for head in header.heads]
-            while waiting:
-                record = nearest(waiting, project)
-                waiting.remove(record)
+            for done, record in enumerate(nearest_first(waiting, project), start=1):
                 broken += not embed_one(
                     project, header, segmenter, record, self.threshold, residuals
                 )
-                if len(waiting) % TRIM_EVERY == 0:
+                if (total - done) % TRIM_EVERY == 0:
                     trimmed = trim_cache(project, heads)
-                yield Progress(total - len(waiting), total, record.relative)
+                yield Progress(done, total, record.relative)
             message = told(trimmed, cache_limit(project))
         return {"embedded": total - broken, "errors": broken} | (
             {"told": message} if message else {}
         )
-
-    def _missing(self, project: Project, header: CheckpointHeader) -> list[ImageRecord]:
-        """Return the readable images that lack the embedding of any head, in their order."""
-        wanted = None if self.image_ids is None else set(self.image_ids)
-        return [
-            record
-            for record in project.images()
-            if record.error is None
-            and (wanted is None or record.id in wanted)
-            and not all(project.cache.has(h.hash, record.content_hash) for h in header.heads)
-        ]
 
 
 def _load(path: Path) -> Segmenter:
@@ -105,10 +96,8 @@ def embed_one(
     """
     from owlabel.models.embed import embed_features, image_features
 
-    try:
-        image = read(record.path)
-    except ImageError as error:
-        project.set_image_error(record.id, str(error))
+    image = read_or_note(project, record)
+    if image is None:
         return False
     shape = (image.shape[0], image.shape[1])
     seen = image_features(segmenter, image)

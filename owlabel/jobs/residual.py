@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.checkpoints import CheckpointHeader, read_header
-from owlabel.images import ImageError, read
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.waiting import nearest_first, read_or_note, waiting_images
 from owlabel.project.catalog import inside
 from owlabel.project.store import ImageRecord, Project
 from owlabel.scoring import residual_of
@@ -80,39 +80,16 @@ class ResidualJob:
         with Project.open(context.project) as project:
             path: Path = inside(project.folder, self.checkpoint)
             residuals = Residuals(project, read_header(path))
-            waiting = self._missing(project, residuals)
+            waiting = waiting_images(project, self.image_ids, residuals.missing)
             total = len(waiting)
             if not waiting:
                 return {"images": 0}
             yield Progress(0, total, "loading the model")
             segmenter = load(path)[0]
-            while waiting:
-                record = nearest(waiting, project)
-                waiting.remove(record)
-                try:
-                    image = read(record.path)
-                except ImageError as error:
-                    project.set_image_error(record.id, str(error))
-                else:
-                    shape = (image.shape[0], image.shape[1])
+            for done, record in enumerate(nearest_first(waiting, project), start=1):
+                image = read_or_note(project, record)
+                if image is not None:
                     features = image_features(segmenter, image)
-                    residuals.store(segmenter, record, features, shape)
-                yield Progress(total - len(waiting), total, record.relative)
+                    residuals.store(segmenter, record, features, (image.shape[0], image.shape[1]))
+                yield Progress(done, total, record.relative)
         return {"images": total}
-
-    def _missing(self, project: Project, residuals: Residuals) -> list[ImageRecord]:
-        wanted = None if self.image_ids is None else set(self.image_ids)
-        return [
-            record
-            for record in project.images()
-            if record.error is None
-            and (wanted is None or record.id in wanted)
-            and residuals.missing(record)
-        ]
-
-
-def nearest(waiting: Sequence[ImageRecord], project: Project) -> ImageRecord:
-    """Return the waiting image that is nearest in order to the one in focus."""
-    order = {record.id: place for place, record in enumerate(project.images())}
-    focus = order.get(project.focus() or -1, 0)
-    return min(waiting, key=lambda record: abs(order.get(record.id, len(order)) - focus))
