@@ -37,7 +37,7 @@ def test_the_page_holds_what_is_there(tmp_path: Path) -> None:
     }
     budget = {
         "share": 0.1, "steps": 4, "pretraining_steps": 5, "network": "n", "crop": [1, 2],
-        "test_frames": 3,
+        "test_frames": 3, "unlabelled": 0,
     }  # fmt: skip
     for name, results in (("pmiou", pmiou), ("0.1", {"starts": starts, "budget": budget})):
         content = {**about, "note": "n", "results": results}

@@ -194,6 +194,7 @@ class Setup:
     steps: int
     pretraining: int
     test: int
+    unlabelled: int
 
 
 @app.command()
@@ -203,13 +204,14 @@ def finetune(
     share: Annotated[float, typer.Option(help="Labelled share of the train frames.")] = 0.1,
     steps: Annotated[int, typer.Option(help="Of each fine-tuning.")] = 400,
     pretraining: Annotated[int, typer.Option(help="Steps of each pre-training.")] = 400,
+    unlabelled: Annotated[int, typer.Option(help="Train frames of pre-training; 0: all.")] = 0,
     start: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(STARTS)}.")] = None,
     test: Annotated[int, typer.Option(help="Test frames measured.")] = 52,
     seed: Seeds = None,
     out: Out = RESULTS,
 ) -> None:
     """Test mIoU after fine-tuning on some labels, from random weights and from pre-trained ones."""
-    setup = Setup(data, work, share, steps, pretraining, test)
+    setup = Setup(data, work, share, steps, pretraining, test, unlabelled)
 
     def measure() -> dict[str, Any]:
         table: dict[str, Any] = {}
@@ -253,7 +255,7 @@ def labelled_names(names: Sequence[str], share: float, seed: int) -> list[str]:
 
 def _run(setup: Setup, start: str, seed: int) -> dict[str, Any]:
     """Pre-train (or not), fine-tune, and measure on test frames; what is done is not done again."""
-    stem = f"{start}_{setup.share:g}_{setup.steps}_{setup.pretraining}_{seed}"
+    stem = f"{start}_{setup.share:g}_{setup.steps}_{setup.pretraining}_{setup.unlabelled}_{seed}"
     done = setup.work / f"{stem}.json"
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
@@ -300,7 +302,7 @@ def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, di
     recipe = PretrainRecipe(
         f"{stem}_pretrained",
         ModelRecipe("mobilenet_v3_small", settings=SETTINGS),
-        DataRecipe(),
+        _unlabelled(setup),
         labels,
         PretrainingRecipe(
             positives, iterations=setup.pretraining, crop=(160, 192), lr=2e-3, seed=seed
@@ -315,10 +317,22 @@ def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, di
     return told["checkpoint"], found
 
 
+def _unlabelled(setup: Setup) -> DataRecipe:
+    """Return the images of pre-training: all train frames, or some, evenly spread."""
+    if not setup.unlabelled:
+        return DataRecipe()
+    names = read_names(setup.data / "train.txt")
+    chosen = np.linspace(0, len(names) - 1, min(setup.unlabelled, len(names))).round().astype(int)
+    path = setup.work.resolve() / f"unlabelled_{setup.unlabelled}.txt"
+    path.write_text("\n".join(names[i] for i in chosen) + "\n", encoding="utf-8")
+    return DataRecipe(train=str(path))
+
+
 def _budget(setup: Setup) -> dict[str, Any]:
     return {
         "share": setup.share, "steps": setup.steps, "pretraining_steps": setup.pretraining,
         "network": "mobilenet_v3_small", "crop": [160, 192], "test_frames": setup.test,
+        "unlabelled": setup.unlabelled,
     }  # fmt: skip
 
 

@@ -87,7 +87,8 @@ def _starts(results: Mapping[str, Any]) -> list[str]:
     return [
         f"## {share} % of the training frames labelled",
         f"{budget['network']}, {budget['steps']} steps of fine-tuning for every start (the first "
-        f"has no more), {budget['pretraining_steps']} steps of pre-training, crops of "
+        f"has no more), {budget['pretraining_steps']} steps of pre-training on "
+        f"{budget['unlabelled'] or 'all'} train frames without labels, crops of "
         f"{budget['crop'][0]} x {budget['crop'][1]}; {budget['test_frames']} test frames.",
         markdown(
             ["start", "test mIoU", "against random", "PmIoU on train (Hungarian)", "seeds"], rows
