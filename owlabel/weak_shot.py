@@ -27,7 +27,7 @@ class WeakShotRequest:
     seed : int
     """
 
-    iterations: int = 700
+    iterations: int = 600
     minutes: float = 0.0
     retrain: int = 0
     seed: int = 0

@@ -12,7 +12,7 @@ from owlabel.weak_shot import WeakShotRequest
 
 def weak_shot(
     project: ProjectArg,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 700,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 600,
     minutes: Annotated[float, typer.Option(min=0, help="Wall time at most; 0: no limit.")] = 0.0,
     retrain: Annotated[
         int, typer.Option(min=0, help="Steps of re-training on its own pseudo labels.")

@@ -86,10 +86,9 @@ def focal(logits: Tensor, target: Tensor) -> Tensor:
     logits, target : Tensor, equal shapes
         `target` is 0 or 1.
     """
-    p = logits.sigmoid()
-    cross = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    wrong = p + target - 2 * p * target  # 1 - p_t
-    return (1 - ALPHA + (2 * ALPHA - 1) * target) * wrong.square() * cross
+    wrong = logits * (1 - 2 * target)  # its sigmoid is 1 - p_t, its softplus the cross entropy
+    weight = (1 - ALPHA) + (2 * ALPHA - 1) * target
+    return weight * wrong.sigmoid().square() * functional.softplus(wrong)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

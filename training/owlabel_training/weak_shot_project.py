@@ -52,7 +52,8 @@ def tagged_project(
 ) -> TaggedProject:
     """Return the images of a project with labels of the known classes and tags of novel ones.
 
-    Human labels count first, then those of reviewed images, then the model's own where it is sure.
+    Human labels count first, then those of reviewed images, then the model's own where it is sure;
+    where a class is tagged that the model does not know, in the surer half of the image only.
     What people painted as a novel class counts as a tag there.  Of more than 200 images the tagged
     ones go first.
 
@@ -73,7 +74,8 @@ def tagged_project(
         )
     compact = {c: len(base) + i for i, c in enumerate(named)}
     rows = [
-        _row(project, r, segmenter, header, compact) for r in _chosen(records, tags, set(named))
+        _row(project, r, segmenter, header, compact, "present" in tags.get(r.id, {}).values())
+        for r in _chosen(records, tags, set(named))
     ]
     table = {c.id: c for c in project.classes().classes}
     added = tuple(replace(table[c], id=i, novel=True) for c, i in compact.items())
@@ -109,6 +111,7 @@ def _row(
     segmenter: Segmenter,
     header: CheckpointHeader,
     compact: dict[int, int],
+    doubtful: bool,
 ) -> _Row:
     image = images.read(record.path)
     people = people_labels(project, record)
@@ -118,7 +121,7 @@ def _row(
     for class_id, number in compact.items():
         lookup[class_id] = number
     lookup[UNSET] = UNSET
-    sure = sure_labels(project, record, segmenter, header, image)
+    sure = sure_labels(project, record, segmenter, header, image, doubtful)
     labels = np.where(people == UNSET, sure, base[people])
     small, labels = shrunk(image, base[labels], segmenter.max_side)
     said = shrunk(image, lookup[people], segmenter.max_side)[1]

@@ -97,6 +97,8 @@ class WeakShotSettings:
         J, pixels of an image in pairs.
     retrain : int
         Iterations of the re-training on pseudo labels (the papers' *); 0 leaves it out.
+    loss_stride : int
+        1, 2 or 4: MaskLoss and CompLoss look at every so-many-th pixel of the labels.
     precision : {"32-true", "bf16-mixed"}
     seed : int
     """
@@ -122,6 +124,7 @@ class WeakShotSettings:
     similarity: str = "cross"
     points: int = 50
     retrain: int = 0
+    loss_stride: int = 1
     precision: str = "32-true"
     seed: int = 0
 
@@ -141,6 +144,8 @@ class WeakShotSettings:
             raise ValueError(f"weak_shot.crop must be two numbers from 64, got {self.crop}")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"weak_shot.scale must be two rising numbers, got {self.scale}")
+        if self.loss_stride not in (1, 2, 4):
+            raise ValueError(f"weak_shot.loss_stride must be 1, 2 or 4, got {self.loss_stride}")
         _one_of("dist_kind", self.dist_kind, ("cce", "ce"))
         _one_of("similarity", self.similarity, SIMILARITIES)
         _one_of("precision", self.precision, PRECISIONS)

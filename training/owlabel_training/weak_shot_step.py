@@ -43,7 +43,7 @@ def batch_losses(
     done : float
         How far the run is, 0 .. 1.
     """  # fmt: skip
-    targets = batch_targets(batch, n_base)
+    targets = batch_targets(batch, n_base, recipe.loss_stride)
     losses = proposal_losses(found, targets, recipe.comp_weight)
     if recipe.similarity == "none":
         return losses
@@ -68,11 +68,12 @@ def batch_losses(
     return losses
 
 
-def batch_targets(batch: PairBatch, n_base: int) -> list[Targets]:
-    """Return the targets of each image of a batch."""
+def batch_targets(batch: PairBatch, n_base: int, stride: int = 1) -> list[Targets]:
+    """Return the targets of each image of a batch, the masks at every `stride`-th pixel."""
+    labels = batch.labels[:, stride // 2 :: stride, stride // 2 :: stride]
     return [
         targets_of(label, n_base, present.nonzero()[:, 0], unknown)
-        for label, present, unknown in zip(batch.labels, batch.present, batch.unknown, strict=True)
+        for label, present, unknown in zip(labels, batch.present, batch.unknown, strict=True)
     ]
 
 

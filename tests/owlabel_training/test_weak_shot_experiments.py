@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from owlabel.classes import VOID, ClassTable, LabelClass
+from owlabel.models.checkpoint import save
+from owlabel.models.segmenter import Segmenter
+from owlabel_training import weak_shot_experiments, weak_shot_jobs, weak_shot_sample
+from owlabel_training.weak_shot_cam import CamMaps, CamNet, cam_classes, cam_maps
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+QUICK = (
+    "data.novel=['box']", "data.left_out=[]", "data.train='train.txt'", "model.channels=32",
+    "model.queries=9", "model.layers=1", "model.feedforward=32", "model.short_side=64",
+    "weak_shot.crop=[64, 96]", "weak_shot.points=8",
+)  # fmt: skip
+
+
+@pytest.fixture
+def weak(data: Path, segmenter: Segmenter) -> Path:
+    torch.set_num_threads(1)
+    tags = {f"scene_{i:02d}": ["sky", "box"] if i % 2 else ["sky"] for i in range(12)}
+    (data / "tags.json").write_text(json.dumps({"tags": tags}))
+    table = ClassTable((LabelClass(0, "sky", (0, 0, 9)), LabelClass(1, "road", (9, 9, 9))))
+    save(segmenter, data / "base.safetensors", name="base", classes=table)
+    return data
+
+
+def run(data: Path, *words: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(weak_shot_experiments.main)
+    given = [
+        "--data", str(data), "--split", "sample", "--base", str(data / "base.safetensors"),
+        "--test", "val.txt", "--recipes", str(RECIPES), "--out", str(data / "out.json"),
+    ]  # fmt: skip
+    for change in QUICK:
+        given += ["--set", change]
+    done = CliRunner().invoke(app, [*given, *words])
+    return done.exit_code, done.output
+
+
+def test_every_variant_is_trained_and_measured(weak: Path) -> None:
+    code, text = run(weak, "--seed", "3", "--iterations", "2")
+    assert code == 0, text
+    results = json.loads((weak / "out.json").read_text())["results"]
+    assert set(results["variants"]) == set(weak_shot_experiments.VARIANTS)
+    assert (results["novel"], results["iterations"]) == (["box"], 2)
+    for row in results["variants"].values():
+        assert 0 <= row["novel_miou"] <= 1
+        assert set(row["seeds"]) == {"3"}
+
+
+def test_bad_words_are_one_line(weak: Path) -> None:
+    for words, reason in (
+        (("--variants", "magic"), "unknown variants ['magic']"),
+        (("--split", "10+1"), "--split must be one of"),
+        (("--test", "none.txt"), "cannot read the list"),
+    ):
+        code, text = run(weak, *words)
+        assert code == 2
+        assert reason in " ".join(text.split())
+        assert "Traceback" not in text
+
+
+def test_activation_maps_are_0_where_a_class_is_not_seen(segmenter: Segmenter) -> None:
+    net = CamNet(segmenter, 2).eval()
+    torch.nn.init.zeros_(net.classes.weight)
+    with torch.no_grad():
+        net.classes.bias.copy_(torch.tensor([3.0, -3.0]))
+    maps = cam_maps(net, np.zeros((72, 96, 3), np.uint8), 64).maps
+    assert maps.shape == (2, 72, 96)
+    assert (maps[0] == 1).all()
+    assert (maps[1] == 0).all()
+
+
+def test_a_class_is_told_above_the_threshold_only() -> None:
+    maps = CamMaps(np.array([[[0.9, 0.2, 0.4]], [[0.1, 0.1, 0.6]]], np.float32))
+    assert cam_classes(maps, 0.3, 5).tolist() == [[5, VOID, 6]]
+    assert cam_classes(maps, 0.7, 5).tolist() == [[5, VOID, VOID]]
+
+
+def test_the_sample_runs_as_a_user_would(weak: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weak_shot_jobs, "SIDE", 64)
+    for name, value in (("channels", 32), ("layers", 1), ("feedforward", 32)):
+        monkeypatch.setitem(weak_shot_jobs.SMALL_MODEL, name, value)
+    for path in sorted((weak / "labels").iterdir())[:6]:  # no box there
+        label = np.array(Image.open(path))
+        label[label == 2] = 1
+        Image.fromarray(label).save(path)
+    app = typer.Typer()
+    app.command()(weak_shot_sample.main)
+    words = [
+        "--data", str(weak), "--test", str(weak), "--start", str(weak / "base.safetensors"),
+        "--novel", "box", "--iterations", "2", "--labelled", "untagged",
+        "--out", str(weak / "s.json"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    results = json.loads((weak / "s.json").read_text())["results"]
+    assert results["tags"] == {"box": 6}
+    assert set(results["iou"]) == set(results["complement"]) == {"box"}
+    assert results["complement"]["box"] < 0.5
+    assert set(results["unseen"]["iou"]) == {"sky", "road", "box"}

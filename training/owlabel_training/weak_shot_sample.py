@@ -1,0 +1,186 @@
+"""Tags to masks on the sample scenes: ``python -m owlabel_training.weak_shot_sample``.
+
+Makes a project of scenes with objects that the model has never seen, tags two of their kinds, runs
+the job, and measures what it proposes.  The scenes, 20 with each kind and 20 with two kinds that
+nobody tags, and others to measure on:
+
+    python -m owlabel_samples.make --strange DIR --count 60 --seed 700000 --kinds KINDS
+    python -m owlabel_samples.make --strange TEST --count 30 --seed 800000 --kinds KINDS
+
+with KINDS "deer,hay bale,sofa,deer,hay bale,shopping trolley".
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/architecture.md
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from owlabel.classes import UNSET
+from owlabel.jobs.job import JobContext, Progress, run_to_end
+from owlabel.metrics import ConfusionMatrix
+from owlabel.models.mask_checkpoint import load_mask_former
+from owlabel.project.store import Project
+from owlabel.session import Session
+from owlabel_training.data import Frames, read_classes, read_frames
+from owlabel_training.results import write_result
+from owlabel_training.weak_shot_data import read_truth
+from owlabel_training.weak_shot_jobs import WeakShotJob
+from owlabel_training.weak_shot_pseudo import class_maps, measure
+
+NOTE = (
+    "the start is the shipped sample model, which has seen neither these scenes nor any strange "
+    "kind; tags of two kinds, the two others are in the pictures and nobody says so; `complement` "
+    "is what is known without any learning: all pixels that people left out, as the tagged kind"
+)
+LABELLED = ("all", "untagged")
+MIN_SHARE = 0.001
+"""A kind is in a picture where it covers this share of it."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is tagged and labelled by the people that are played here.
+
+    Attributes
+    ----------
+    data : Path
+        Folder with ``images/``, ``labels/`` and ``classes.json``.
+    checkpoint : Path
+    novel : tuple of str
+        Kinds with tags only.
+    labelled : {"all", "untagged"}
+        Pictures in which people have labelled the known classes: all, or those without a tag.
+    """
+
+    data: Path
+    checkpoint: Path
+    novel: tuple[str, ...]
+    labelled: str
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="The scenes to tag.")],
+    start: Annotated[Path, typer.Option(help="Checkpoint of the sample model.")],
+    test: Annotated[Path | None, typer.Option(help="Scenes to measure on.")] = None,
+    novel: Annotated[str, typer.Option(help="Kinds to tag.")] = "deer,hay bale",
+    labelled: Annotated[str, typer.Option(help="Labelled pictures: all or untagged.")] = "all",
+    iterations: Annotated[int, typer.Option(min=1)] = 600,
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="JSON file.")] = Path("weak_shot_sample.json"),
+) -> None:
+    """Tag, train, propose and measure."""
+
+    def run() -> dict[str, Any]:
+        if labelled not in LABELLED:
+            raise ValueError(f"--labelled must be one of {', '.join(LABELLED)}, got {labelled!r}")
+        names = tuple(name.strip() for name in novel.split(","))
+        setup = Setup(data, start, names, labelled)
+        with tempfile.TemporaryDirectory() as work:
+            return sample(setup, test, {"iterations": iterations, "seed": seed}, Path(work))
+
+    write_result(out, run, NOTE)
+
+
+def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Return what the job proposes and how good it is."""
+    names = sorted(path.stem for path in (setup.data / "labels").glob("*.png"))
+    truth = read_frames(setup.data, names)
+    with Project.create(work / "p.owlabel", setup.data / "images", setup.checkpoint) as project:
+        counts = _play(Session(project, start_worker=False), setup, truth)
+        model = next(iter(project.models()))
+        job = WeakShotJob(model.path.relative_to(project.folder).as_posix(), course)
+        started, cpu = time.monotonic(), time.process_time()
+        result = run_to_end(job.run(JobContext(project.folder, work / "1")), _tell)
+        spent = {
+            "minutes": round((time.monotonic() - started) / 60, 2),
+            "cpu_minutes": round((time.process_time() - cpu) / 60, 2),
+        }
+        found = _proposed(project, setup, truth)
+        trained = load_mask_former(project.folder / result["path"])
+    report = {
+        "labelled": setup.labelled, "tags": counts, "course": course, **spent,
+        "lacking": result["lacking"], "proposals": result["classes"], **found,
+    }  # fmt: skip
+    if test is not None:
+        unseen = sorted(path.stem for path in (test / "labels").glob("*.png"))
+        table = trained[1].classes
+        frames = read_truth(test, unseen, table)
+        report["unseen"] = measure(class_maps(trained[0], frames), frames, len(table.base))
+    return report
+
+
+def _play(session: Session, setup: Setup, truth: Frames) -> dict[str, int]:
+    """Label and tag as people would; return how many pictures each kind was tagged in."""
+    base = [c.id for c in session.classes.base]
+    ids = {read_classes(setup.data).names[c.id]: c.id for c in truth.classes.classes}
+    present: dict[str, list[int]] = {name: [] for name in setup.novel}
+    for record, label in _pairs(session.project, truth):
+        held = [n for n in setup.novel if (label == ids[n]).mean() >= MIN_SHARE]
+        for name in held:
+            present[name].append(record)
+        if setup.labelled == "all" or not held:
+            human = np.where(np.isin(label, base), label, np.uint8(UNSET)).astype(np.uint8)
+            with session.project.action("paint", {}, "label") as action:
+                action.set_labels(record, human)
+    everything = [record for record, _ in _pairs(session.project, truth)]
+    for name, records in present.items():
+        class_id = session.add_class(name).id
+        session.tag(records, class_id, "present")
+        session.tag([r for r in everything if r not in records], class_id, "absent")
+    return {name: len(records) for name, records in present.items()}
+
+
+def _pairs(project: Project, truth: Frames) -> list[tuple[int, NDArray[np.uint8]]]:
+    """Return image id and true labels of every picture."""
+    labels = dict(zip(truth.names, truth.labels, strict=True))
+    return [(r.id, labels[Path(r.relative).stem]) for r in project.images()]
+
+
+def _proposed(project: Project, setup: Setup, truth: Frames) -> dict[str, Any]:
+    """Return the IoU of the proposed masks in the tagged pictures, and that of the complement."""
+    names = project.classes().names
+    theirs = {c.name: c.id for c in read_classes(setup.data).classes}
+    result: dict[str, Any] = {"iou": {}, "complement": {}}
+    for class_id, name in names.items():
+        if name not in setup.novel:
+            continue
+        tagged = project.tags.by_class(class_id)
+        masks = {
+            p.image_id: p.id for p in project.proposals.open("weak_shot") if p.class_id == class_id
+        }
+        matrices = [ConfusionMatrix(2), ConfusionMatrix(2)]
+        for record, label in _pairs(project, truth):
+            if tagged.get(record) != "present":
+                continue
+            true = label == theirs[name]
+            mask = project.proposals.mask(masks[record]) if record in masks else true & False
+            left = project.human_labels(record) == UNSET
+            for matrix, claimed in zip(matrices, (mask, left), strict=True):
+                matrix.update(true.astype(np.uint8), claimed.astype(np.uint8))
+        result["iou"][name], result["complement"][name] = (
+            round(float(matrix.iou()[1]), 4) for matrix in matrices
+        )
+    result["mean_iou"] = round(float(np.mean(list(result["iou"].values()))), 4)
+    return result
+
+
+def _tell(progress: Progress) -> None:
+    if progress.done % 100 == 0 and progress.metrics:
+        numbers: Sequence[str] = [f"{k} {v:.3f}" for k, v in progress.metrics.items()]
+        typer.echo(f"step {progress.done}: {'  '.join(numbers)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
