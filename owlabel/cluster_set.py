@@ -84,6 +84,8 @@ class ClusterSet:
         Whose candidates were grouped.
     kinds : int
         Clusters of candidates, 0 where there are too few.
+    length : float
+        T of the model whose candidates they are.
     """
 
     key: str
@@ -91,6 +93,7 @@ class ClusterSet:
     clusters: int
     head_hash: str = ""
     kinds: int = 0
+    length: float = 3.0
 
     def store(self, cache: FeatureCache) -> None:
         """Make this the one that is shown."""
@@ -132,7 +135,7 @@ class Grouped:
     ids, images, cluster : ndarray of int64, shape (n,)
         Of the candidates' rows; of their images; which cluster.
     nearness : ndarray of float32, shape (n,)
-        In (0, 1]: the share of the cluster's candidates that are no nearer to its centre.
+        In [0, 1]: how much nearer the own centre is than the second nearest, see `nearness`.
     """
 
     ids: NDArray[np.int64]
@@ -151,14 +154,21 @@ def grouped(project: Project, found: ClusterSet) -> Grouped | None:
     return None if arrays is None else Grouped(**arrays)
 
 
-def nearness(cluster: NDArray[np.int64], distances: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the share of each cluster's members that are no nearer to its centre, in (0, 1]."""
-    result = np.zeros(len(cluster), np.float32)
-    for k in np.unique(cluster):
-        own = np.flatnonzero(cluster == k)
-        order = own[np.argsort(distances[own], kind="stable")]
-        result[order] = 1 - np.arange(len(own)) / len(own)
-    return result
+def nearness(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``1 - d1 / d2`` of the distances to the nearest and the second nearest centre.
+
+    Parameters
+    ----------
+    features : ndarray, shape (n, D)
+    centres : ndarray, shape (K, D), K >= 2
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        1 on a centre, 0 in the middle between two.
+    """
+    two = np.partition(np.linalg.norm(features[:, None] - centres, axis=2), 1, axis=1)[:, :2]
+    return np.asarray(1 - two[:, 0] / np.maximum(two[:, 1], 1e-12), np.float32)
 
 
 # -- candidates ----------------------------------------------------------------------------------

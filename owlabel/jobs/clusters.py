@@ -15,7 +15,7 @@ from owlabel import cluster_set
 from owlabel.auxiliary.clusters import Floats, fit, nearest, unit_length
 from owlabel.auxiliary.settings import AuxiliarySettings
 from owlabel.auxiliary.summary import Summary
-from owlabel.cluster_proposals import proposed
+from owlabel.cluster_proposals import Proposer
 from owlabel.cluster_set import SUMMARY, ClusterSet, Grouped
 from owlabel.jobs.auxiliary import Auxiliary, Build, Picture, extractor
 from owlabel.jobs.job import JobContext, Progress
@@ -26,6 +26,8 @@ from owlabel.project.store import ImageRecord, Project
 LEAST_PER_KIND = 3
 """Candidates for each cluster of them, at least; with fewer there are fewer clusters."""
 MOST_CANDIDATES = 100_000
+STEP = 10_000
+"""Candidates whose distances to all centres are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def build_clusters(
     from owlabel.checkpoints import read_header
 
     settings = job.chosen(project)
-    head = read_header(inside(project.folder, job.checkpoint)).heads[0].hash
+    header = read_header(inside(project.folder, job.checkpoint))
+    head = header.heads[0].hash
     records = [r for r in project.images() if r.error is None and r.shape is not None]
     source = extractor(settings)
     pool = Pool(project, head, settings.key(source.hash), records) if job.kinds else None
@@ -90,7 +93,8 @@ def build_clusters(
     yield from _summarise(project, made, records)
     kinds = 0 if pool is None else pool.group(settings, job.kinds)
     stored = replace(settings, weights=_kept(settings))
-    found = ClusterSet(made.key, stored, len(made.clusters), head, kinds)
+    length = header.prototype_length
+    found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
     found.store(project.cache)
     return found
 
@@ -177,8 +181,13 @@ class Pool:
         rng = np.random.default_rng(settings.seed)
         sample = vectors[np.sort(rng.permutation(len(vectors))[:MOST_CANDIDATES])]
         clusters = fit(sample, few)
-        labels, distances = nearest(unit_length(vectors), clusters.centres)
-        made = Grouped(ids, images, labels, cluster_set.nearness(labels, distances))
+        units = unit_length(vectors)
+        labels, _ = nearest(units, clusters.centres)
+        near = [
+            cluster_set.nearness(units[i : i + STEP], clusters.centres)
+            for i in range(0, len(units), STEP)
+        ]
+        made = Grouped(ids, images, labels, np.concatenate(near))
         self._project.cache.write(self._key, f"candidates-{self._head}", made.arrays())
         return kinds
 
@@ -233,11 +242,12 @@ class ClusterProposalsJob:
             known = project.classes().names
             named = {k: int(c) for k, c in self.names.items() if int(c) in known}
             records = [r for r in project.images() if r.error is None]
+            proposer = Proposer(project, found, named)
             count = images = 0
             for done, record in enumerate(records, start=1):
                 items = []
                 if record.state != "reviewed":
-                    items = proposed(project, record, found, named)
+                    items = proposer.items(record)
                 if items or project.proposals.open("cluster", record.id):
                     project.proposals.write(record.id, "cluster", _origin(named), items)
                 count, images = count + len(items), images + bool(items)

@@ -13,6 +13,7 @@ from owlabel import cluster_set
 from owlabel.auxiliary.maps import AuxiliaryMap
 from owlabel.auxiliary.summary import EXAMPLES, Summary, patch, pieces
 from owlabel.candidates import find_segments
+from owlabel.cluster_proposals import Proposer
 from owlabel.clustering import ClusterRequest
 from owlabel.jobs.job import JobContext
 from owlabel.jobs.runner import Runner
@@ -113,10 +114,24 @@ def test_a_named_group_of_candidates_proposes_each_of_them(built: Session) -> No
     work(built)
     proposals = built.project.proposals.open("cluster")
     assert len(proposals) == 4
-    boxes = {e.box for e in group.examples}
+    peaks = {r.image_id: r.candidate.peak for r in built.project.candidates("0" * 16, -1)
+             if r.candidate.box in {e.box for e in group.examples}}  # fmt: skip
     for proposal in proposals:
-        assert any(np.abs(np.subtract(proposal.box, box)).max() <= 4 for box in boxes)
-    assert max(p.confidence for p in proposals) == 1
+        assert built.project.proposals.mask(proposal.id)[peaks[proposal.image_id]]
+        assert 0 <= proposal.confidence <= 1
+
+
+def test_an_object_with_two_candidates_is_proposed_once(
+    built: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[10:30, 10:30] = True
+    monkeypatch.setattr(Proposer, "_regions", lambda self, record: dict.fromkeys(range(1000), mask))
+    for info in built.clusters():
+        if info.of_candidates:
+            built.name_cluster(info.name, "deer")
+    work(built)
+    assert len(built.project.proposals.open("cluster")) == 4
 
 
 def test_undo_takes_name_class_and_proposals_back_and_redo_brings_them(built: Session) -> None:
@@ -266,10 +281,11 @@ def test_pieces_are_connected_large_enough_and_ordered() -> None:
     assert [int(p.sum()) for p in found] == [900, 100]
 
 
-def test_nearness_is_the_share_that_is_no_nearer() -> None:
-    cluster = np.array([0, 0, 0, 1])
-    made = cluster_set.nearness(cluster, np.array([0.3, 0.1, 0.2, 9.0], np.float32))
-    np.testing.assert_allclose(made, [1 / 3, 1, 2 / 3, 1], rtol=1e-6)
+def test_nearness_is_one_on_a_centre_and_zero_between_two() -> None:
+    centres = np.array([[0, 0], [4, 0], [0, 9]], np.float32)
+    features = np.array([[0, 0], [2, 0], [1, 0]], np.float32)
+    made = cluster_set.nearness(features, centres)
+    np.testing.assert_allclose(made, [1, 0, 2 / 3], rtol=1e-6)
 
 
 def test_a_patch_lies_around_the_deepest_point() -> None:
