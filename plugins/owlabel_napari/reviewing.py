@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from owlabel_napari.messages import attempt
@@ -20,10 +21,14 @@ class Reviewing:
     session : Session
     naming : Naming
         Asks for the name of a clicked region.
+    choose_brush : callable
+        Told the class that the brush shall paint while its mask is corrected.
     """
 
-    def __init__(self, session: Session, naming: Naming) -> None:
-        self.session, self.naming = session, naming
+    def __init__(
+        self, session: Session, naming: Naming, choose_brush: Callable[[int], None]
+    ) -> None:
+        self.session, self.naming, self.choose_brush = session, naming, choose_brush
 
     def at_hand(self) -> Proposal | None:
         """Return the open proposal that the current candidate is, on the image that is shown."""
@@ -62,3 +67,4 @@ class Reviewing:
             self.session.message.emit("info", "Go to a proposed mask (N) first; R corrects it.")
         else:
             attempt(self.session, self.session.correct_proposal, proposal.id)
+            self.choose_brush(proposal.class_id)

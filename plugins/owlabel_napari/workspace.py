@@ -63,7 +63,7 @@ class Workspace(QWidget):
         self.steps = Steps(self)
         self.overlays = Overlays(viewer, session, self.steps)
         self.naming = Naming(session, self)
-        self.reviewing = Reviewing(session, self.naming)
+        self.reviewing = Reviewing(session, self.naming, self.overlays.choose_brush)
         acts = self._acts()
         self.review = ReviewWidget(session)
         self.thumbnails = Thumbnails(self)

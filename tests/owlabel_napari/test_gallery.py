@@ -120,6 +120,18 @@ def test_a_new_class_gets_the_next_key(qtbot: Any, gallery: Any) -> None:
     assert gallery.name.text() == "Elk", "a refused name stays to be changed"
 
 
+def test_no_key_goes_on_to_the_canvas(qtbot: Any, gallery: Any) -> None:
+    from qtpy.QtCore import QEvent, Qt
+    from qtpy.QtGui import QKeyEvent
+
+    for widget in (gallery.view, gallery.name):
+        for key in (Qt.Key.Key_Return, Qt.Key.Key_K, Qt.Key.Key_Escape):
+            event = QKeyEvent(QEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier)
+            event.ignore()
+            widget.keyPressEvent(event)
+            assert event.isAccepted(), (widget, key)
+
+
 def test_a_double_click_opens_the_image(gallery: Any, real: Session) -> None:
     gallery.view.doubleClicked.emit(gallery.model.index(2))
     assert real.image_id == 3

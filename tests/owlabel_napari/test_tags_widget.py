@@ -71,6 +71,7 @@ def test_files_are_imported_or_refused_in_words(widget: Any, real: Session, tmp_
     widget.import_from(path)
     assert told[-1][0] == "warning"
     assert "line 1: no class is named 'elk'" in told[-1][1]
+    assert widget.imported.text() == told[-1][1]
     widget.make_classes.setChecked(True)
     widget.import_from(path)
     assert told[-1] == ("info", "tags.csv: 1 new tags in 1 image; made elk")

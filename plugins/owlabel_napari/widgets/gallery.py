@@ -6,13 +6,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, Qt, Signal
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QListView,
     QShortcut,
     QVBoxLayout,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.gallery_model import CELL, ID, GalleryDelegate, GalleryModel
-from owlabel_napari.widgets.parts import button, hint, row, swatch, tight
+from owlabel_napari.widgets.parts import LineEdit, button, hint, row, sideways, swatch, tight
 from owlabel_napari.widgets.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Gallery(QWidget):
         self.folder = ComboBox(choices=[("all folders", ALL)], label="")
         self.again = button("Refresh", self.refilter, "Leave out what does not fit any more (F5)")
         self.none = button("None of these  0", self.tag_none, "Nothing else is in them (0)")
-        self.name = QLineEdit()
+        self.name = LineEdit("new class, then Enter")
         self.count, self.classes = QLabel(), QHBoxLayout()
         self._buttons: list[tuple[int, Any]] = []
         self._connections = Connections()
@@ -69,20 +68,19 @@ class Gallery(QWidget):
         self.refilter()
 
     def _lay_out(self) -> None:
-        self.name.setPlaceholderText("new class, then Enter")
-        self.name.setMaxLength(80)
-        self.name.setMaximumWidth(170)
+        self.name.setFixedWidth(190)
         tight(self.classes)
-        tags = row(self.none, self.name, None)
-        tags.insertLayout(0, self.classes)
-        filters = row(
-            QLabel("Show"), self.only_class.native, self.only_state.native, self.folder.native,
-            self.again, None, self.count,
+        self.classes.addStretch(1)
+        classes = QWidget()
+        classes.setLayout(self.classes)
+        above = row(
+            self.none, self.name, QLabel("Show"), self.only_class.native, self.only_state.native,
+            self.folder.native, self.again, None, self.count,
         )  # fmt: skip
         layout = QVBoxLayout(self)
         tight(layout, 4)
-        layout.addLayout(tags)
-        layout.addLayout(filters)
+        layout.addWidget(sideways(classes))
+        layout.addLayout(above)
         layout.addWidget(self.view, 1)
         layout.addWidget(hint(HELP))
 
@@ -137,13 +135,12 @@ class Gallery(QWidget):
     def _show_classes(self) -> None:
         """Make a button for each novel class, and the choices of the filter."""
         novel = self.session.classes.novel
-        while self.classes.count():
-            self.classes.takeAt(0).widget().deleteLater()
-        self._buttons = []
+        while self._buttons:
+            self._buttons.pop()[1].deleteLater()
         for place, one in enumerate(novel, start=1):
             made = button("", lambda place=place: self.tag_at(place))
             made.setIcon(swatch(one.color))
-            self.classes.addWidget(made)
+            self.classes.insertWidget(place - 1, made)
             self._buttons.append((one.id, made))
         before = self.only_class.value
         with self.only_class.changed.blocked():
@@ -249,17 +246,21 @@ class _View(QListView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(CELL.height() + 20)
+        self.setMinimumHeight(CELL.height() // 2)  # the window must fit on small screens
+
+    def sizeHint(self) -> QSize:
+        """Return two rows."""
+        return QSize(8 * CELL.width(), 2 * CELL.height() + 8)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Tell digits; arrows, Ctrl+A and the like are Qt's; letters look for nothing."""
+        """Tell digits; arrows, Ctrl+A and the like are Qt's; no key goes on to the canvas."""
         held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
         digit = event.key() - int(Qt.Key.Key_0)
         if 0 <= digit <= KEYS and not held:
             self.pressed_key.emit(digit)
-            event.accept()
         else:
             super().keyPressEvent(event)
+        event.accept()
 
     def keyboardSearch(self, search: str) -> None:
         """Do nothing."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
+    QLineEdit,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -69,6 +70,20 @@ def tight(layout: QLayout, margin: int = 0) -> None:
     layout.setSpacing(MARGIN)
 
 
+class LineEdit(QLineEdit):
+    """A line of text that keeps every key from the canvas, where Enter and letters are acts."""
+
+    def __init__(self, placeholder: str, longest: int = 80) -> None:
+        super().__init__()
+        self.setPlaceholderText(placeholder)
+        self.setMaxLength(longest)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Keep the key here."""
+        super().keyPressEvent(event)
+        event.accept()
+
+
 class _Scrolled(QScrollArea):
     """As wide as its page and the bar beside it, however low."""
 
@@ -88,6 +103,17 @@ def scrolled(page: QWidget) -> QScrollArea:
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
+
+
+def sideways(page: QWidget) -> QScrollArea:
+    """Return a row of widgets that is scrolled sideways where the window is too narrow for it."""
+    area = QScrollArea()
+    area.setWidget(page)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFixedHeight(38)
     return area
 
 

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QHeaderView,
-    QLineEdit,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -26,7 +25,7 @@ from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.gallery import NEXT
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import tell
-from owlabel_napari.widgets.parts import button, hint, row, scrolled, swatch, tight, title
+from owlabel_napari.widgets.parts import LineEdit, button, hint, row, scrolled, swatch, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session import Session
@@ -53,7 +52,7 @@ class TagsWidget(QWidget):
         super().__init__(parent)
         self.session = session
         self.table = QTableWidget(0, 4)
-        self.name = QLineEdit()
+        self.name = LineEdit("new class, then Enter")
         self.gallery = button("Gallery  Q", self.gallery_wanted.emit, "Tag many images at once (Q)")
         self.none = button("None of these", self._none, "No other class is in this image")
         self.take = button("Import …", self._ask_file, "Tags from CSV, JSON or COCO")
@@ -63,7 +62,8 @@ class TagsWidget(QWidget):
         self.skip_unknown = QCheckBox("Leave out what is unknown")
         self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
                              label="Steps")  # fmt: skip
-        self.lacking, self.progress, self.plot = hint(), hint(), LossPlot()
+        self.imported, self.lacking, self.progress = hint(), hint(), hint()
+        self.plot = LossPlot()
         self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
         self.cancel = button("Cancel", self._cancel)
         self.waiting = hint()
@@ -94,8 +94,6 @@ class TagsWidget(QWidget):
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.name.setPlaceholderText("new class, then Enter")
-        self.name.setMaxLength(80)
         form = Container(widgets=[self.steps], labels=True)
         form.margins = (0, 0, 0, 0)
         page = QWidget()
@@ -109,6 +107,7 @@ class TagsWidget(QWidget):
         layout.addLayout(row(self.name, self.none))
         layout.addLayout(row(self.take, self.folder, self.give))
         layout.addLayout(row(self.make_classes, self.skip_unknown))
+        layout.addWidget(self.imported)
         layout.addWidget(title("Masks from tags (SimFormer)"))
         layout.addWidget(self.lacking)
         layout.addWidget(form.native)
@@ -171,9 +170,13 @@ class TagsWidget(QWidget):
     def import_from(self, path: Path) -> None:
         """Tag images as a file or folder says; tells what was done, or why nothing was."""
         how = Reading(self.make_classes.isChecked(), self.skip_unknown.isChecked())
-        done = attempt(self.session, self.session.import_tags, path, how)
-        if done is not None:
-            self.session.message.emit("info", f"{path.name}: {done}")
+        level = "info"
+        try:
+            told = f"{path.name}: {self.session.import_tags(path, how)}"
+        except ValueError as error:
+            level, told = "warning", str(error).replace(str(path), path.name)
+        self.imported.setText(told)  # it may be longer than a passing message shows
+        self.session.message.emit(level, told)
 
     def _ask_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Import tags", "", FILES)
