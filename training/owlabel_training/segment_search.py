@@ -3,8 +3,8 @@
 *Our own re-implementation*, written from a description of the released code of Chan et al. 2020,
 not the code itself: naive maps with a sort, then a walk over all pixels; each pixel of the mask
 that no segment has yet grows one, pixel by pixel, and sums what the 2q + 37 columns need in single
-precision, E[x^2] - E[x]^2 for the variances, neighbours counted once for each contact.  What the
-released code spends on Python objects for each segment is not copied, so it is slower than this.
+precision, E[x^2] - E[x]^2 for the variances, neighbours counted once for each contact.  Whatever
+else the released code spends its time on is not copied: a ratio to this is no ratio to that.
 
 It needs a C compiler (`cc`), at the time of measuring only.
 """
