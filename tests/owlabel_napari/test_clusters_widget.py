@@ -257,6 +257,6 @@ def test_the_loss_is_plotted_and_the_result_adopted(pretraining: Any) -> None:
     table = pretraining.comparison.table
     rows = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
     assert rows[0] == ["closed-set mIoU", "40.0", "50.0", "+10.0"]
-    assert "1,000 of their pixels" in pretraining.comparison.note.text()
+    assert "on 1,000 pixels labelled by hand" in pretraining.comparison.note.text()
     pretraining.comparison.adopt.click()
     assert session.calls == [("cancel", 4), ("adopt", 9)]

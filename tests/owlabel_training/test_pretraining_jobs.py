@@ -51,14 +51,16 @@ def opened(segmenter: Segmenter, folder: Path, count: int) -> Session:
 def session(
     segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Session]:
-    """A sitting on five pictures, one of them labelled."""
+    """A sitting on five pictures, two of them labelled."""
     monkeypatch.setitem(pretraining_jobs.SMALL, "crop", (64, 64))
     monkeypatch.setitem(pretraining_jobs.SMALL, "anchors", 64)
     monkeypatch.setitem(pretraining_jobs.TUNING, "crop", (64, 64))
     made = opened(segmenter, tmp_path, 5)
     human = np.full((72, 96), UNSET, np.uint8)
     human[:30], human[40:] = 0, 1
-    made.paint(human)
+    for record in made.records[:2]:  # the first one validates
+        made.go_to(record.id)
+        made.paint(human)
     yield made
     made.close()
 
@@ -79,7 +81,7 @@ def test_a_model_is_pretrained_tuned_compared_and_adopted(session: Session) -> N
     assert result is not None
     assert set(result.comparison) == {"before", "after"}
     assert "closed-set mIoU" in result.comparison["after"]
-    assert result.told["val_human_pixels"] > 0
+    assert result.told["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
     assert session.cluster_set() is not None
     base = session.model
     assert base.path.read_bytes() == before
@@ -88,6 +90,23 @@ def test_a_model_is_pretrained_tuned_compared_and_adopted(session: Session) -> N
     assert session.pretrain_result() is None
     session.undo()
     assert session.model.id == base.id
+
+
+def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
+    human = session.human().copy()
+    session.undo()
+    session.undo()
+    session.pretrain(REQUEST)
+    work(session)
+    assert "nothing to tune on: no pixel is labelled" in (session.jobs()[0].error or "")
+    session.go_to(session.records[1].id)
+    session.paint(human)
+    session.pretrain(REQUEST)
+    work(session)
+    result = session.pretrain_result()
+    assert result is not None, session.jobs()[0].error
+    assert result.comparison == {"before": {}, "after": {}}
+    assert result.told["val_human_pixels"] == 0
 
 
 def test_the_pretrained_backbone_is_there_for_base_training(

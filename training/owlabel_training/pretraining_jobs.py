@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from owlabel.checkpoints import CheckpointHeader
+from owlabel.classes import VOID
 from owlabel.cluster_set import ClusterSet
 from owlabel.jobs.clusters import AuxiliaryLabelsJob, build_clusters, project_pictures
 from owlabel.jobs.job import JobContext, Progress
@@ -19,6 +23,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.project.catalog import inside
 from owlabel.project.store import Project
 from owlabel_training.base import start_from
+from owlabel_training.data import Frames
 from owlabel_training.loop import miou, train
 from owlabel_training.ood_runs import only_base
 from owlabel_training.plm import parent_id
@@ -66,7 +71,8 @@ class PretrainJob:
         Raises
         ------
         ValueError
-            If there are fewer than two readable images, or a setting is out of range.
+            If there are fewer than two readable images, a setting is out of range, or there is no
+            label to tune on.
         """
         build = AuxiliaryLabelsJob(**self.labels)
         with Project.open(context.project) as project:
@@ -75,27 +81,32 @@ class PretrainJob:
             recipe = self._recipe(len(project_pictures(records)))
             found = yield from build_clusters(project, build, context.work)
             segmenter, header = load(path)
+            yield Progress(0, 0, "reading the labelled images")
+            frames = project_frames(project, segmenter, header)
+            said = said_by_people(project, frames.val)
+            if not labelled(frames.train):
+                raise ValueError(
+                    "there is nothing to tune on: no pixel is labelled, and the model in use is "
+                    "sure of none; label a part of some images first"
+                )
             pretrained = project.folder / "models" / f"pretrained-{context.work.name}.safetensors"
             if not pretrained.exists():
                 yield from self._contrast(project, found, header, recipe, context, pretrained)
-            yield Progress(0, 0, "reading the labelled images")
-            frames = project_frames(project, segmenter, header)
         tuned = _started(header, pretrained, self.seed)
         recipe_ = TrainingRecipe(
             **TUNING, iterations=self.tuning, validate_every=max(1, self.tuning // 2),
             seed=self.seed,
         )  # fmt: skip
-        tuned = yield from train(tuned, (frames.train, frames.val), recipe_, _folder(context))
+        watched = frames.val if labelled(frames.val) else frames.train
+        tuned = yield from train(tuned, (frames.train, watched), recipe_, _folder(context))
         yield Progress(self.tuning, self.tuning, "comparing before and after")
+        pixels = labelled(said)
+        models = (("before", segmenter), ("after", tuned))
         names = header.classes.names
-        comparison = {
-            key: _measured(model, frames.val, names)
-            for key, model in (("before", segmenter), ("after", tuned))
-        }
         told = {
-            "comparison": comparison, "frames": len(frames.train),
-            "val_frames": len(frames.val), "val_human_pixels": frames.val_human,
-            "clusters": found.clusters,
+            "comparison": {k: _measured(m, said, names) if pixels else {} for k, m in models},
+            "frames": len(frames.train), "val_frames": len(frames.val),
+            "val_human_pixels": pixels, "clusters": found.clusters,
         }  # fmt: skip
         return told | self._register(context, tuned, header, path, told)
 
@@ -157,6 +168,30 @@ class PretrainJob:
         return {"model_id": version.id, "path": relative}
 
 
+def labelled(frames: Frames) -> int:
+    """Return how many pixels of some frames have a class."""
+    return sum(int((label != VOID).sum()) for label in frames.labels)
+
+
+def said_by_people(project: Project, frames: Frames) -> Frames:
+    """Return frames of a project with what people labelled or reviewed, and void elsewhere.
+
+    Where the model itself gave the labels, it would be compared with itself.
+    """
+    by_name = {r.relative: r for r in project.images()}
+    labels = []
+    for name, seen in zip(frames.names, frames.labels, strict=True):
+        record = by_name[name]
+        reviewed, human = project.reviewed(record.id), project.human_labels(record.id)
+        said = np.full(human.shape, VOID, np.uint8) if reviewed is None else reviewed[0]
+        said = np.where(human < len(frames.classes), human, said).astype(np.uint8)
+        said[said >= len(frames.classes)] = VOID
+        size = (seen.shape[1], seen.shape[0])
+        small = cv2.resize(said, size, interpolation=cv2.INTER_NEAREST)
+        labels.append(np.asarray(small, np.uint8))
+    return dataclasses.replace(frames, labels=tuple(labels))
+
+
 def _folder(context: JobContext) -> Path:
     folder = context.work / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +219,7 @@ def _started(header: CheckpointHeader, pretrained: Path, seed: int) -> Segmenter
     return made
 
 
-def _measured(segmenter: Segmenter, frames: Any, names: Mapping[int, str]) -> dict[str, float]:
+def _measured(segmenter: Segmenter, frames: Frames, names: Mapping[int, str]) -> dict[str, float]:
     """Return closed-set mIoU and the IoU of each class that occurs, by name."""
     mean, per_class = miou(segmenter, frames)
     found = {names[i]: round(float(v), 4) for i, v in enumerate(per_class) if not math.isnan(v)}

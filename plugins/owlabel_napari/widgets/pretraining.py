@@ -136,9 +136,13 @@ class PretrainComparison(ComparisonWidget):
     def told(self, result: PretrainResult) -> str:
         """Return what the numbers rest on."""
         told = result.told
+        frames, pixels = told.get("val_frames", 0), told.get("val_human_pixels", 0)
+        if not pixels:
+            return (
+                f"On the {frames} images kept apart (every fourth) nothing is labelled by hand: "
+                "there is nothing to compare on, and no reason to adopt."
+            )
         return (
-            f"In percent, on {told.get('val_frames', 0)} images kept apart from training on labels "
-            f"(the contrast has seen them). {told.get('val_human_pixels', 0):,} of their pixels "
-            "were labelled by hand; the others count as the model saw them before, which favours "
-            "that model."
+            f"In percent, on {pixels:,} pixels labelled by hand in the {frames} images kept apart "
+            "(every fourth; the contrast has seen the pictures, not the labels)."
         )
