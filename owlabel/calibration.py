@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from owlabel.histogram import OrderedHistogram
-from owlabel.metric_scores import BETA, GAMMA, PROTOTYPE_LENGTH, mixture
+from owlabel.metric_scores import (
+    BETA,
+    GAMMA,
+    PROTOTYPE_LENGTH,
+    MmspNorm,
+    mixture,
+    spread_mmsp,
+)
 from owlabel.scores import OVERLAYS, SCORES, all_scores
 from owlabel.standardised import STANDARDISED, ClassStatistics
 
@@ -31,6 +38,7 @@ TWINS = {"mmsp": "msp", "variation_ratio": "msp"}
 """Scores that are another one by another name."""
 _WAITING = 1 << 19
 _SIDE = 256
+_NORMS: tuple[MmspNorm, ...] = ("none", "minmax")
 
 
 @dataclass(frozen=True)
@@ -158,9 +166,9 @@ class Calibrator:
     ----------
     histograms : dict of str to OrderedHistogram
         By score; twins and the mixture are left out.
-    joint : ndarray of int64, shape (256, 256)
-        Pixels by EDS (rows) and by the root of MMSP: the mixture of any beta and gamma is made
-        from it.
+    joint : ndarray of int64, shape (2, 256, 256)
+        Pixels by EDS (rows) and by the root of MMSP, as it is and spread over its image: the
+        mixture of any beta and gamma is made from it.
     """
 
     def __init__(
@@ -173,7 +181,7 @@ class Calibrator:
         enough = statistics is not None and statistics.counts.sum() >= 2
         self.usual = statistics.mean_and_std() if statistics is not None and enough else None
         self.histograms: dict[str, OrderedHistogram] = {}
-        self.joint: Counts = np.zeros((_SIDE, _SIDE), np.int64)
+        self.joint: Counts = np.zeros((len(_NORMS), _SIDE, _SIDE), np.int64)
         self._waiting: dict[str, list[NDArray[np.float32]]] = {}
 
     def update(
@@ -210,16 +218,10 @@ class Calibrator:
         for name, one in maps.items():
             picked = one[chosen].astype(np.float32)
             self._waiting.setdefault(name, []).append(picked[np.isfinite(picked)])
-        self._count_pairs(maps["eds"][chosen], maps["msp"][chosen])
+        for joint, mmsp in zip(self.joint, (maps["msp"], spread_mmsp(maps["msp"])), strict=True):
+            _count_pairs(joint, maps["eds"][chosen], mmsp[chosen])
         if sum(len(part) for part in self._waiting["msp"]) >= _WAITING:
             self._flush()
-
-    def _count_pairs(self, eds: NDArray[Any], mmsp: NDArray[Any]) -> None:
-        known = np.isfinite(eds) & np.isfinite(mmsp)
-        row = np.minimum(eds[known] * _SIDE, _SIDE - 1).astype(np.intp)
-        column = np.minimum(np.sqrt(mmsp[known]) * _SIDE, _SIDE - 1).astype(np.intp)
-        pairs = np.bincount(row * _SIDE + column, minlength=_SIDE * _SIDE)
-        self.joint += pairs.reshape(_SIDE, _SIDE)
 
     def _flush(self) -> None:
         """Count what waits; many pixels at a time, since a histogram is long."""
@@ -250,6 +252,15 @@ class Calibrator:
         }
 
 
+def _count_pairs(joint: Counts, eds: NDArray[Any], mmsp: NDArray[Any]) -> None:
+    """Count the pixels of some EDS and MMSP in `joint`, (256, 256)."""
+    known = np.isfinite(eds) & np.isfinite(mmsp)
+    row = np.minimum(eds[known] * _SIDE, _SIDE - 1).astype(np.intp)
+    column = np.minimum(np.sqrt(mmsp[known]) * _SIDE, _SIDE - 1).astype(np.intp)
+    pairs = np.bincount(row * _SIDE + column, minlength=_SIDE * _SIDE)
+    joint += pairs.reshape(_SIDE, _SIDE)
+
+
 @dataclass(frozen=True)
 class CalibrationSet:
     """The scales of all scores of a model over a data set.
@@ -258,7 +269,7 @@ class CalibrationSet:
     ----------
     quantiles : mapping of str to ndarray
         By score: values at `LEVELS`.
-    joint : ndarray of int64, shape (256, 256)
+    joint : ndarray of int64, shape (2, 256, 256)
         See `Calibrator`.
     statistics : ClassStatistics
         Usual largest logit of each class, for SML.
@@ -279,7 +290,11 @@ class CalibrationSet:
     basis: Basis
 
     def calibration(
-        self, score: str, beta: float = BETA, gamma: float = GAMMA
+        self,
+        score: str,
+        beta: float = BETA,
+        gamma: float = GAMMA,
+        mmsp_norm: MmspNorm = "none",
     ) -> Calibration | None:
         """Return the scale of a score, the mixture's for these settings; None if it has none.
 
@@ -291,19 +306,10 @@ class CalibrationSet:
         if score not in OVERLAYS:
             raise ValueError(f"there is no score {score!r}; there are {list(OVERLAYS)}")
         if score == "mixture":
-            return self._mixture(beta, gamma) if self.joint.any() else None
+            joint = self.joint[_NORMS.index(mmsp_norm)]
+            return _mixed(joint, beta, gamma) if joint.any() else None
         found = self.quantiles.get(TWINS.get(score, score))
         return None if found is None else Calibration.of(score, found)
-
-    def _mixture(self, beta: float, gamma: float) -> Calibration:
-        """Make the mixture of all pairs that occurred, to about 1/256."""
-        row, column = np.nonzero(self.joint)
-        pairs = (row + 0.5) / _SIDE, ((column + 0.5) / _SIDE) ** 2
-        values = mixture(*pairs, beta, gamma)
-        order = np.argsort(values)
-        share = np.cumsum(self.joint[row, column][order]) / self.joint.sum()
-        at = np.minimum(np.searchsorted(share, LEVELS * (1 - 1e-12)), len(share) - 1)
-        return Calibration.of("mixture", values[order][at])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that `from_stored` needs."""
@@ -350,13 +356,24 @@ class CalibrationSet:
             )
         except KeyError as error:
             raise ValueError(f"the stored calibration lacks {error}") from error
-        if made.joint.shape != (_SIDE, _SIDE):
+        if made.joint.shape != (len(_NORMS), _SIDE, _SIDE):
             raise ValueError(f"the stored calibration has pairs of shape {made.joint.shape}")
         for name in made.quantiles:
             made.calibration(name)
         if 0 < len(STANDARDISED.keys() & made.quantiles.keys()) < len(STANDARDISED):
             raise ValueError(f"the stored calibration lacks one of {list(STANDARDISED)}")
         return made
+
+
+def _mixed(joint: Counts, beta: float, gamma: float) -> Calibration:
+    """Make the mixture of all pairs that occurred (256, 256), to about 1/256."""
+    row, column = np.nonzero(joint)
+    pairs = (row + 0.5) / _SIDE, ((column + 0.5) / _SIDE) ** 2
+    values = mixture(*pairs, beta, gamma)
+    order = np.argsort(values)
+    share = np.cumsum(joint[row, column][order]) / joint.sum()
+    at = np.minimum(np.searchsorted(share, LEVELS * (1 - 1e-12)), len(share) - 1)
+    return Calibration.of("mixture", values[order][at])
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Iterable[tuple[str, NDArray[Any]]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from owlabel.classes import UNSET, VOID, LabelClass, Labels, present
 from owlabel.labelling import Rule
-from owlabel.metric_scores import check_mixture
+from owlabel.metric_scores import MmspNorm, check_mixture
 from owlabel.project.eviction import SETTING as CACHE_LIMIT
 from owlabel.project.store import Action, Event
 from owlabel.regions import Region
@@ -238,17 +238,23 @@ class Editor(View):
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
         self._set("threshold", float(threshold))
 
-    def set_mixture(self, beta: float | None = None, gamma: float | None = None) -> None:
-        """Set steepness and threshold of the mixture of EDS and MMSP.
+    def set_mixture(
+        self,
+        beta: float | None = None,
+        gamma: float | None = None,
+        mmsp_norm: MmspNorm | None = None,
+    ) -> None:
+        """Set steepness and threshold of the mixture of EDS and MMSP, and how it takes MMSP.
 
         Raises
         ------
         ValueError
-            If beta is negative or not finite, or gamma is outside 0 .. 1.
+            If beta is negative or not finite, gamma is outside 0 .. 1, or `mmsp_norm` is neither
+            "none" nor "minmax".
         """
-        wanted = {"beta": beta, "gamma": gamma}
-        now = {"beta": self.scoring.beta, "gamma": self.scoring.gamma}
-        changed = {k: float(v) for k, v in wanted.items() if v is not None and v != now[k]}
+        wanted: dict[str, Any] = {"beta": beta, "gamma": gamma, "mmsp_norm": mmsp_norm}
+        now = {key: getattr(self.scoring, key) for key in wanted}
+        changed = {k: v for k, v in wanted.items() if v is not None and v != now[k]}
         check_mixture(**{**now, **changed})
         for key, value in changed.items():
             payload = {"key": key, "value": value}

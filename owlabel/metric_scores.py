@@ -24,6 +24,8 @@ CLIP_FACTOR = 1.85
 """Distance sums are clipped at this multiple of the value on a prototype (400 if N = 13, T = 3)."""
 BETA, GAMMA = 20.0, 0.8
 """Steepness and threshold of the mixture."""
+MmspNorm = Literal["none", "minmax"]
+"""Whether the mixture takes MMSP as it is, or spread over 0 .. 1 of its image."""
 
 
 def mmsp(embedding: Array, T: float = PROTOTYPE_LENGTH) -> Array:
@@ -145,7 +147,7 @@ def mixture(
     mmsp: Array,
     beta: float = BETA,
     gamma: float = GAMMA,
-    mmsp_norm: Literal["none", "minmax"] = "none",
+    mmsp_norm: MmspNorm = "none",
 ) -> Array:
     """Mix EDS and MMSP: ``alpha eds + (1 - alpha) mmsp``, alpha from `mixture_weight`.
 
@@ -177,22 +179,28 @@ def mixture(
     """
     if tuple(eds.shape) != tuple(mmsp.shape):
         raise ValueError(f"eds and mmsp differ in shape: {tuple(eds.shape)}, {tuple(mmsp.shape)}")
-    if mmsp_norm not in ("none", "minmax"):
-        raise ValueError(f'mmsp_norm must be "none" or "minmax", got {mmsp_norm!r}')
-    check_mixture(beta, gamma)
+    check_mixture(beta, gamma, mmsp_norm)
     if mmsp_norm == "minmax":
-        mmsp = turned_minmax(1 - mmsp, 1.0)
+        mmsp = spread_mmsp(mmsp)
     return by_chunks(lambda e, m: m + mixture_weight(e, beta, gamma) * (e - m), eds, mmsp)
 
 
-def check_mixture(beta: float, gamma: float) -> None:
+def spread_mmsp(mmsp: Array) -> Array:
+    """Return MMSP (H, W) spread over 0 .. 1 of its image, all 0 where it is constant."""
+    return turned_minmax(1 - mmsp, 1.0)
+
+
+def check_mixture(beta: float, gamma: float, mmsp_norm: str = "none") -> None:
     """Refuse settings of the mixture that are out of range.
 
     Raises
     ------
     ValueError
-        If beta is negative or not finite, or gamma is outside 0 .. 1.
+        If beta is negative or not finite, gamma is outside 0 .. 1, or `mmsp_norm` is neither "none"
+        nor "minmax".
     """
+    if mmsp_norm not in ("none", "minmax"):
+        raise ValueError(f'mmsp_norm must be "none" or "minmax", got {mmsp_norm!r}')
     if not 0 <= beta < math.inf:
         raise ValueError(f"beta must be finite and at least 0, got {beta}")
     if not 0 <= gamma <= 1:

@@ -226,13 +226,14 @@ class _Player:
         self.session.recolor_class(payload["class_id"], (red, green, blue))
 
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        setters: dict[str, Callable[[float], None]] = {
+        setters: dict[str, Callable[[Any], None]] = {
             "lambda_novel": self.session.set_lambda,
             "threshold": self.session.set_threshold,
             "cache_limit_gib": self.session.set_cache_limit,
             "hide_above": self.session.set_hide_above,
             "beta": lambda value: self.session.set_mixture(beta=value),
             "gamma": lambda value: self.session.set_mixture(gamma=value),
+            "mmsp_norm": lambda value: self.session.set_mixture(mmsp_norm=value),
         }
         setters[payload["key"]](payload["value"])
 

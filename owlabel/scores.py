@@ -28,6 +28,7 @@ from owlabel.metric_scores import (
     CLIP_FACTOR,
     GAMMA,
     PROTOTYPE_LENGTH,
+    MmspNorm,
     absolute_of,
     checked_length,
     distance_sum,
@@ -97,7 +98,7 @@ def all_scores(
     names: Sequence[str] | None = None,
     beta: float = BETA,
     gamma: float = GAMMA,
-    mmsp_norm: Literal["none", "minmax"] = "none",
+    mmsp_norm: MmspNorm = "none",
 ) -> dict[str, Array]:
     """Compute several scores in one pass that shares the exponentials.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from owlabel.calibration import Basis, Calibration, CalibrationSet
 from owlabel.checkpoints import CheckpointHeader
-from owlabel.metric_scores import BETA, GAMMA
+from owlabel.metric_scores import BETA, GAMMA, MmspNorm
 from owlabel.project.store import ImageRecord, Project
 from owlabel.reading import Reader
 from owlabel.residuals import RPL_ENERGY, Residual, in_use
@@ -51,13 +51,14 @@ class Scoring:
 
     Attributes
     ----------
-    beta, gamma : float
+    beta, gamma, mmsp_norm
         Settings of the mixture.
     """
 
     def __init__(self, project: Project, reader: Reader) -> None:
         self.project, self.reader, self.header = project, reader, reader.header
         self.beta, self.gamma = BETA, GAMMA
+        self.mmsp_norm: MmspNorm = "none"
         self.forget()
 
     def forget(self) -> None:
@@ -65,7 +66,7 @@ class Scoring:
         self._read = False
         self._set: CalibrationSet | None = None
         self._residual: Residual | None = None
-        self._scales: dict[tuple[str, float, float], Calibration | None] = {}
+        self._scales: dict[tuple[Any, ...], Calibration | None] = {}
 
     def _look(self) -> None:
         if self._read:
@@ -90,11 +91,11 @@ class Scoring:
 
     def calibration(self, name: str) -> Calibration | None:
         """Return the scale of a score over the data set, None while there is none."""
-        mixing = (self.beta, self.gamma) if name == "mixture" else (0.0, 0.0)
-        key = (name, *mixing)
+        mixing = (self.beta, self.gamma, self.mmsp_norm)
+        key = (name, *mixing) if name == "mixture" else (name,)
         if key not in self._scales:
             held = self.calibrations
-            made = None if held is None else held.calibration(name, self.beta, self.gamma)
+            made = None if held is None else held.calibration(name, *mixing)
             if name == RPL_ENERGY and held is not None and self._residual is not None:
                 made = made if held.basis.residual == self._residual.header.hash else None
             self._scales[key] = made
@@ -171,7 +172,8 @@ class Scoring:
         length, plain = self.header.prototype_length, [n for n in names if n in SCORES]
         found: dict[str, Any] = {}
         if plain:
-            found = all_scores(output.embedding, length, plain, self.beta, self.gamma)
+            mixing = (self.beta, self.gamma, self.mmsp_norm)
+            found = all_scores(output.embedding, length, plain, *mixing)
         if self.calibrations is not None and (asked := [n for n in STANDARDISED if n in names]):
             usual = self.calibrations.statistics.mean_and_std()
             for name in asked:

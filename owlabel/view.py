@@ -87,6 +87,7 @@ class View(SessionSignals):
         self.candidates.hide_above = float(self.project.setting("hide_above", HIDE_ABOVE))
         self.scoring.beta = float(self.project.setting("beta", BETA))
         self.scoring.gamma = float(self.project.setting("gamma", GAMMA))
+        self.scoring.mmsp_norm = self.project.setting("mmsp_norm", "none")
 
     def _refresh_rule(self) -> None:
         """Make the NPM rule from the shots; a class with a trained head needs no prototype."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,11 +131,12 @@ def test_scores_from_elsewhere_are_calibrated_too() -> None:
     assert counter.quantiles()["rpl_energy"][[0, -1]] == pytest.approx([0, 1199])
 
 
+@pytest.mark.parametrize("norm", ["none", "minmax"])
 @pytest.mark.parametrize(("beta", "gamma"), [(20.0, 0.8), (5.0, 0.3), (0.0, 0.5), (50.0, 1.0)])
-def test_the_mixture_is_calibrated_for_any_beta_and_gamma(beta: float, gamma: float) -> None:
+def test_the_mixture_is_calibrated_for_any_settings(beta: float, gamma: float, norm: Any) -> None:
     f = embedding(3, (5, 80, 90))
-    scale = calibrated(f).calibration("mixture", beta, gamma)
-    values = all_scores(f, 3.0, ["mixture"], beta, gamma)["mixture"]
+    scale = calibrated(f).calibration("mixture", beta, gamma, norm)
+    values = all_scores(f, 3.0, ["mixture"], beta, gamma, norm)["mixture"]
     assert scale is not None
     expected = np.quantile(values, [0.1, 0.5, 0.9, 0.99])
     got = np.interp([0.1, 0.5, 0.9, 0.99], LEVELS, scale.quantiles)

@@ -24,7 +24,7 @@ class FakeScoring:
     """A scale of 0 .. 1 for every score but RPL, which lacks its block."""
 
     def __init__(self) -> None:
-        self.beta, self.gamma = 20.0, 0.8
+        self.beta, self.gamma, self.mmsp_norm = 20.0, 0.8, "none"
         self.alarms: float | None = 1000.0
         self.reviewed = True
         self.lacking = {"rpl_energy": "needs a residual block"}
@@ -98,9 +98,9 @@ class FakeSession(SessionSignals):
     def false_alarms(self, name: str, fraction: float) -> float | None:
         return self.scoring.alarms and self.scoring.alarms * (1 - fraction)
 
-    def set_mixture(self, beta: float, gamma: float) -> None:
-        self.calls.append(("set_mixture", beta, gamma))
-        self.scoring.beta, self.scoring.gamma = beta, gamma
+    def set_mixture(self, beta: float, gamma: float, mmsp_norm: str) -> None:
+        self.calls.append(("set_mixture", beta, gamma, mmsp_norm))
+        self.scoring.beta, self.scoring.gamma, self.scoring.mmsp_norm = beta, gamma, mmsp_norm
         self.scores_changed.emit()
 
     def prediction(self) -> Any:

@@ -45,7 +45,7 @@ def test_a_score_that_goes_away_is_left(form: Any, session: Any, overlays: Any) 
 
 
 def test_the_next_score_passes_over_grey_ones(form: Any, session: Any) -> None:
-    form.score.value = "sml"
+    form.score.value = "sml_smooth"
     form.next_score()  # not rpl_energy
     assert form.score.value == next(iter(OVERLAYS))
 
@@ -75,10 +75,15 @@ def test_beta_and_gamma_belong_to_the_mixture(form: Any, session: Any, qtbot: An
     form.score.value = "mixture"
     assert form.mixing.native.isVisible()
     form.beta.value, form.gamma.value = 5.0, 0.3
-    qtbot.waitUntil(lambda: ("set_mixture", 5.0, 0.3) in session.calls)
+    qtbot.waitUntil(lambda: ("set_mixture", 5.0, 0.3, "none") in session.calls)
+    form.spread.value = True
+    assert session.calls[-1] == ("set_mixture", 5.0, 0.3, "minmax")
     session.scoring.beta = 80.0  # set without the window
     session.scores_changed.emit()
     assert form.beta.value == 80
+    session.scoring.mmsp_norm = "none"
+    session.scores_changed.emit()
+    assert not form.spread.value
 
 
 def test_the_score_is_drawn_on_its_scale(form: Any, session: Any, overlays: Any) -> None:

@@ -47,6 +47,9 @@ class OverlayWidget(QWidget):
         self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
         self.gamma = FloatSlider(value=session.scoring.gamma, min=0, max=1, label="γ")
         self.gamma.tooltip = "The EDS at which both weigh the same"
+        relative = session.scoring.mmsp_norm == "minmax"
+        self.spread = CheckBox(value=relative, text="MMSP relative to the image")
+        self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
         self.heat = CheckBox(value=True, text="Heat map (H)")
         self.prediction = CheckBox(value=True, text="Prediction")
         self.reading, self.formula = hint(), hint()
@@ -72,6 +75,7 @@ class OverlayWidget(QWidget):
         self.threshold.changed.connect(self._threshold_moved)
         for slider in (self.beta, self.gamma):
             slider.changed.connect(lambda _value: self._keep_mixture.start())
+        self.spread.changed.connect(lambda _on: self._store_mixture())
         self.heat.changed.connect(lambda on: self.overlays.show_kind("score", on))
         self.prediction.changed.connect(lambda on: self.overlays.show_kind("prediction", on))
         add = self._connections.add
@@ -83,7 +87,8 @@ class OverlayWidget(QWidget):
     def _lay_out(self) -> None:
         sliders = [self.score, self.opacity, self.threshold]
         form = Container(widgets=sliders, labels=True)
-        self.mixing = Container(widgets=[self.beta, self.gamma], labels=True)
+        mixing: list[Any] = [self.beta, self.gamma, self.spread]
+        self.mixing = Container(widgets=mixing, labels=True)
         for container in (form, self.mixing):
             container.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
@@ -126,7 +131,8 @@ class OverlayWidget(QWidget):
 
     def _store_mixture(self) -> None:
         beta, gamma = float(self.beta.value), float(self.gamma.value)
-        attempt(self.session, self.session.set_mixture, beta=beta, gamma=gamma)
+        norm = "minmax" if self.spread.value else "none"
+        attempt(self.session, self.session.set_mixture, beta=beta, gamma=gamma, mmsp_norm=norm)
 
     # -- from the session --------------------------------------------------------------------
 
@@ -139,6 +145,8 @@ class OverlayWidget(QWidget):
             self.overlays.show_limits()
             self._tell_reading()
         if not self._keep_mixture.isActive():
+            with self.spread.changed.blocked():
+                self.spread.value = scoring.mmsp_norm == "minmax"
             for slider, value in ((self.beta, scoring.beta), (self.gamma, scoring.gamma)):
                 if slider.value != value:
                     with slider.changed.blocked():

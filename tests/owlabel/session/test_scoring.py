@@ -113,6 +113,12 @@ def test_beta_and_gamma_are_acts_that_can_be_undone(session: Session) -> None:
     session.undo()
     session.undo()
     np.testing.assert_array_equal(session.score("mixture"), plain)
+    session.set_mixture(mmsp_norm="minmax")
+    assert not np.array_equal(session.score("mixture"), plain)
+    session.undo()
+    np.testing.assert_array_equal(session.score("mixture"), plain)
+    with pytest.raises(ValueError, match="minmax"):
+        session.set_mixture(mmsp_norm="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="gamma"):
         session.set_mixture(gamma=2)
 
