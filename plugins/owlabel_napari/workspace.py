@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDockWidget, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from owlabel_napari.connections import Connections
+from owlabel_napari.gallery_dock import GalleryDock
 from owlabel_napari.jobs_view import JobsView
 from owlabel_napari.keys import Keys
 from owlabel_napari.messages import Findings, attempt, show
@@ -22,7 +23,6 @@ from owlabel_napari.widgets.classes import ClassesWidget
 from owlabel_napari.widgets.cluster_page import ClusterPage
 from owlabel_napari.widgets.cursor import CursorWidget
 from owlabel_napari.widgets.export import ExportWidget
-from owlabel_napari.widgets.gallery import Gallery
 from owlabel_napari.widgets.overlay import OverlayWidget
 from owlabel_napari.widgets.parts import tight
 from owlabel_napari.widgets.queue import QueueWidget
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from owlabel.session import Session
 
 POLL_MS = 200
-GALLERY = "Tag images"
 
 
 class Workspace(QWidget):
@@ -56,7 +55,7 @@ class Workspace(QWidget):
     ) -> None:
         super().__init__(parent)
         self.session, self.viewer = session, viewer
-        self.gallery: Gallery | None = None
+        self.gallery: GalleryDock | None = None
         self._connections = Connections()
         self._connections.add(session.message, show)
         self.findings = Findings(session, self._connections)
@@ -147,30 +146,8 @@ class Workspace(QWidget):
     def show_gallery(self) -> None:
         """Dock the gallery below the canvas, or bring it up where it was."""
         if self.gallery is None:
-            self.gallery = Gallery(self.session)
-        dock = self._gallery_dock()
-        if dock is None:
-            dock = self.viewer.window.add_dock_widget(self.gallery, name=GALLERY, area="bottom")
-        dock.show()
-        dock.raise_()
-        self.gallery.view.setFocus()
-
-    def _gallery_dock(self) -> QDockWidget | None:
-        widget: QWidget | None = self.gallery
-        while widget is not None and not isinstance(widget, QDockWidget):
-            widget = widget.parentWidget()
-        return widget
-
-    def _close_gallery(self, viewer_goes: bool) -> None:
-        if self.gallery is None:
-            return
-        self.gallery.close_widget()
-        dock = self._gallery_dock() if not viewer_goes else None
-        if dock is not None:
-            self.viewer.window.remove_dock_widget(dock)
-        if not viewer_goes:
-            self.gallery.deleteLater()
-        self.gallery = None
+            self.gallery = GalleryDock(self.viewer, self.session)
+        self.gallery.show()
 
     def _show_tab(self, name: str) -> None:
         names = [self.tabs.tabText(i) for i in range(self.tabs.count())]
@@ -183,7 +160,9 @@ class Workspace(QWidget):
             self.keys.close()
             self.pointer.close()
             self.naming.close()
-        self._close_gallery(viewer_goes)
+        if self.gallery is not None:
+            self.gallery.close(viewer_goes=viewer_goes)
+            self.gallery = None
         for widget in (
             self.review, self.candidate, self.overlay, self.queue, self.tags, self.classes,
             self.clusters, self.train, self.export, self.jobs, self.cursor,

@@ -65,6 +65,7 @@ def test_different_ones_become_present_first(qtbot: Any, gallery: Any) -> None:
 
 
 def test_none_of_these_and_undo(qtbot: Any, gallery: Any) -> None:
+    from qtpy.QtCore import Qt
     from qtpy.QtWidgets import QShortcut
 
     gallery.session.tag([1], 2, "present")
@@ -75,6 +76,11 @@ def test_none_of_these_and_undo(qtbot: Any, gallery: Any) -> None:
     undo = gallery.findChildren(QShortcut)[0]
     assert undo.key().toString() == "Ctrl+Z"
     undo.activated.emit()
+    assert said(gallery) == {1: "present"}
+    held = Qt.KeyboardModifier.ControlModifier
+    qtbot.keyClick(gallery.view, Qt.Key.Key_Z, held | Qt.KeyboardModifier.ShiftModifier)
+    assert len(said(gallery)) == 4, "done again"
+    qtbot.keyClick(gallery.view, Qt.Key.Key_Z, held)
     assert said(gallery) == {1: "present"}
 
 

@@ -73,14 +73,15 @@ class Gallery(QWidget):
         self.classes.addStretch(1)
         classes = QWidget()
         classes.setLayout(self.classes)
-        above = row(
-            self.none, self.name, QLabel("Show"), self.only_class.native, self.only_state.native,
-            self.folder.native, self.again, None, self.count,
+        filters = row(
+            QLabel("Show"), self.only_class.native, self.only_state.native, self.folder.native,
+            self.again, None,
         )  # fmt: skip
         layout = QVBoxLayout(self)
         tight(layout, 4)
         layout.addWidget(sideways(classes))
-        layout.addLayout(above)
+        layout.addLayout(row(self.none, self.name, None, self.count))
+        layout.addLayout(filters)
         layout.addWidget(self.view, 1)
         layout.addWidget(hint(HELP))
 
@@ -93,12 +94,14 @@ class Gallery(QWidget):
         self.name.returnPressed.connect(self._add_class)
         for box in (self.only_class, self.only_state, self.folder):
             box.changed.connect(lambda _value: self.refilter())
-        for keys, act in (
-            ("Ctrl+Z", session.undo), ("Ctrl+Shift+Z", session.redo), ("F5", self.refilter)
-        ):  # fmt: skip
+        self._acts = {
+            "Ctrl+Z": session.undo, "Ctrl+Shift+Z": session.redo, "F5": self.refilter
+        }  # fmt: skip
+        for keys in self._acts:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(lambda act=act: attempt(session, act))
+            shortcut.activated.connect(lambda keys=keys: self.act(keys))
+        self.view.pressed_other.connect(self.act)  # where the window is not the active one
         self._connections.add(session.tags_changed, self._tags_changed)
         self._connections.add_later([session.classes_changed], self._show_classes)
 
@@ -172,6 +175,11 @@ class Gallery(QWidget):
         chosen = len(self.view.selectionModel().selectedIndexes())
         self.count.setText(f"{chosen} of {len(self.model.ids)} selected")
 
+    def act(self, keys: str) -> None:
+        """Do what these keys stand for; others stand for nothing."""
+        if keys in self._acts:
+            attempt(self.session, self._acts[keys])
+
     # -- tagging -------------------------------------------------------------------------------
 
     def selected(self) -> list[int]:
@@ -232,9 +240,12 @@ class _View(QListView):
     -------
     pressed_key : (int,)
         The digit.
+    pressed_other : (str,)
+        Other keys, as Qt writes them, e.g. "Ctrl+Z".
     """
 
     pressed_key = Signal(int)
+    pressed_other = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -260,7 +271,17 @@ class _View(QListView):
             self.pressed_key.emit(digit)
         else:
             super().keyPressEvent(event)
+            self.pressed_other.emit(QKeySequence(event.key() | _held(event)).toString())
         event.accept()
 
     def keyboardSearch(self, search: str) -> None:
         """Do nothing."""
+
+
+def _held(event: QKeyEvent) -> int:
+    """Return Ctrl and Shift as Qt adds them to a key."""
+    held, mask = event.modifiers(), 0
+    for modifier in (Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier):
+        if held & modifier:
+            mask |= int(getattr(modifier, "value", modifier))
+    return mask
