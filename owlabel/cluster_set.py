@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from owlabel import grid
 from owlabel.auxiliary.maps import AuxiliaryMap
 from owlabel.auxiliary.pmiou import ProxyMiou
-from owlabel.auxiliary.settings import AuxiliarySettings
+from owlabel.auxiliary.settings import CURRENT, SUMMARY, AuxiliarySettings
 from owlabel.auxiliary.summary import EXAMPLES, Box
 from owlabel.classes import UNSET, VOID
 from owlabel.project import details
@@ -25,7 +25,6 @@ from owlabel.project.store import ImageRecord, Project
 
 NAMES = "cluster_names"
 """The setting that holds, for each key, cluster to class id."""
-CURRENT, SUMMARY = "aux-current", "summary"
 Bools = NDArray[np.bool_]
 
 

@@ -12,6 +12,8 @@ REMOVED = 255
 """The label of a pixel that belongs to no cluster."""
 MOST_CLUSTERS = 254
 MOST_SAMPLES = 1_000_000
+KEY_PREFIX, CURRENT, SUMMARY = "aux-", "aux-current", "summary"
+"""Names in the cache of a project: of all that belongs here, and of what was built last."""
 VERSION = 1
 """Of the whole pipeline: what another one made is not read."""
 
@@ -103,4 +105,4 @@ class AuxiliarySettings:
         """Return the name under which these labels are cached; the path of a file is not in it."""
         plain = {**asdict(self), "weights": extractor_hash, "version": VERSION}
         text = json.dumps(plain, sort_keys=True)
-        return "aux-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]

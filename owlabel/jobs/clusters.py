@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from owlabel import cluster_set
 from owlabel.auxiliary.clusters import Floats, fit, nearest, unit_length
-from owlabel.auxiliary.settings import AuxiliarySettings
+from owlabel.auxiliary.settings import SUMMARY, AuxiliarySettings
 from owlabel.auxiliary.summary import Summary
 from owlabel.cluster_proposals import Proposer
-from owlabel.cluster_set import SUMMARY, ClusterSet, Grouped
+from owlabel.cluster_set import ClusterSet, Grouped
 from owlabel.jobs.auxiliary import Auxiliary, Build, Picture, extractor
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project import details

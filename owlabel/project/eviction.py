@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from owlabel.auxiliary.settings import CURRENT, KEY_PREFIX, SUMMARY
 from owlabel.checkpoints import CheckpointError, read_header
 from owlabel.project.cache import GIB, Trimmed
 from owlabel.project.store import Project
@@ -20,10 +22,11 @@ def cache_limit(project: Project) -> float:
 
 
 def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
-    """Delete embeddings by model versions that are not in use, those used longest ago first.
+    """Delete what model versions or clusters not in use have made, used longest ago first.
 
     What stays: everything of the model in use (it would be computed again at once), the current
-    image under every model, and what is no head of any version of this project.
+    image under every model, the clusters that were built last, and what is no head of any version
+    of this project.
 
     Parameters
     ----------
@@ -35,9 +38,20 @@ def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
     kept = {*in_use, *heads.get(project.setting("active_model"), ())}
     others = set().union(*heads.values()) - kept
     focus = next((r.content_hash for r in project.images() if r.id == project.focus()), None)
-    return project.cache.trim(
-        int(cache_limit(project) * GIB), lambda head, image: head in others and image != focus
-    )
+    clusters = _clusters(project)
+
+    def may_go(head: str, image: str) -> bool:
+        if head.startswith(KEY_PREFIX):
+            return head not in clusters
+        return head in others and image != focus
+
+    return project.cache.trim(int(cache_limit(project) * GIB), may_go)
+
+
+def _clusters(project: Project) -> set[str]:
+    """Return the keys of the clusters that were built last."""
+    found = project.cache.metadata(CURRENT, SUMMARY)
+    return {CURRENT} if found is None else {CURRENT, str(json.loads(found["set"])["key"])}
 
 
 def told(done: Trimmed, limit_gib: float) -> tuple[str, str] | None:

@@ -34,11 +34,15 @@ class ClusterLayer:
         self.wanted = False
         self.only: int | None = None
         self._connections = Connections()
+        self._connections.add(session.image_changed, self._blank)
         self._connections.add_later([session.image_changed], self.refresh)
 
     def close(self) -> None:
         """Stop listening."""
         self._connections.close()
+
+    def _blank(self, _image_id: int) -> None:
+        self.layers.blank(KIND)  # never the last image's clusters over this one
 
     def show(self, wanted: bool) -> None:
         """Show or hide the layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from owlabel.cluster_proposals import Proposer
 from owlabel.clustering import ClusterRequest
 from owlabel.jobs.job import JobContext
 from owlabel.jobs.runner import Runner
+from owlabel.project.eviction import trim_cache
 from owlabel.project.store import Project
+from owlabel.replay import recorded, replay
 from owlabel.session import Session
 
 SHAPE, GRID = (48, 64), (12, 16)
@@ -220,6 +223,40 @@ def test_agreement_is_measured_against_what_people_said(built: Session) -> None:
     assert found is not None
     assert found["pixels"] > 2000
     assert 0.5 < found["pmiou_hungarian"] <= found["pmiou_max"] <= 1
+
+
+def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session) -> None:
+    from dataclasses import replace
+
+    old = built.cluster_set()
+    built.build_clusters(replace(REQUEST, classes=2))
+    work(built)
+    new = built.cluster_set()
+    assert old is not None
+    assert new is not None
+    assert old.key != new.key
+    built.set_cache_limit(1e-9)
+    trim_cache(built.project)
+    assert cluster_set.read_map(built.project.cache, old.key, built.record().content_hash) is None
+    assert built.auxiliary_labels() is not None
+    assert built.cluster_set() == new
+
+
+def test_a_recorded_sitting_with_names_is_done_again(
+    built: Session, toy: Any, tmp_path: Path
+) -> None:
+    built.name_cluster(cluster_of(built, 4, 40), "heaven")
+    work(built)
+    for proposal in built.proposals("cluster"):
+        built.accept_proposal(proposal.id)
+    path = tmp_path / "sitting.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in recorded(built)))
+    project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
+    toy.embed_all(project)
+    session = Session(project, start_worker=False)
+    assert replay(session, path, lambda: None) == []
+    assert session.classes.find("heaven") is not None
+    session.close()
 
 
 def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> None:
