@@ -13,7 +13,12 @@ from typer.testing import CliRunner
 from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.models.checkpoint import save
 from owlabel.models.segmenter import Segmenter
-from owlabel_training import weak_shot_experiments, weak_shot_jobs, weak_shot_sample
+from owlabel_training import (
+    weak_shot_experiments,
+    weak_shot_jobs,
+    weak_shot_lists,
+    weak_shot_sample,
+)
 from owlabel_training.weak_shot_cam import CamMaps, CamNet, cam_classes, cam_maps
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -56,6 +61,19 @@ def test_every_variant_is_trained_and_measured(weak: Path) -> None:
     for row in results["variants"].values():
         assert 0 <= row["novel_miou"] <= 1
         assert set(row["seeds"]) == {"3"}
+
+
+def test_what_is_there_is_kept_and_another_experiment_is_refused(weak: Path) -> None:
+    assert run(weak, "--variants", "basic", "--seed", "3", "--iterations", "2")[0] == 0
+    code, text = run(weak, "--variants", "basic,cross", "--seed", "3", "--iterations", "2")
+    assert code == 0, text
+    assert '"variant": "cross"' in text
+    assert '"variant": "basic"' not in text
+    results = json.loads((weak / "out.json").read_text())["results"]
+    assert list(results["variants"]) == ["basic", "cross"]
+    code, text = run(weak, "--variants", "basic", "--seed", "3", "--iterations", "3")
+    assert code == 2
+    assert "another experiment" in " ".join(text.split())
 
 
 def test_bad_words_are_one_line(weak: Path) -> None:
@@ -109,3 +127,14 @@ def test_the_sample_runs_as_a_user_would(weak: Path, monkeypatch: pytest.MonkeyP
     assert set(results["iou"]) == set(results["complement"]) == {"box"}
     assert results["complement"]["box"] < 0.5
     assert set(results["unseen"]["iou"]) == {"sky", "road", "box"}
+
+
+def test_lists_and_tags_of_a_folder(weak: Path) -> None:
+    app = typer.Typer()
+    app.command()(weak_shot_lists.main)
+    done = CliRunner().invoke(app, [str(weak), "--val", "2", "--test", "3"])
+    assert done.exit_code == 0, done.output
+    assert (weak / "test.txt").read_text().split() == ["scene_09", "scene_10", "scene_11"]
+    tags = json.loads((weak / "tags.json").read_text())["tags"]
+    assert tags["scene_00"] == ["sky", "road", "box"]
+    assert CliRunner().invoke(app, [str(weak), "--test", "30"]).exit_code == 2

@@ -22,7 +22,7 @@ from owlabel.session import Session
 from owlabel.weak_shot import WeakShotRequest
 from owlabel_training import weak_shot_jobs
 from owlabel_training.weak_shot_jobs import WeakShotJob
-from owlabel_training.weak_shot_project import tagged_project
+from owlabel_training.weak_shot_project import left_out, tagged_project
 
 CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
 BOX = 2
@@ -117,6 +117,16 @@ def test_people_are_told_from_the_model_and_unknown_from_absent(session: Session
     assert set(np.unique(known.people[0])) == {0, 1, UNSET}
     assert (known.frames.labels[0][:20] == 0).all()
     assert set(np.unique(known.people[5])) == {UNSET}
+
+
+def test_the_model_speaks_where_people_are_silent_if_it_is_sure() -> None:
+    nobody = np.full((1, 4), UNSET, np.uint8)
+    model = np.array([[0, 1, 0, 1]], np.uint8)
+    unsure = np.array([[0.01, 0.2, 0.1, 0.6]], np.float32)
+    assert left_out(nobody, model, unsure, False).tolist() == [[0, 1, 0, UNSET]]
+    assert left_out(nobody, model, unsure, True).tolist() == [[0, UNSET, 0, VOID]]
+    people = np.array([[0, 1, 1, UNSET]], np.uint8)
+    assert left_out(people, model, unsure, True)[0, 3] == VOID
 
 
 def test_a_painted_novel_object_is_a_tag_but_no_mask(session: Session) -> None:

@@ -50,7 +50,9 @@ def worked_comp() -> tuple[torch.Tensor, Targets]:
     logits[0, 1, 0, 2] = logits[0, 2, 0, 3] = 5
     padding = torch.tensor([[False] * 5 + [True]])
     mask = torch.tensor([[[True, True, False, False, False, False]]])
-    return logits, Targets(torch.tensor([0]), mask, torch.tensor([2, 3]), padding)
+    return logits, Targets(
+        torch.tensor([0]), mask, torch.tensor([2, 3]), padding, ~padding & padding
+    )
 
 
 def test_the_worked_comp_loss() -> None:
@@ -89,6 +91,11 @@ def test_a_novel_proposal_below_the_floor_changes_nothing() -> None:
     logits, target = worked_comp()
     both, _ = complement(torch.cat([logits[0, 1:], torch.full((1, 1, 6), -2.95)]), target)
     assert both.equal(complement(logits[0, 1:], target)[0])
+
+
+def test_an_image_of_which_nobody_knows_anything_costs_nothing() -> None:
+    logits = torch.randn(1, 2, 1, 2)
+    assert float(comp_loss(logits, [targets([[253, 253]], (2,))], [pairs((0, 0))])) == 0
 
 
 def test_mask_loss_divides_by_base_masks_and_ignores_novel_proposals() -> None:
@@ -147,3 +154,22 @@ def test_nothing_is_said_of_a_class_that_nobody_spoke_of() -> None:
     before = cls_loss(logits, [target], [pairs((0, 0))])
     logits[0, :, 2] += 5
     torch.testing.assert_close(cls_loss(logits, [target], [pairs((0, 0))]), before)
+
+
+def test_no_loss_looks_where_nobody_knows() -> None:
+    torch.manual_seed(0)
+    target = targets([[0, 1, 253], [0, 255, 253]], (2,))
+    logits, classes = torch.randn(1, 4, 2, 3), torch.randn(4, 4)
+    found = pairs((0, 0), (1, 1), (2, 2))
+
+    def told() -> list[torch.Tensor]:
+        return [
+            mask_loss(logits, [target], [found]),
+            comp_loss(logits, [target], [found]),
+            matching_cost(classes, logits[0], target),
+        ]
+
+    before = told()
+    logits[..., 2] += 4
+    for one, other in zip(before, told(), strict=True):
+        torch.testing.assert_close(one, other)

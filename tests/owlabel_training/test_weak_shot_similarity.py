@@ -132,3 +132,10 @@ def test_without_a_common_class_any_base_region_will_do() -> None:
 
 def test_without_a_base_pixel_there_are_no_pairs() -> None:
     assert sample_pairs((torch.tensor([255, 2]), torch.tensor([0, 1])), 2, 4) is None
+
+
+def test_no_pixel_is_sampled_where_nobody_knows() -> None:
+    labels = torch.tensor([0, 253, 253, 255])
+    places = sample_pairs((labels, labels), 1, 20)
+    assert places is not None
+    assert {int(i) for place in places for i in labels[place]} == {0, 255}

@@ -104,22 +104,26 @@ def sure_labels(
     segmenter: Segmenter,
     header: CheckpointHeader,
     image: Pixels,
-    doubtful: bool = False,
 ) -> Pixels:
-    """Return the model's class where its entropy is low, void elsewhere, uint8 (H, W).
+    """Return the model's class where its entropy is low, void elsewhere, uint8 (H, W)."""
+    labels, unsure = model_labels(project, record, segmenter, header, image)
+    return np.where(unsure < SURE, labels, np.uint8(VOID))
 
-    In a doubtful image, which holds what the model does not know, only the surer half counts: it
-    is often sure of something wrong there.
-    """
+
+def model_labels(
+    project: Project,
+    record: ImageRecord,
+    segmenter: Segmenter,
+    header: CheckpointHeader,
+    image: Pixels,
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """Return the model's class of every pixel and its normalised entropy, each (H, W)."""
     arrays = project.cache.read(header.heads[0].hash, record.content_hash)
     embedding = embed_image(segmenter, image)[0] if arrays is None else arrays["embedding"]
     values = embedding.astype(np.float32)
     shape = (image.shape[0], image.shape[1])
-    unsure = grid.upsample(
-        np.asarray(SCORES["entropy"].function(values, segmenter.prototype_length)), shape
-    )
-    most = min(SURE, float(np.median(unsure))) if doubtful else SURE
-    return np.where(unsure < most, grid.argmax_upsampled(values, shape), np.uint8(VOID))
+    unsure = np.asarray(SCORES["entropy"].function(values, segmenter.prototype_length))
+    return grid.argmax_upsampled(values, shape), grid.upsample(unsure, shape)
 
 
 def shrunk(image: Pixels, labels: Pixels, max_side: int) -> tuple[Pixels, Pixels]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.classes import VOID, ClassTable, LabelClass, distinct_color
+from owlabel.classes import UNSET, VOID, ClassTable, LabelClass, distinct_color
 from owlabel_training.data import Frames, read_classes, read_frames
 from owlabel_training.weak_shot_recipe import WeakDataRecipe
 
@@ -29,7 +29,7 @@ class WeakFrames:
     names : tuple of str
     images : tuple of uint8 array, shape (H, W, 3)
     labels : tuple of uint8 array, shape (H, W)
-        Base ids 0 .. n_base - 1, and 255; no other value.
+        Base ids 0 .. n_base - 1, 255 what is none of them, UNSET what nobody knows.
     present : tuple of frozenset of int
         Novel ids n_base .. K - 1 that are tagged present in each image.
     unknown : tuple of frozenset of int
@@ -47,7 +47,7 @@ class WeakFrames:
 
     def __post_init__(self) -> None:
         for name, label in zip(self.names, self.labels, strict=True):
-            if int(np.where(label == VOID, 0, label).max()) >= self.n_base:
+            if int(np.where(label >= UNSET, 0, label).max()) >= self.n_base:
                 raise ValueError(f"{name}: labels must be base ids below {self.n_base}, or 255")
 
     def __len__(self) -> int:
@@ -205,7 +205,7 @@ def lacking(frames: WeakFrames, fewest: int = FEWEST) -> list[str]:
     masks = {c.name: 0 for c in frames.classes.base}
     names = frames.classes.names
     for label in frames.labels:
-        for class_id in np.unique(label[label != VOID]):
+        for class_id in np.unique(label[label < UNSET]):
             masks[names[int(class_id)]] += 1
     tags = {names[i]: sum(i in row for row in frames.present) for i in frames.novel_ids}
     if not tags:

@@ -5,6 +5,8 @@ tagged (Tables 1 to 3 of the paper).  Variants: ``cam`` (classifier and activati
 chosen on val), ``basic`` (no pixel-pixel similarity), ``self`` (pairs within the image), ``cross``
 (across images), ``j25``, ``j100`` (sampled pixels; cross has the recipe's), ``nocomp`` (without
 CompLoss), ``retrained`` (cross, then again on its pseudo labels), ``oracle`` (all masks).
+
+What the file holds already is kept: run it in pieces, or again after an interruption.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ def main(
             _truth(data, val, frames, most) if "cam" in wanted else None,
             _truth(data, test, frames, most),
         )  # fmt: skip
-        return experiments(setup, wanted, seeds or [0, 1, 2])
+        return experiments(setup, wanted, seeds or [0, 1, 2], earlier(out))
 
     write_result(out, run, NOTE)
 
@@ -117,28 +119,52 @@ def _truth(folder: Path, file: str, frames: WeakFrames, most: int) -> Frames:
     return read_truth(folder, [names[i] for i in places], frames.classes)
 
 
-def experiments(setup: Setup, variants: list[str], seeds: list[int]) -> dict[str, Any]:
-    """Return each variant's measures by seed, and their mean and spread."""
-    table: dict[str, Any] = {}
-    for name in variants:
-        runs = {}
-        for seed in seeds:
-            course = dataclasses.replace(setup.recipe.weak_shot, seed=seed)
-            runs[str(seed)] = one(setup, name, course)
-            typer.echo(json.dumps({"variant": name, "seed": seed, **runs[str(seed)]}))
-        values = [run["novel_miou"] for run in runs.values()]
-        table[name] = {
-            "novel_miou": round(float(np.mean(values)), 4),
-            "spread": round(float(np.std(values)), 4),
-            "seeds": runs,
-        }
-    novel = [setup.frames.classes.names[i] for i in setup.frames.novel_ids]
-    return {
-        "novel": novel,
+def earlier(out: Path) -> dict[str, Any]:
+    """Return the results that an earlier run of the experiment has left in a file, or nothing."""
+    if not out.exists():
+        return {}
+    try:
+        return dict(json.loads(out.read_text(encoding="utf-8"))["results"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{out} holds no results of this experiment: name another file") from error
+
+
+def experiments(
+    setup: Setup, variants: list[str], seeds: list[int], done: dict[str, Any]
+) -> dict[str, Any]:
+    """Return each variant's measures by seed, their mean and spread.
+
+    Raises
+    ------
+    ValueError
+        If what was done earlier was another experiment.
+    """
+    same = {
+        "novel": [setup.frames.classes.names[i] for i in setup.frames.novel_ids],
         "train_frames": len(setup.frames),
         "test_frames": len(setup.test),
         "iterations": setup.recipe.weak_shot.iterations,
-        "variants": table,
+    }
+    if done and any(done.get(key) != value for key, value in same.items()):
+        raise ValueError(f"the file holds another experiment than {same}: name another file")
+    runs = {name: dict(row["seeds"]) for name, row in done.get("variants", {}).items()}
+    for name in variants:
+        for seed in seeds:
+            if str(seed) in runs.setdefault(name, {}):
+                continue
+            course = dataclasses.replace(setup.recipe.weak_shot, seed=seed)
+            runs[name][str(seed)] = one(setup, name, course)
+            typer.echo(json.dumps({"variant": name, "seed": seed, **runs[name][str(seed)]}))
+    ordered = {name: _summary(runs[name]) for name in VARIANTS if runs.get(name)}
+    return {**same, "variants": ordered}
+
+
+def _summary(runs: dict[str, Any]) -> dict[str, Any]:
+    values = [run["novel_miou"] for run in runs.values()]
+    return {
+        "novel_miou": round(float(np.mean(values)), 4),
+        "spread": round(float(np.std(values)), 4),
+        "seeds": runs,
     }
 
 

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from owlabel.classes import UNSET
+
 ALPHA = 0.25
 """Weight of foreground in the focal loss; background has 1 - ALPHA."""
 FOCAL_WEIGHT = 20.0
@@ -43,6 +45,8 @@ class Targets:
         Tagged novel classes; they have no masks.
     padding : Tensor of bool, shape (H, W)
         Where a crop lies outside its image.
+    nobody : Tensor of bool, shape (H, W)
+        Where nobody knows what is there: no loss looks at these pixels.
     unknown : Tensor of bool, shape (K + 1,), or None
         Classes of which nobody has said whether they are there: no loss says that they are not.
     """
@@ -51,6 +55,7 @@ class Targets:
     masks: Tensor
     novel: Tensor
     padding: Tensor
+    nobody: Tensor
     unknown: Tensor | None = None
 
     @property
@@ -67,15 +72,14 @@ def targets_of(
     Parameters
     ----------
     labels : Tensor of int64, shape (H, W)
-        Base classes 0 .. n_base - 1; whatever else there is does not count.
+        Base classes 0 .. n_base - 1, UNSET where nobody knows; whatever else is none of them.
     n_base : int
     novel : Tensor of int64, shape (V,)
     unknown : Tensor of bool, shape (K + 1,), optional
     """
     base = labels[labels < n_base].unique()  # type: ignore[no-untyped-call]
-    return Targets(
-        base, labels == base[:, None, None], novel, torch.zeros_like(labels).bool(), unknown
-    )
+    masks, nobody = labels == base[:, None, None], labels == UNSET
+    return Targets(base, masks, novel, torch.zeros_like(nobody), nobody, unknown)
 
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
@@ -92,12 +96,12 @@ def focal(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean focal loss of each mask: (T, H, W) twice to (T,)."""
+    """Return the mean focal loss of each mask: (T, ...) twice to (T,)."""
     return focal(logits, target).flatten(1).mean(dim=1)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return ``1 - (2 sum p g + 1) / (sum p + sum g + 1)`` of each mask, (T, H, W) to (T,)."""
+    """Return ``1 - (2 sum p g + 1) / (sum p + sum g + 1)`` of each mask, (T, ...) to (T,)."""
     p, g = logits.sigmoid().flatten(1), target.flatten(1)
     return 1 - (2 * (p * g).sum(dim=1) + 1) / (p.sum(dim=1) + g.sum(dim=1) + 1)
 
@@ -157,6 +161,7 @@ def mask_loss(
         if bool(base.any()):
             wanted = target.masks[found[base]].to(masks.dtype)  # (T, H, W)
             logits = enlarged(masks[proposals[base]], wanted.shape[-2:])
+            logits, wanted = logits[:, ~target.nobody], wanted[:, ~target.nobody]  # (T, N)
             total = total + FOCAL_WEIGHT * focal_loss(logits, wanted).sum()
             total = total + DICE_WEIGHT * dice_loss(logits, wanted).sum()
     return total / max(sum(len(target.base) for target in targets), 1)
@@ -179,11 +184,11 @@ def comp_loss(
     """
     losses = []
     for masks, target, (proposals, found) in zip(mask_logits, targets, matches, strict=True):
-        if not len(target.novel):
+        if not len(target.novel) or bool(target.nobody.all()):
             continue
         novel = proposals[found >= len(target.base)]
         logits = enlarged(masks[novel], target.padding.shape)
-        pred, wanted = complement(logits, target)
+        pred, wanted = (one[:, ~target.nobody] for one in complement(logits, target))
         one = FOCAL_WEIGHT * focal_loss(pred, wanted) + DICE_WEIGHT * dice_loss(pred, wanted)
         losses.append(one[0])
     return torch.stack(losses).mean() if losses else mask_logits.sum() * 0

@@ -36,11 +36,16 @@ def matching_cost(class_logits: Tensor, mask_logits: Tensor, targets: Targets) -
     cost = -shares[:, targets.classes]  # (Q, T + V)
     if not len(targets.base):
         return cost
-    masks = functional.interpolate(
-        targets.masks[None].to(mask_logits.dtype), size=mask_logits.shape[-2:], mode="nearest"
-    )[0]  # (T, h, w)
-    cost[:, : len(targets.base)] += _mask_cost(mask_logits.flatten(1), masks.flatten(1))
+    size = (mask_logits.shape[1], mask_logits.shape[2])
+    known = ~_small(targets.nobody[None], size)[0]  # (h, w)
+    masks = _small(targets.masks, size)[:, known].to(mask_logits.dtype)  # (T, N)
+    cost[:, : len(targets.base)] += _mask_cost(mask_logits[:, known], masks)
     return cost
+
+
+def _small(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks (T, H, W) at another size, nearest."""
+    return functional.interpolate(masks[None].float(), size=size, mode="nearest")[0].bool()
 
 
 def _mask_cost(logits: Tensor, masks: Tensor) -> Tensor:
@@ -48,7 +53,7 @@ def _mask_cost(logits: Tensor, masks: Tensor) -> Tensor:
     p = logits.sigmoid()
     inside = ALPHA * (1 - p).square() * functional.softplus(-logits)
     outside = (1 - ALPHA) * p.square() * functional.softplus(logits)
-    focal = (inside @ masks.T + outside @ (1 - masks).T) / logits.shape[1]
+    focal = (inside @ masks.T + outside @ (1 - masks).T) / max(logits.shape[1], 1)
     sums = p.sum(dim=1)[:, None] + masks.sum(dim=1)[None]
     dice = 1 - (2 * p @ masks.T + 1) / (sums + 1)
     return FOCAL_WEIGHT * focal + DICE_WEIGHT * dice

@@ -14,14 +14,17 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.project.store import ImageRecord, Project
 from owlabel_training.project_frames import (
     MOST_FRAMES,
+    SURE,
+    model_labels,
     people_labels,
     shrunk,
-    sure_labels,
     thinned,
 )
 from owlabel_training.weak_shot_data import WeakFrames
 
 Pixels = NDArray[np.uint8]
+MOSTLY = 0.5
+"""People have labelled an image for the most part above this share of its pixels."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ def tagged_project(
 ) -> TaggedProject:
     """Return the images of a project with labels of the known classes and tags of novel ones.
 
-    Human labels count first, then those of reviewed images, then the model's own where it is sure;
-    where a class is tagged that the model does not know, in the surer half of the image only.
+    Human labels count first, then those of reviewed images, then the model's own, see `left_out`.
     What people painted as a novel class counts as a tag there.  Of more than 200 images the tagged
     ones go first.
 
@@ -117,15 +119,48 @@ def _row(
     people = people_labels(project, record)
     lookup = np.full(256, VOID, np.uint8)
     lookup[: segmenter.n_classes] = np.arange(segmenter.n_classes)
-    base = lookup.copy()
+    lookup[UNSET] = UNSET
+    known = lookup[people]  # a novel object that people painted is void: tags alone tell of it
     for class_id, number in compact.items():
         lookup[class_id] = number
-    lookup[UNSET] = UNSET
-    sure = sure_labels(project, record, segmenter, header, image, doubtful)
-    labels = np.where(people == UNSET, sure, base[people])
-    small, labels = shrunk(image, base[labels], segmenter.max_side)
-    said = shrunk(image, lookup[people], segmenter.max_side)[1]
-    return _Row(record.id, record.relative, small, labels, said)
+    said, unsure = model_labels(project, record, segmenter, header, image)
+    rest = left_out(known, said, unsure, doubtful)
+    small, labels = shrunk(image, np.where(known == UNSET, rest, known), segmenter.max_side)
+    return _Row(
+        record.id, record.relative, small, labels,
+        shrunk(image, lookup[people], segmenter.max_side)[1],
+    )  # fmt: skip
+
+
+def left_out(people: Pixels, model: Pixels, unsure: NDArray[np.float32], doubtful: bool) -> Pixels:
+    """Return labels for the pixels of which people said nothing.
+
+    Parameters
+    ----------
+    people : array of uint8, shape (H, W)
+        Base ids and 255; UNSET where people said nothing.
+    model : array of uint8, shape (H, W)
+        The model's classes.
+    unsure : array, shape (H, W)
+        Its normalised entropy.
+    doubtful : bool
+        Whether a class is tagged in the image that the model does not know.
+
+    Returns
+    -------
+    array of uint8, shape (H, W)
+        The model's class where it is sure, elsewhere UNSET: nobody knows.  In a doubtful image it
+        is often sure of something wrong: there the surer half counts, and where it is not sure at
+        all (255) the tagged class may be.  In a doubtful image that people labelled for the most
+        part, all that they left may be it.
+    """
+    if not doubtful:
+        return np.where(unsure < SURE, model, np.uint8(UNSET)).astype(np.uint8)
+    if (people != UNSET).mean() > MOSTLY:
+        return np.full_like(people, VOID)
+    surer = unsure < min(SURE, float(np.median(unsure)))
+    rest = np.where(unsure < SURE, np.uint8(UNSET), np.uint8(VOID))
+    return np.where(surer, model, rest).astype(np.uint8)
 
 
 def _chosen(

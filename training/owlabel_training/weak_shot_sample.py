@@ -17,8 +17,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/architecture.md
 
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +35,7 @@ from owlabel_training.data import Frames, read_classes, read_frames
 from owlabel_training.results import write_result
 from owlabel_training.weak_shot_data import read_truth
 from owlabel_training.weak_shot_jobs import WeakShotJob
+from owlabel_training.weak_shot_lists import tags_of
 from owlabel_training.weak_shot_pseudo import class_maps, measure
 
 NOTE = (
@@ -45,8 +44,6 @@ NOTE = (
     "is what is known without any learning: all pixels that people left out, as the tagged kind"
 )
 LABELLED = ("all", "untagged")
-MIN_SHARE = 0.001
-"""A kind is in a picture where it covers this share of it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,9 @@ def main(
     iterations: Annotated[int, typer.Option(min=1)] = 600,
     seed: int = 0,
     out: Annotated[Path, typer.Option(help="JSON file.")] = Path("weak_shot_sample.json"),
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for the project; the same line again goes on there.")
+    ] = None,
 ) -> None:
     """Tag, train, propose and measure."""
 
@@ -87,8 +87,9 @@ def main(
             raise ValueError(f"--labelled must be one of {', '.join(LABELLED)}, got {labelled!r}")
         names = tuple(name.strip() for name in novel.split(","))
         setup = Setup(data, start, names, labelled)
-        with tempfile.TemporaryDirectory() as work:
-            return sample(setup, test, {"iterations": iterations, "seed": seed}, Path(work))
+        with tempfile.TemporaryDirectory() as passing:
+            work = keep or Path(passing)
+            return sample(setup, test, {"iterations": iterations, "seed": seed}, work)
 
     write_result(out, run, NOTE)
 
@@ -97,20 +98,17 @@ def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) 
     """Return what the job proposes and how good it is."""
     names = sorted(path.stem for path in (setup.data / "labels").glob("*.png"))
     truth = read_frames(setup.data, names)
-    with Project.create(work / "p.owlabel", setup.data / "images", setup.checkpoint) as project:
-        counts = _play(Session(project, start_worker=False), setup, truth)
+    watch = Watch()
+    with _project(setup, truth, work) as project:
         model = next(iter(project.models()))
         job = WeakShotJob(model.path.relative_to(project.folder).as_posix(), course)
-        started, cpu = time.monotonic(), time.process_time()
-        result = run_to_end(job.run(JobContext(project.folder, work / "1")), _tell)
-        spent = {
-            "minutes": round((time.monotonic() - started) / 60, 2),
-            "cpu_minutes": round((time.process_time() - cpu) / 60, 2),
-        }
+        result = run_to_end(job.run(JobContext(project.folder, work / "1")), watch)
         found = _proposed(project, setup, truth)
         trained = load_mask_former(project.folder / result["path"])
+        tags = {project.classes().names[c]: n["present"] for c, n in project.tags.counts().items()}
     report = {
-        "labelled": setup.labelled, "tags": counts, "course": course, **spent,
+        "labelled": setup.labelled, "tags": tags, "course": course,
+        "training_minutes": round(watch.minutes, 2),
         "lacking": result["lacking"], "proposals": result["classes"], **found,
     }  # fmt: skip
     if test is not None:
@@ -121,25 +119,34 @@ def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) 
     return report
 
 
-def _play(session: Session, setup: Setup, truth: Frames) -> dict[str, int]:
-    """Label and tag as people would; return how many pictures each kind was tagged in."""
+def _project(setup: Setup, truth: Frames, work: Path) -> Project:
+    """Return the project, labelled and tagged as people would; an earlier one is taken up."""
+    folder = work / "p.owlabel"
+    if folder.exists():
+        return Project.open(folder)
+    project = Project.create(folder, setup.data / "images", setup.checkpoint)
+    _play(Session(project, start_worker=False), setup, truth)
+    return project
+
+
+def _play(session: Session, setup: Setup, truth: Frames) -> None:
+    """Label and tag as people would."""
     base = [c.id for c in session.classes.base]
-    ids = {read_classes(setup.data).names[c.id]: c.id for c in truth.classes.classes}
     present: dict[str, list[int]] = {name: [] for name in setup.novel}
+    tags = tags_of(setup.data, list(truth.names))
     for record, label in _pairs(session.project, truth):
-        held = [n for n in setup.novel if (label == ids[n]).mean() >= MIN_SHARE]
+        held = [n for n in setup.novel if n in tags[Path(session.record(record).relative).stem]]
         for name in held:
             present[name].append(record)
         if setup.labelled == "all" or not held:
             human = np.where(np.isin(label, base), label, np.uint8(UNSET)).astype(np.uint8)
             with session.project.action("paint", {}, "label") as action:
                 action.set_labels(record, human)
-    everything = [record for record, _ in _pairs(session.project, truth)]
+    everything = {r.id for r in session.project.images()}
     for name, records in present.items():
         class_id = session.add_class(name).id
         session.tag(records, class_id, "present")
-        session.tag([r for r in everything if r not in records], class_id, "absent")
-    return {name: len(records) for name, records in present.items()}
+        session.tag(sorted(everything - set(records)), class_id, "absent")
 
 
 def _pairs(project: Project, truth: Frames) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -176,10 +183,18 @@ def _proposed(project: Project, setup: Setup, truth: Frames) -> dict[str, Any]:
     return result
 
 
-def _tell(progress: Progress) -> None:
-    if progress.done % 100 == 0 and progress.metrics:
-        numbers: Sequence[str] = [f"{k} {v:.3f}" for k, v in progress.metrics.items()]
-        typer.echo(f"step {progress.done}: {'  '.join(numbers)}")
+class Watch:
+    """Follows a job: tells its losses, and keeps the time that training took in all its parts."""
+
+    def __init__(self) -> None:
+        self.minutes = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of a step."""
+        self.minutes = progress.metrics.get("minutes", self.minutes)
+        if progress.metrics and progress.done % 100 == 0:
+            numbers = "  ".join(f"{k} {v:.3f}" for k, v in progress.metrics.items())
+            typer.echo(f"step {progress.done}: {numbers}")
 
 
 if __name__ == "__main__":

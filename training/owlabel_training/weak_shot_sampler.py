@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from owlabel.classes import VOID
+from owlabel.classes import UNSET
 from owlabel_training.data import augmented
 from owlabel_training.weak_shot_data import WeakFrames
 from owlabel_training.weak_shot_recipe import WeakShotSettings
@@ -26,7 +26,7 @@ class PairBatch(NamedTuple):
     images : Tensor, shape (B, 3, h, w)
         RGB in [0, 1].
     labels : Tensor of int64, shape (B, h, w)
-        Base ids or 255.
+        Base ids, 255, or UNSET.
     present, unknown : Tensor of bool, shape (B, K + 1)
         What is tagged, and of what nothing is known.
     """
@@ -47,7 +47,7 @@ class Pairing:
 
     def __init__(self, frames: WeakFrames) -> None:
         self.frames = frames
-        self._base = [frozenset(np.unique(x[x != VOID]).tolist()) for x in frames.labels]
+        self._base = [frozenset(np.unique(x[x < UNSET]).tolist()) for x in frames.labels]
         counts = {i: sum(i in row for row in frames.present) for i in frames.novel_ids}
         self._counts = counts
 

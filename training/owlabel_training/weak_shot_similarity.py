@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from owlabel.classes import UNSET
+
 INSIDE = 0.8
 """Share of SimLoss's pixels that lie in the common base class."""
 WINDOW = 25
@@ -189,7 +191,7 @@ def sample_pairs(
     Parameters
     ----------
     labels : tuple of Tensor of int64, shape (N,)
-        Base ids, or anything from `n_base` on.
+        Base ids, UNSET where nobody knows, or anything else from `n_base` on.
     n_base, count : int
         `count` is J.
 
@@ -206,10 +208,11 @@ def sample_pairs(
     places = []
     for one in labels:
         inside = one < n_base if chosen is None else one == chosen
-        n_inside = count if bool(inside.all()) else round(INSIDE * count)
+        outside = ~inside & (one != UNSET)
+        n_inside = round(INSIDE * count) if bool(outside.any()) else count
         parts = [sample(inside, n_inside)]
         if n_inside < count:
-            parts.append(sample(~inside, count - n_inside))
+            parts.append(sample(outside, count - n_inside))
         places.append(torch.cat(parts))
     return places[0], places[1]
 

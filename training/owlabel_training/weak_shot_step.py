@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from owlabel.classes import UNSET
 from owlabel.models.mask_former import MaskFormer, Proposals, semantic_scores
 from owlabel_training.weak_shot_loss import Targets, cls_loss, comp_loss, mask_loss, targets_of
 from owlabel_training.weak_shot_matching import match
@@ -109,11 +110,11 @@ def _pair_dist(
     pair: tuple[int, int],
     how: tuple[int, DistKind],
 ) -> Tensor | None:
-    """Return DistLoss of an image and its reference; None where one is all base."""
+    """Return DistLoss of an image and its reference; None where nothing but base is known."""
     (labels, n_base), (points, kind) = known, how
     pixels, scores = [], []
     for i in pair:
-        outside = labels[i] >= n_base
+        outside = (labels[i] >= n_base) & (labels[i] != UNSET)
         if not bool(outside.any()):
             return None
         places = sample(outside, points)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from owlabel.classes import UNSET
 from owlabel.jobs.job import Progress
 from owlabel.models.mask_checkpoint import on_backbone_of, save_mask_former
 from owlabel.models.mask_former import MaskFormer, MaskFormerSettings
@@ -119,7 +120,7 @@ def new_model(
     sizes = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(MaskFormerSettings)}
     settings = MaskFormerSettings(**sizes)
     most = max(
-        len(set(np.unique(label).tolist()) - {255}) + len(present)
+        len(np.unique(label[label < UNSET])) + len(present)
         for label, present in zip(frames.labels, frames.present, strict=True)
     )
     if settings.queries < most:
