@@ -16,7 +16,8 @@ class SessionSignals:
     classes_changed = Signal()
     model_changed = Signal()
     queue_changed = Signal()
-    tags_changed = Signal()
+    tags_changed = Signal(object)
+    """Class id to image id to what is said now, of the tags that changed."""
     history_changed = Signal()
     jobs_changed = Signal()
     message = Signal(str, str)

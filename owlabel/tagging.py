@@ -10,6 +10,7 @@ from owlabel.classes import LabelClass
 from owlabel.editing import Editor
 from owlabel.formats import tag_files
 from owlabel.formats.tag_files import Reading
+from owlabel.project.history import UNDO
 from owlabel.project.store import Event
 from owlabel.project.tags import TAG_STATES
 
@@ -144,7 +145,7 @@ class Tagging(Editor):
         if made:
             self.classes = self.project.classes()
             self.classes_changed.emit()
-        self._after_tags()
+        self._after_tags(states_of)
         return count
 
     def import_tags(self, path: Path | str, how: Reading | None = None) -> ImportedTags:
@@ -193,15 +194,23 @@ class Tagging(Editor):
         tag_files.write(Path(path), tags)
         return len(tags)
 
-    def _after_tags(self) -> None:
-        self.tags_changed.emit()
+    def _after_tags(self, changed: TagTable) -> None:
+        self.tags_changed.emit(changed)
         self.queue_changed.emit()  # only a tagged class may be proposed
         self.history_changed.emit()
 
     def _travel(self, event: Event | None) -> None:
         super()._travel(event)
-        if event is not None and any(c.table in ("tag", "label_class") for c in event.changes):
-            self.tags_changed.emit()
+        if event is None:
+            return
+        back = event.kind == UNDO
+        changed = {
+            int(c.row): {int(i): s or "unknown" for i, s in (c.before if back else c.after).items()}
+            for c in event.changes
+            if c.table == "tag"
+        }
+        if changed:
+            self.tags_changed.emit(changed)
 
     def lacking(self) -> list[str]:
         """Return in plain words which novel class has too few tags to learn masks from."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, bindparam, delete, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -103,9 +103,17 @@ class Tags:
     def counts(self) -> dict[int, dict[str, int]]:
         """Return class id to how many images are "present" and how many "absent"."""
         found: dict[int, dict[str, int]] = {}
-        for tags in self.all().values():
-            for class_id, state in tags.items():
-                found.setdefault(class_id, {"present": 0, "absent": 0})[state] += 1
+        query = (
+            select(TagRow.class_id, TagRow.state, func.count().label("images"))
+            .join(ImageRow, ImageRow.id == TagRow.image_id)
+            .join(ClassRow, ClassRow.id == TagRow.class_id)
+            .where(~ImageRow.gone, ClassRow.active)
+            .group_by(TagRow.class_id, TagRow.state)
+        )
+        with self._database.reading() as session:
+            for row in session.execute(query):
+                of_class = found.setdefault(row.class_id, {"present": 0, "absent": 0})
+                of_class[row.state] = row.images
         return found
 
 

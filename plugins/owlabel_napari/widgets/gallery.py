@@ -90,7 +90,7 @@ class Gallery(QWidget):
         self.view.pressed_key.connect(self.tag_at)
         self.view.doubleClicked.connect(lambda at: attempt(session, session.go_to, at.data(ID)))
         self.view.selectionModel().selectionChanged.connect(lambda *_: self._tell())
-        self.pictures.ready.connect(self.model.picture_came)
+        self.pictures.ready.connect(lambda i: self.view.update(self.model.index_of(i)))
         self.name.returnPressed.connect(self._add_class)
         for box in (self.only_class, self.only_state, self.folder):
             box.changed.connect(lambda _value: self.refilter())
@@ -130,10 +130,10 @@ class Gallery(QWidget):
         ids = [c.id for c in self.session.classes.novel] if class_id == ANY else [class_id]
         return any(said.get(i, "unknown") == state for i in ids) or (not ids and state == "unknown")
 
-    def _tags_changed(self) -> None:
-        self.model.refresh()
+    def _tags_changed(self, changed: Any) -> None:
+        self.model.take(changed)
+        self.view.viewport().update()
         self._show_counts()
-        self._tell()
 
     def _show_classes(self) -> None:
         """Make a button for each novel class, and the choices of the filter."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +47,24 @@ class GalleryModel(QAbstractListModel):
     def refresh(self) -> None:
         """Read again what was said."""
         self.tags = self.session.project.tags.all()
-        if self.ids:
-            self.dataChanged.emit(self.index(0), self.index(len(self.ids) - 1))
 
-    def picture_came(self, image_id: int) -> None:
-        """Paint an image anew."""
+    def take(self, changed: Mapping[int, Mapping[int, str]]) -> None:
+        """Note what is said now: class id to image id to state.
+
+        Whoever shows it paints it anew: `dataChanged` would lay out all images again.
+        """
+        for class_id, states in changed.items():
+            for image_id, state in states.items():
+                said = self.tags.setdefault(image_id, {})
+                if state == "unknown":
+                    said.pop(class_id, None)
+                else:
+                    said[class_id] = state
+
+    def index_of(self, image_id: int) -> QModelIndex:
+        """Return where an image stands; an invalid index where it is not shown."""
         row = self._row.get(image_id)
-        if row is not None:
-            self.dataChanged.emit(self.index(row), self.index(row))
+        return QModelIndex() if row is None else self.index(row)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Return the number of images."""

@@ -29,8 +29,8 @@ def test_a_class_can_be_named_before_it_has_a_pixel(session: Session) -> None:
 
 
 def test_many_images_are_tagged_in_one_act(session: Session, deer: int) -> None:
-    told: list[str] = []
-    session.tags_changed.connect(lambda: told.append("tags"))
+    told: list[object] = []
+    session.tags_changed.connect(told.append)
     assert session.tag([1, 2, 3], deer, "present") == 3
     assert session.can_undo == "deer in 3 images"
     assert session.tag([3, 4], deer, "absent") == 2
@@ -40,7 +40,13 @@ def test_many_images_are_tagged_in_one_act(session: Session, deer: int) -> None:
     }  # fmt: skip
     session.undo()
     assert session.project.tags.by_class(deer) == dict.fromkeys([1, 2, 3], "present")
-    assert len(told) == 3
+    assert told == [
+        {deer: dict.fromkeys([1, 2, 3], "present")},
+        {deer: {3: "absent", 4: "absent"}},
+        {deer: {3: "present", 4: "unknown"}},
+    ]
+    session.redo()
+    assert told[-1] == told[1]
 
 
 def test_saying_the_same_again_is_no_act(session: Session, deer: int) -> None:
@@ -64,10 +70,13 @@ def test_none_of_these_leaves_what_was_said(session: Session, deer: int) -> None
 
 
 def test_a_table_with_new_classes_is_one_act(session: Session, deer: int) -> None:
+    told: list[object] = []
+    session.tags_changed.connect(told.append)
     count = session.tag_all({deer: {1: "present"}}, {"boar": {2: "absent", 1: "present"}})
     boar = session.classes.find("boar")
     assert boar is not None
     assert count == 3
+    assert told == [{deer: {1: "present"}, boar.id: {2: "absent", 1: "present"}}]
     assert session.project.tags.of(1) == {deer: "present", boar.id: "present"}
     session.undo()
     assert session.classes.find("boar") is None
