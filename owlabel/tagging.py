@@ -90,7 +90,7 @@ class Tagging(Editor):
         """
         named = self.classes.by_id(class_id)
         states = dict.fromkeys(image_ids, state)
-        before = self.project.tags.by_class(class_id)
+        before = self.project.tags.by_class(class_id, states)
         new = {i: s for i, s in states.items() if before.get(i, "unknown") != s}
         if state not in TAG_STATES:
             raise ValueError(f"a tag is one of {', '.join(TAG_STATES)}, got {state!r}")

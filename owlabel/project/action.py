@@ -130,7 +130,7 @@ class Action:
             If there is no such class or image, or a state is another word.
         """
         tags.check(self._session, class_id, states)
-        before = tags.states(self._session, class_id)
+        before = tags.states(self._session, class_id, states)
         old = {str(i): before.get(i) for i, s in states.items() if before.get(i, "unknown") != s}
         new = {key: None if (s := states[int(key)]) == "unknown" else s for key in old}
         self._change("tag", class_id, "states", old, new)

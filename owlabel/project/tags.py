@@ -6,12 +6,12 @@ one entry for each class that an act changed, however many images it tagged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from owlabel.project.records import ProjectError
 from owlabel.project.schema import ClassRow, ImageRow, TagRow
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TAG_STATES = ("present", "absent", "unknown")
 """What can be said of a class in an image; "unknown" takes back what was said."""
+FEW = 500
+"""Images that a query names one by one."""
 
 
 def check(session: Session, class_id: int, states: Mapping[int, str]) -> None:
@@ -31,14 +33,21 @@ def check(session: Session, class_id: int, states: Mapping[int, str]) -> None:
     wrong = set(states.values()) - set(TAG_STATES)
     if wrong:
         raise ValueError(f"a tag is one of {', '.join(TAG_STATES)}, got {min(wrong)!r}")
-    missing = set(states) - set(session.scalars(select(ImageRow.id)))
+    query = select(ImageRow.id).where(*_among(ImageRow.id, states))
+    missing = set(states) - set(session.scalars(query))
     if missing:
         raise ValueError(f"no image has the id {min(missing)}")
 
 
-def states(session: Session, class_id: int) -> dict[int, str]:
-    """Return image id to state of everything that was said of one class."""
-    query = select(TagRow.image_id, TagRow.state).where(TagRow.class_id == class_id)
+def _among(column: InstrumentedAttribute[int], wanted: Collection[int]) -> list[Any]:
+    """Return a condition for few values; many are cheaper to find in the whole table."""
+    return [column.in_(wanted)] if len(wanted) <= FEW else []
+
+
+def states(session: Session, class_id: int, among: Collection[int]) -> dict[int, str]:
+    """Return image id to state of what was said of one class, at least of these images."""
+    near = _among(TagRow.image_id, among)
+    query = select(TagRow.image_id, TagRow.state).where(TagRow.class_id == class_id, *near)
     return {row.image_id: row.state for row in session.execute(query)}
 
 
@@ -87,10 +96,12 @@ class Tags:
         with self._database.reading() as session:
             return {c: state for _, c, state in _read(session, TagRow.image_id == image_id)}
 
-    def by_class(self, class_id: int) -> dict[int, str]:
-        """Return image id to "present" or "absent" of one class."""
+    def by_class(self, class_id: int, among: Collection[int] | None = None) -> dict[int, str]:
+        """Return image id to "present" or "absent" of one class, at least of images `among`."""
+        near = [] if among is None else _among(TagRow.image_id, among)
         with self._database.reading() as session:
-            return {i: state for i, _, state in _read(session, TagRow.class_id == class_id)}
+            found = _read(session, TagRow.class_id == class_id, *near)
+        return {image_id: state for image_id, _, state in found}
 
     def all(self) -> dict[int, dict[int, str]]:
         """Return image id to class id to "present" or "absent", of all tagged images."""
