@@ -13,7 +13,15 @@ from owlabel import images
 from owlabel.auxiliary.settings import ALGORITHMS, EXTRACTORS
 from owlabel.cluster_set import ClusterInfo
 from owlabel.clustering import ClusterRequest
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting, work
+from owlabel.commands.console import (
+    JsonOption,
+    ProjectArg,
+    finished,
+    out,
+    print_rows,
+    sitting,
+    work,
+)
 
 app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
 SIDE = 96
@@ -53,11 +61,7 @@ def build(
     )  # fmt: skip
     with sitting(context.obj) as session:
         job_id = session.build_clusters(request)
-        work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
-        if row.state != "done":
-            raise ValueError(f"the build ended as {row.state}: {row.error or row.message}")
-        told = row.result
+        told = finished(session, job_id, "the build").result
         out.print(
             f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False
         )

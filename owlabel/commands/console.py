@@ -76,6 +76,15 @@ def work(session: Any) -> None:
     session.poll()
 
 
+def finished(session: Any, job_id: int, what: str) -> Any:
+    """Run all queued jobs and return the row of one; raises ValueError unless it is done."""
+    work(session)
+    row = next(r for r in session.jobs() if r.id == job_id)
+    if row.state != "done":
+        raise ValueError(f"{what} ended as {row.state}: {row.error or row.message}")
+    return row
+
+
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print rows of equal keys as a table, or as JSON."""
     if as_json:

@@ -14,8 +14,8 @@ from owlabel.commands.clusters import (
     SuperpixelsOption,
     WeightsOption,
 )
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting, work
-from owlabel.commands.train_ood import comparison_rows
+from owlabel.commands.console import JsonOption, ProjectArg, finished, sitting
+from owlabel.commands.train_ood import tell_result
 from owlabel.pretraining import PretrainRequest
 
 
@@ -37,14 +37,5 @@ def pretrain(
     request = PretrainRequest(clusters, iterations, tuning, start)
     with sitting(project) as session:
         job_id = session.pretrain(request)
-        work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
-        if row.state != "done":
-            raise ValueError(f"pre-training ended as {row.state}: {row.error or row.message}")
-        result = session.pretrain_result()
-        print_rows(comparison_rows(result.comparison), as_json)
-        if adopt:
-            session.adopt(result.model_id)
-            work(session)
-        if not as_json:
-            out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
+        finished(session, job_id, "pre-training")
+        tell_result(session, session.pretrain_result(), adopt, as_json)

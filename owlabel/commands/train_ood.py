@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting, work
+from owlabel.commands.console import (
+    JsonOption,
+    ProjectArg,
+    finished,
+    out,
+    print_rows,
+    sitting,
+    work,
+)
 from owlabel.ood_training import METHODS, OodRequest
 
 
@@ -37,17 +45,18 @@ def train_ood(
     )  # fmt: skip
     with sitting(project) as session:
         job_id = session.train_ood(request)
+        finished(session, job_id, "training")
+        tell_result(session, session.ood_result(), adopt, as_json)
+
+
+def tell_result(session: Any, result: Any, adopt: bool, as_json: bool) -> None:
+    """Print what a training changed, and use its model at once where that is wanted."""
+    print_rows(_rows(result.comparison), as_json)
+    if adopt:
+        session.adopt(result.model_id)
         work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
-        if row.state != "done":
-            raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
-        result = session.ood_result()
-        print_rows(comparison_rows(result.comparison), as_json)
-        if adopt:
-            session.adopt(result.model_id)
-            work(session)
-        if not as_json:
-            out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
+    if not as_json:
+        out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
 
 
 def _source(proxy: Path | None) -> str:
@@ -56,8 +65,7 @@ def _source(proxy: Path | None) -> str:
     return "coco" if proxy.suffix.lower() == ".json" else "folder"
 
 
-def comparison_rows(comparison: Any) -> list[dict[str, Any]]:
-    """Return a comparison before and after as rows to print."""
+def _rows(comparison: Any) -> list[dict[str, Any]]:
     before, after = comparison.get("before", {}), comparison.get("after", {})
     return [
         {"measure": name, "before": before.get(name), "after": after.get(name)}

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from owlabel_training import ood_recipe
+from owlabel_training import ood_recipe, pretraining_recipe, weak_shot_recipe
 from owlabel_training.recipe import from_toml, read
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
 
+def read_any(path: Path) -> Any:
+    """Read a recipe of any kind of training."""
+    if weak_shot_recipe.is_weak_shot(path):
+        return weak_shot_recipe.read(path)
+    if pretraining_recipe.is_pretraining(path):
+        return pretraining_recipe.read(path)
+    return ood_recipe.read(path) if ood_recipe.is_ood(path) else read(path)
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_that_ships_is_valid_and_names_no_folder(path: Path) -> None:
-    recipe = ood_recipe.read(path) if ood_recipe.is_ood(path) else read(path)
+    recipe = read_any(path)
     assert recipe.name == path.stem
     assert recipe.data.folder == ""
 

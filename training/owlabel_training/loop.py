@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from owlabel_training.log import Log
 from owlabel_training.losses import hybrid_loss
 from owlabel_training.recipe import TrainingRecipe
 
+B = TypeVar("B")
 SAVE_EVERY_S = 30.0
 """Seconds between two states on disk: what a crash can cost."""
 
@@ -63,7 +64,7 @@ def train(
     network, optimiser = fabric.setup(segmenter, _optimiser(segmenter, recipe))
     state = State(network, fabric.to_device(averaged), optimiser)
     _resume(state, folder / "state.safetensors")
-    batches = _batches(CropSampler(frames[0], recipe), state.step)
+    stream = batches(CropSampler(frames[0], recipe).batch, state.step)
     weight = fabric.to_device(
         torch.from_numpy(class_weights(class_frequencies(frames[0]), recipe.class_weight_cap))
     )
@@ -72,7 +73,7 @@ def train(
     while (done := progress(state, recipe)) < 1:
         started = time.monotonic()
         set_rates(optimiser, recipe, done)
-        loss = _step(fabric, state, next(batches), recipe, weight)
+        loss = _step(fabric, state, next(stream), recipe, weight)
         state.step += 1
         _average(averaged, segmenter, recipe.ema, state.step)
         state.seconds += time.monotonic() - started
@@ -156,13 +157,13 @@ def _parameters(module: nn.Module, decayed: bool) -> list[nn.Parameter]:
     return [p for p in module.parameters() if (p.ndim > 1) == decayed]
 
 
-def _batches(sampler: CropSampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches from this step on; a thread makes the next one meanwhile."""
+def batches(make: Callable[[int], B], step: int) -> Iterator[B]:
+    """Yield the batches that `make` gives from this step on; a thread makes the next meanwhile."""
     with ThreadPoolExecutor(1) as executor:
-        ready = executor.submit(sampler.batch, step)
+        ready = executor.submit(make, step)
         while True:
             step += 1
-            batch, ready = ready.result(), executor.submit(sampler.batch, step)
+            batch, ready = ready.result(), executor.submit(make, step)
             yield batch
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel_training import states
 from owlabel_training.contrast import info_nce
 from owlabel_training.log import Log
-from owlabel_training.loop import rate_factor
+from owlabel_training.loop import batches, rate_factor
 from owlabel_training.ood_loop import set_group_rates
 from owlabel_training.pretraining_batches import Labelled, ViewSampler
 from owlabel_training.pretraining_recipe import PretrainingRecipe
@@ -74,13 +73,13 @@ def pretrain(
     module = Projected(segmenter, recipe.projection).to(device)
     optimiser = _optimiser(module, recipe)
     step, seconds, mean = _resume(module, optimiser, work / "state.safetensors")
-    batches = _batches(ViewSampler(source, recipe), step)
+    stream = batches(ViewSampler(source, recipe).batch, step)
     log, saved = Log(work), time.monotonic()
     while (done := _done(step, seconds, recipe)) < 1:
         started = time.monotonic()
         set_group_rates(optimiser, lambda t: rate_factor(t, recipe.warmup, recipe.power), done)
         torch.manual_seed(recipe.seed + 1_000_003 * step)  # dropout, the same after a resume
-        loss = _step(module, optimiser, next(batches), device, recipe)
+        loss = _step(module, optimiser, next(stream), device, recipe)
         step, seconds = step + 1, seconds + time.monotonic() - started
         mean = loss if step == 1 else 0.98 * mean + 0.02 * loss
         if step % LOG_EVERY == 0:
@@ -124,16 +123,6 @@ def _optimiser(module: Projected, recipe: PretrainingRecipe) -> torch.optim.Opti
     ]
     module.segmenter.head(0).embedding.requires_grad_(True)
     return torch.optim.AdamW(groups, lr=recipe.lr)
-
-
-def _batches(sampler: ViewSampler, step: int) -> Iterator[Batch]:
-    """Yield the batches from this step on; a thread makes the next one meanwhile."""
-    with ThreadPoolExecutor(1) as executor:
-        ready = executor.submit(sampler.batch, step)
-        while True:
-            step += 1
-            batch, ready = ready.result(), executor.submit(sampler.batch, step)
-            yield batch
 
 
 def _step(

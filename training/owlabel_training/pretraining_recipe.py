@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from owlabel.auxiliary.settings import AuxiliarySettings
-from owlabel_training.recipe import DataRecipe, ModelRecipe, parsed, section
+from owlabel_training.recipe import DataRecipe, ModelRecipe, from_file, parsed, section
 
 POSITIVES = ("pixel", "superpixel", "auxiliary")
 STEP = 16
@@ -143,17 +143,16 @@ def is_pretraining(path: Path) -> bool:
 
 def read(path: Path, changes: Sequence[str] = ()) -> PretrainRecipe:
     """Read a recipe file; every fault is a ValueError that names the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = parsed(text, changes, ("model", "data", "labels", "pretraining"))
-        return PretrainRecipe(
-            table["name"],
-            section(ModelRecipe, table, "model"),
-            section(DataRecipe, table, "data"),
-            section(AuxiliarySettings, table, "labels"),
-            section(PretrainingRecipe, table, "pretraining"),
-        )
-    except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    return from_file(path, lambda text: from_toml(text, changes))
+
+
+def from_toml(text: str, changes: Sequence[str] = ()) -> PretrainRecipe:
+    """Read a recipe; raises ValueError as `owlabel_training.recipe.from_toml`."""
+    table = parsed(text, changes, ("model", "data", "labels", "pretraining"))
+    return PretrainRecipe(
+        table["name"],
+        section(ModelRecipe, table, "model"),
+        section(DataRecipe, table, "data"),
+        section(AuxiliarySettings, table, "labels"),
+        section(PretrainingRecipe, table, "pretraining"),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -218,8 +218,13 @@ def parsed(text: str, changes: Sequence[str], parts: Sequence[str]) -> dict[str,
 
 def read(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe file; every fault is a ValueError that names the file."""
+    return from_file(path, lambda text: from_toml(text, changes))
+
+
+def from_file(path: Path, make: Callable[[str], T]) -> T:
+    """Return what `make` makes of a file's text; a fault is a ValueError that names the file."""
     try:
-        return from_toml(path.read_text(encoding="utf-8"), changes)
+        return make(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (ValueError, UnicodeDecodeError) as error:
