@@ -101,6 +101,22 @@ def test_the_filter_and_what_stays_in_its_place(qtbot: Any, gallery: Any) -> Non
     assert gallery.model.ids == [1, 2, 3, 4], "nothing is said about boars"
 
 
+def test_a_whole_folder_is_tagged_with_one_key(qtbot: Any, real: Session) -> None:
+    from owlabel_napari.widgets.gallery import Gallery
+
+    real.add_class("deer")
+    for i, folder in enumerate(("", "wood/", "wood/", "field/"), start=1):
+        real._by_id[i] = replace(real._by_id[i], relative=f"{folder}{i}.png")
+    made = Gallery(real)
+    qtbot.addWidget(made)
+    assert made.folder.choices == ("", ".", "field", "wood")
+    made.folder.value = "wood"
+    made.view.selectAll()
+    press(qtbot, made, "1")
+    assert said(made) == {2: "present", 3: "present"}
+    made.close_widget()
+
+
 def test_without_a_selection_or_class_it_says_what_to_do(
     qtbot: Any, gallery: Any, real: Session
 ) -> None:
@@ -155,19 +171,19 @@ def test_ten_thousand_images_scroll_fluently(qtbot: Any, gallery: Any, real: Ses
 
     first = real.records[0]
     real._by_id = {i: replace(first, id=i, relative=f"f/{i}.png") for i in range(1, 10_001)}
-    begin = time.perf_counter()
+    begin = time.process_time()
     gallery.refilter()
     QApplication.processEvents()
-    assert time.perf_counter() - begin < 3
-    bar, slowest = gallery.view.verticalScrollBar(), 0.0
+    assert time.process_time() - begin < 3
+    bar, took = gallery.view.verticalScrollBar(), []
     for step in range(40):
-        begin = time.perf_counter()
+        begin = time.process_time()
         bar.setValue(bar.maximum() * step // 40)
         QApplication.processEvents()
-        slowest = max(slowest, time.perf_counter() - begin)
-    assert slowest < 0.5  # a screen of 30 cells; a few milliseconds on a free machine
+        took.append(time.process_time() - begin)
+    assert sorted(took)[20] < 0.2  # seconds of CPU for a screen of 30 cells; usually 0.02
     assert len(gallery.pictures._wanted) <= 120, "what was scrolled past is not read"
     gallery.view.selectAll()
-    begin = time.perf_counter()
+    begin = time.process_time()
     gallery.refilter()
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5

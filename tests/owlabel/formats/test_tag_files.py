@@ -196,10 +196,10 @@ def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
     images = {f"{i:06}.png": i for i in range(50_000)}
     rows = [(name, c, "present") for name in images for c in ("deer", "wild boar")]
     tag_files.write(tmp_path / "t.csv", rows)
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = tag_files.read(tmp_path / "t.csv", images, CLASSES)
     assert sum(map(len, found.tags.values())) == 100_000
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     tag_files.write(tmp_path / "t.json", rows)
     assert tag_files.read(tmp_path / "t.json", images, CLASSES) == found
 

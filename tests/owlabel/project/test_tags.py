@@ -110,9 +110,9 @@ def test_a_hundred_thousand_tags_take_seconds(project: Project, deer: int) -> No
     ]  # fmt: skip
     with project.database.writing() as session:
         session.execute(insert(ImageRow), rows)
-    begin = time.perf_counter()
+    begin = time.process_time()
     tag(project, deer, dict.fromkeys(range(4, 100_004), "present"))
     project.undo()
     project.redo()
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert len(project.tags.by_class(deer)) == 100_000
