@@ -45,9 +45,9 @@ class ClusterInfo:
     name : str
         Its number, for clusters of OoD candidates with a "c" before it.
     images : int
-        In how many it occurs.
+        In how many it occurs, of at most 5,000 that are evenly spread.
     count : int
-        Pixels; candidates, where it is one of candidates.
+        Pixels in those; candidates of all images, where it is one of candidates.
     share : float
         Of all pixels or candidates, 0 .. 1.
     class_id : int or None

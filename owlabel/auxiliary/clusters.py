@@ -15,6 +15,8 @@ CHUNK = 1 << 16
 """Rows that are compared with the centres at once."""
 NEIGHBOURS = 20
 """DBSCAN: points that a neighbourhood of a core point holds at least."""
+QUANTILES = (0.05, 0.1, 0.2, 0.35, 0.5)
+"""DBSCAN: of the distance to the 20th neighbour; the one that comes nearest to K is taken."""
 
 
 @dataclass(frozen=True)
@@ -141,21 +143,32 @@ def _kmeans(sample: Floats, settings: AuxiliarySettings) -> Floats:
 
 def _dbscan(sample: Floats, settings: AuxiliarySettings) -> Floats:
     """Return the means of the dense groups of a subset; what is noise there belongs to none."""
-    from sklearn.cluster import DBSCAN
-    from sklearn.neighbors import NearestNeighbors
-
     rng = np.random.default_rng(settings.seed)
     chosen = rng.permutation(len(sample))[: settings.subset]
     part = sample[np.sort(chosen)]
-    eps = settings.eps
-    if eps == 0:
-        near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(part))).fit(part)
-        eps = float(np.median(near.kneighbors()[0][:, -1])) or 1e-6
-    labels = DBSCAN(eps=eps, min_samples=NEIGHBOURS).fit(part).labels_
+    radii = [settings.eps] if settings.eps else _radii(part)
+    found = [_groups(part, eps) for eps in radii]
+    labels = min(found, key=lambda one: abs(int(one.max()) + 1 - settings.clusters))
     count = int(labels.max()) + 1
     if not 1 <= count <= MOST_CLUSTERS:
         raise ValueError(
-            f"DBSCAN finds {count} clusters with eps {eps:.3g}, expected 1 .. {MOST_CLUSTERS}: "
-            "choose another eps, or kmeans"
+            f"DBSCAN finds {count} clusters with eps {radii[0]:.3g}, expected 1 .. "
+            f"{MOST_CLUSTERS}: choose another eps, or kmeans"
         )
     return np.stack([part[labels == k].mean(axis=0) for k in range(count)]).astype(np.float32)
+
+
+def _radii(part: Floats) -> list[float]:
+    """Return radii to try: quantiles of the distance to the 20th neighbour."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(part) - 1)).fit(part)
+    farthest = near.kneighbors()[0][:, -1]
+    return [max(float(v), 1e-6) for v in np.quantile(farthest, QUANTILES)]
+
+
+def _groups(part: Floats, eps: float) -> NDArray[np.int64]:
+    """Return the group of each point, -1 for noise."""
+    from sklearn.cluster import DBSCAN
+
+    return np.asarray(DBSCAN(eps=eps, min_samples=NEIGHBOURS).fit(part).labels_, np.int64)

@@ -14,7 +14,7 @@ MOST_CLUSTERS = 254
 MOST_SAMPLES = 1_000_000
 KEY_PREFIX, CURRENT, SUMMARY = "aux-", "aux-current", "summary"
 """Names in the cache of a project: of all that belongs here, and of what was built last."""
-VERSION = 1
+VERSION = 2
 """Of the whole pipeline: what another one made is not read."""
 
 
@@ -47,7 +47,8 @@ class AuxiliarySettings:
     subset : int
         DBSCAN: pixels that are clustered; 20,000 in the paper.
     eps : float
-        DBSCAN: radius of a neighbourhood; 0 is the median distance to the 20th neighbour.
+        DBSCAN: radius of a neighbourhood; 0 takes, of five quantiles of the distance to the 20th
+        neighbour, the one whose number of clusters is nearest to K.
     seed : int
 
     References

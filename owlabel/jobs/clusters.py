@@ -26,6 +26,8 @@ from owlabel.project.store import ImageRecord, Project
 LEAST_PER_KIND = 3
 """Candidates for each cluster of them, at least; with fewer there are fewer clusters."""
 MOST_CANDIDATES = 100_000
+SUMMARISED = 5_000
+"""Images that counts and examples are taken from, at most."""
 STEP = 10_000
 """Candidates whose distances to all centres are in memory at once."""
 
@@ -112,13 +114,15 @@ def _kept(settings: AuxiliarySettings) -> str:
 def _summarise(
     project: Project, made: Auxiliary, records: Sequence[ImageRecord]
 ) -> Generator[Progress, None, None]:
-    """Count every cluster and keep examples of it."""
+    """Count every cluster and keep examples of it, in evenly spread images."""
     summary = Summary(len(made.clusters))
-    for done, record in enumerate(records, start=1):
+    count = min(len(records), SUMMARISED)
+    chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+    for done, record in enumerate(chosen, start=1):
         labels = made.read(record.content_hash)
         if labels is not None:
             summary.update(record.id, labels)
-        yield Progress(done, len(records), "examples of each cluster")
+        yield Progress(done, count, "examples of each cluster")
     project.cache.write(made.key, SUMMARY, summary.arrays())
 
 

@@ -87,6 +87,7 @@ def pmiou(
     frames: Annotated[int, typer.Option(help="Train frames that are clustered.")] = 120,
     test: Annotated[int, typer.Option(help="Test frames measured.")] = 22,
     seed: Seeds = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Rows; all by default.")] = None,
     out: Out = RESULTS,
 ) -> None:
     """PmIoU of auxiliary labels, before any training: hand-made features and a model's decoder."""
@@ -105,7 +106,7 @@ def pmiou(
                 place: Measured([extract(i) for i in chosen.images], chosen, parts[place])
                 for place, chosen in sets.items()
             }
-            result[name] = _table(pool, measured, usual, seed or [0, 1, 2])
+            result[name] = _table(pool, measured, usual, seed or [0, 1, 2], variant)
         return {**result, "budget": {"frames": frames, "val": 11, "test": test}}
 
     write_result(out / "pretraining_pmiou.json", measure, NOTE)
@@ -116,11 +117,14 @@ def _table(
     measured: dict[str, Measured],
     usual: AuxiliarySettings,
     seeds: Sequence[int],
+    wanted: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return variant -> seed -> place -> PmIoU; and the same for fewer images."""
     table: dict[str, Any] = {}
     few = {f"{n} images": replace(BASE, images=n) for n in (10, 40) if n < len(pool)}
     for name, variant in {**VARIANTS, **few}.items():
+        if wanted and name not in wanted:
+            continue
         settings = replace(variant, extractor=usual.extractor, weights=usual.weights)
         row = {str(s): _one(pool, measured, replace(settings, seed=s)) for s in seeds}
         table[name] = row
