@@ -89,9 +89,9 @@ def test_masks_are_asked_for_and_followed(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(real, "train_from_tags", asked.append)
-    widget.steps.value = 50
+    widget.steps.value, widget.again.value = 50, 20
     widget.start.click()
-    assert asked[0].iterations == 50
+    assert (asked[0].iterations, asked[0].retrain) == (50, 20)
     reported = [SimpleNamespace(id=1, step=1, metrics={"loss": 3.0})]
     monkeypatch.setattr(real, "metrics", lambda _job, since: [] if since else reported)
     monkeypatch.setattr(real, "jobs", lambda: [job("running")])

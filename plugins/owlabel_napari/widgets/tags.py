@@ -62,6 +62,8 @@ class TagsWidget(QWidget):
         self.skip_unknown = QCheckBox("Leave out what is unknown")
         self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
                              label="Steps")  # fmt: skip
+        self.again = SpinBox(value=0, min=0, max=100000, step=100, label="Again")
+        self.again.tooltip = "Steps of a second training, on the masks of the first; 0 for none"
         self.imported, self.lacking, self.progress = hint(), hint(), hint()
         self.plot = LossPlot()
         self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
@@ -94,7 +96,7 @@ class TagsWidget(QWidget):
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        form = Container(widgets=[self.steps], labels=True)
+        form = Container(widgets=[self.steps, self.again], labels=True)
         form.margins = (0, 0, 0, 0)
         page = QWidget()
         outer, layout = QVBoxLayout(self), QVBoxLayout(page)
@@ -221,7 +223,7 @@ class TagsWidget(QWidget):
             self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
 
     def _train(self) -> None:
-        request = WeakShotRequest(iterations=int(self.steps.value))
+        request = WeakShotRequest(iterations=int(self.steps.value), retrain=int(self.again.value))
         attempt(self.session, self.session.train_from_tags, request)
 
     def _cancel(self) -> None:
