@@ -88,6 +88,7 @@ def pmiou(
     test: Annotated[int, typer.Option(help="Test frames measured.")] = 22,
     seed: Seeds = None,
     variant: Annotated[list[str] | None, typer.Option(help="Rows; all by default.")] = None,
+    name: Annotated[str, typer.Option(help="Of the JSON file, after pretraining_.")] = "pmiou",
     out: Out = RESULTS,
 ) -> None:
     """PmIoU of auxiliary labels, before any training: hand-made features and a model's decoder."""
@@ -97,19 +98,19 @@ def pmiou(
         if model is not None:
             sources["model"] = replace(BASE, extractor="model", weights=str(model))
         sets = {"val": _spread(data, "val.txt", 11), "test": _spread(data, "test.txt", test)}
-        parts: dict[str, dict[int, list[NDArray[np.int32]]]] = {name: {} for name in sets}
+        parts: dict[str, dict[int, list[NDArray[np.int32]]]] = {place: {} for place in sets}
         result: dict[str, Any] = {"superpixels alone": _alone(sets, parts)}
-        for name, usual in sources.items():
+        for source, usual in sources.items():
             extract = extractor(usual).features
             pool = [extract(image) for image in _spread(data, "train.txt", frames).images]
             measured = {
                 place: Measured([extract(i) for i in chosen.images], chosen, parts[place])
                 for place, chosen in sets.items()
             }
-            result[name] = _table(pool, measured, usual, seed or [0, 1, 2], variant)
+            result[source] = _table(pool, measured, usual, seed or [0, 1, 2], variant)
         return {**result, "budget": {"frames": frames, "val": 11, "test": test}}
 
-    write_result(out / "pretraining_pmiou.json", measure, NOTE)
+    write_result(out / f"pretraining_{name}.json", measure, NOTE)
 
 
 def _table(

@@ -27,8 +27,7 @@ def page(folder: Path) -> str:
         "Made by `python -m owlabel_training.pretraining_experiments table`. Percent; mean over "
         "seeds, ± standard deviation where there are several.",
     ]
-    path = folder / "pretraining_pmiou.json"
-    if path.is_file():
+    for path in sorted(folder.glob("pretraining_pmiou*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         parts += [*_pmiou(content["results"]), _source(content)]
     for path in sorted(folder.glob("pretraining_[01]*.json")):
