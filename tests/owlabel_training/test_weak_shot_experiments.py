@@ -117,7 +117,7 @@ def test_the_sample_runs_as_a_user_would(weak: Path, monkeypatch: pytest.MonkeyP
     app.command()(weak_shot_sample.main)
     words = [
         "--data", str(weak), "--test", str(weak), "--start", str(weak / "base.safetensors"),
-        "--novel", "box", "--iterations", "2", "--labelled", "untagged",
+        "--novel", "box", "--iterations", "2", "--labelled", "half",
         "--out", str(weak / "s.json"),
     ]  # fmt: skip
     done = CliRunner().invoke(app, words)
@@ -125,7 +125,8 @@ def test_the_sample_runs_as_a_user_would(weak: Path, monkeypatch: pytest.MonkeyP
     results = json.loads((weak / "s.json").read_text())["results"]
     assert results["tags"] == {"box": 6}
     assert set(results["iou"]) == set(results["complement"]) == {"box"}
-    assert results["complement"]["box"] < 0.5
+    assert results["complement"]["box"] < 0.5, "in every other picture nothing is labelled"
+    assert set(results["unlabelled"]) == {"box"}
     assert set(results["unseen"]["iou"]) == {"sky", "road", "box"}
 
 

@@ -17,6 +17,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/architecture.md
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,7 +44,7 @@ NOTE = (
     "kind; tags of two kinds, the two others are in the pictures and nobody says so; `complement` "
     "is what is known without any learning: all pixels that people left out, as the tagged kind"
 )
-LABELLED = ("all", "untagged")
+LABELLED = ("all", "half", "untagged")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Setup:
     checkpoint : Path
     novel : tuple of str
         Kinds with tags only.
-    labelled : {"all", "untagged"}
-        Pictures in which people have labelled the known classes: all, or those without a tag.
+    labelled : {"all", "half", "untagged"}
+        Pictures in which people have labelled the known classes: all, those without a tag and every
+        other one of each kind, or those without a tag.
     """
 
     data: Path
@@ -72,7 +74,7 @@ def main(
     start: Annotated[Path, typer.Option(help="Checkpoint of the sample model.")],
     test: Annotated[Path | None, typer.Option(help="Scenes to measure on.")] = None,
     novel: Annotated[str, typer.Option(help="Kinds to tag.")] = "deer,hay bale",
-    labelled: Annotated[str, typer.Option(help="Labelled pictures: all or untagged.")] = "all",
+    labelled: Annotated[str, typer.Option(help="Pictures: all, half or untagged.")] = "all",
     iterations: Annotated[int, typer.Option(min=1)] = 600,
     seed: int = 0,
     out: Annotated[Path, typer.Option(help="JSON file.")] = Path("weak_shot_sample.json"),
@@ -138,7 +140,8 @@ def _play(session: Session, setup: Setup, truth: Frames) -> None:
         held = [n for n in setup.novel if n in tags[Path(session.record(record).relative).stem]]
         for name in held:
             present[name].append(record)
-        if setup.labelled == "all" or not held:
+        odd = any(len(present[name]) % 2 for name in held)
+        if not held or setup.labelled == "all" or (setup.labelled == "half" and odd):
             human = np.where(np.isin(label, base), label, np.uint8(UNSET)).astype(np.uint8)
             with session.project.action("paint", {}, "label") as action:
                 action.set_labels(record, human)
@@ -156,31 +159,44 @@ def _pairs(project: Project, truth: Frames) -> list[tuple[int, NDArray[np.uint8]
 
 
 def _proposed(project: Project, setup: Setup, truth: Frames) -> dict[str, Any]:
-    """Return the IoU of the proposed masks in the tagged pictures, and that of the complement."""
+    """Return the IoU of the proposed masks in the tagged pictures, by kind and in the mean.
+
+    ``unlabelled`` counts the pictures alone in which people labelled nothing.
+    """
     names = project.classes().names
-    theirs = {c.name: c.id for c in read_classes(setup.data).classes}
-    result: dict[str, Any] = {"iou": {}, "complement": {}}
-    for class_id, name in names.items():
-        if name not in setup.novel:
-            continue
-        tagged = project.tags.by_class(class_id)
-        masks = {
-            p.image_id: p.id for p in project.proposals.open("weak_shot") if p.class_id == class_id
-        }
-        matrices = [ConfusionMatrix(2), ConfusionMatrix(2)]
-        for record, label in _pairs(project, truth):
-            if tagged.get(record) != "present":
-                continue
-            true = label == theirs[name]
-            mask = project.proposals.mask(masks[record]) if record in masks else true & False
-            left = project.human_labels(record) == UNSET
-            for matrix, claimed in zip(matrices, (mask, left), strict=True):
-                matrix.update(true.astype(np.uint8), claimed.astype(np.uint8))
-        result["iou"][name], result["complement"][name] = (
-            round(float(matrix.iou()[1]), 4) for matrix in matrices
-        )
-    result["mean_iou"] = round(float(np.mean(list(result["iou"].values()))), 4)
+    result: dict[str, Any] = {"iou": {}, "unlabelled": {}, "complement": {}}
+    for class_id in (i for i, name in names.items() if name in setup.novel):
+        matrices = {key: ConfusionMatrix(2) for key in result}
+        for true, mask, left in _masks(project, setup, truth, class_id):
+            matrices["iou"].update(true, mask)
+            matrices["complement"].update(true, left)
+            if left.all():
+                matrices["unlabelled"].update(true, mask)
+        for key, matrix in matrices.items():
+            if matrix.counts.any():
+                result[key][names[class_id]] = round(float(matrix.iou()[1]), 4)
+    for key in ("iou", "unlabelled"):
+        values = list(result[key].values())
+        result[f"mean_{key}"] = round(float(np.mean(values)), 4) if values else None
     return result
+
+
+def _masks(
+    project: Project, setup: Setup, truth: Frames, class_id: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield truth, proposal and what people left, 0 or 1, of each picture tagged with a class."""
+    theirs = {c.name: c.id for c in read_classes(setup.data).classes}
+    number = theirs[project.classes().names[class_id]]
+    found = project.proposals.open("weak_shot")
+    masks = {p.image_id: p.id for p in found if p.class_id == class_id}
+    tags = project.tags.by_class(class_id)
+    for record, label in _pairs(project, truth):
+        if tags.get(record) != "present":
+            continue
+        nothing = np.zeros(label.shape, np.uint8)
+        mask = project.proposals.mask(masks[record]) if record in masks else nothing
+        left = project.human_labels(record) == UNSET
+        yield (label == number).astype(np.uint8), mask.astype(np.uint8), left.astype(np.uint8)
 
 
 class Watch:
