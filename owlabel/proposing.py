@@ -57,7 +57,7 @@ class Proposing(Tagging):
 
     def has_proposals(self) -> bool:
         """Tell whether anything is proposed that is still open."""
-        return bool(self.project.proposals.open(limit=1))
+        return self.project.proposals.count() > 0
 
     def proposal_is_open(self, proposal_id: int) -> bool:
         """Tell whether a proposal can still be accepted, rejected or corrected."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy import and_, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from owlabel.project.catalog import image_row
@@ -165,43 +165,18 @@ class Proposals:
         Images that are gone and classes that were taken back are left out, and so is what tags
         gave once the class is not tagged present in its image any more.
         """
-        tagged = and_(
-            TagRow.image_id == ProposalRow.image_id, TagRow.class_id == ProposalRow.class_id
-        )
-        query = (
-            select(*_RECORD)
-            .join(ImageRow, ImageRow.id == ProposalRow.image_id)
-            .join(ClassRow, ClassRow.id == ProposalRow.class_id)
-            .outerjoin(TagRow, tagged)
-            .where(
-                ProposalRow.state == "open",
-                ~ImageRow.gone,
-                ClassRow.active,
-                or_(ProposalRow.source != "weak_shot", TagRow.state == "present"),
-            )
-            .order_by(ProposalRow.confidence.desc(), ProposalRow.id)
-            .limit(limit)
-        )
-        if source is not None:
-            query = query.where(ProposalRow.source == source)
+        query = _open(select(*_RECORD), source)
         if image_id is not None:
             query = query.where(ProposalRow.image_id == image_id)
+        query = query.order_by(ProposalRow.confidence.desc(), ProposalRow.id).limit(limit)
         with self._database.reading() as session:
             return [_record(row) for row in session.execute(query)]
 
-    def rejected(self, source: str, image_id: int) -> list[Proposal]:
-        """Return what people rejected in an image of what a source proposed, oldest first."""
-        query = (
-            select(*_RECORD)
-            .where(
-                ProposalRow.state == "rejected",
-                ProposalRow.source == source,
-                ProposalRow.image_id == image_id,
-            )
-            .order_by(ProposalRow.id)
-        )
+    def count(self, source: str | None = None) -> int:
+        """Return how many of `open` lie in images that are not reviewed."""
+        query = _open(select(func.count()), source).where(ImageRow.state != "reviewed")
         with self._database.reading() as session:
-            return [_record(row) for row in session.execute(query)]
+            return int(session.scalar(query) or 0)
 
     def get(self, proposal_id: int) -> Proposal:
         """Return one proposal, whatever its state; raises ValueError if there is none."""
@@ -252,6 +227,24 @@ _RECORD = (
     ProposalRow.state,
 )
 """All but the mask."""
+
+
+def _open(query: Any, source: str | None) -> Any:
+    """Return a query on proposals limited to the open ones, see `Proposals.open`."""
+    tagged = and_(TagRow.image_id == ProposalRow.image_id, TagRow.class_id == ProposalRow.class_id)
+    query = (
+        query.select_from(ProposalRow)
+        .join(ImageRow, ImageRow.id == ProposalRow.image_id)
+        .join(ClassRow, ClassRow.id == ProposalRow.class_id)
+        .outerjoin(TagRow, tagged)
+        .where(
+            ProposalRow.state == "open",
+            ~ImageRow.gone,
+            ClassRow.active,
+            or_(ProposalRow.source != "weak_shot", TagRow.state == "present"),
+        )
+    )
+    return query if source is None else query.where(ProposalRow.source == source)
 
 
 def _record(row: Any) -> Proposal:

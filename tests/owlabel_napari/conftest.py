@@ -48,7 +48,10 @@ class FakeSession(SessionSignals):
 
     def __init__(self, folder: Path) -> None:
         tags = SimpleNamespace(all=dict, counts=dict, of=lambda _image_id: {})
-        self.project = SimpleNamespace(folder=folder / "toy.owlabel", tags=tags)
+        proposals = SimpleNamespace(count=lambda _source=None: len(self.proposals()))
+        self.project = SimpleNamespace(
+            folder=folder / "toy.owlabel", tags=tags, proposals=proposals
+        )
         self.records = [self._record(folder, i) for i in (1, 2, 3)]
         self.broken: list[Any] = []
         self.classes, self.found = BASE, {}

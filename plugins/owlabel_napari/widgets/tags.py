@@ -208,7 +208,7 @@ class TagsWidget(QWidget):
         if job is not None:
             self._show_course(job.id)
         self.progress.setText("" if job is None else _told(job))
-        open_ = len(self.session.proposals(KIND))
+        open_ = self.session.project.proposals.count(KIND)
         self.review.setVisible(bool(open_))
         self.waiting.setVisible(bool(open_))
         self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")

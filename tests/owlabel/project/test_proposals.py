@@ -47,6 +47,11 @@ def test_the_best_comes_first(project: Project, deer: int) -> None:
     assert [p.confidence for p in project.proposals.open()] == [0.9, 0.7, 0.5, 0.2]
     assert [p.confidence for p in project.proposals.open("weak_shot")] == [0.9, 0.5, 0.2]
     assert [p.image_id for p in project.proposals.open(image_id=3)] == [3]
+    assert [p.confidence for p in project.proposals.open(limit=2)] == [0.9, 0.7]
+    assert (project.proposals.count(), project.proposals.count("cluster")) == (4, 1)
+    with project.action("review") as action:
+        action.set_state(3, "reviewed")
+    assert (project.proposals.count(), len(project.proposals.open())) == (3, 4)
 
 
 def test_new_ones_replace_the_open_ones_of_their_source_and_image(

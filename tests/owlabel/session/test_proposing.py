@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from owlabel.classes import UNSET, VOID
 from owlabel.project.proposals import NewProposal
@@ -112,6 +114,36 @@ def test_open_proposals_can_be_asked_for_by_class_and_confidence(
     assert [p.id for p in session.proposals(at_least=0.5)] == [high]
     assert session.proposals(class_id=0) == []
     assert session.proposals("cluster") == []
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1), corrected=st.booleans())
+def test_no_pixel_that_a_human_labelled_ever_changes(
+    session: Session, deer: int, seed: int, share: float, corrected: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    human = np.full((48, 64), UNSET, np.uint8)
+    said = rng.random(human.shape) < share
+    human[said] = rng.choice([0, 1, deer, VOID], int(said.sum()))
+    session.paint(human)
+    mask = rng.random(human.shape) < rng.random()
+    mask[0, 0] = True
+    item = NewProposal(deer, mask, 0.5)
+    number = session.project.proposals.restore(1, "weak_shot", "", item)
+    if not corrected:
+        session.accept_proposal(number)
+    else:
+        session.correct_proposal(number)
+        session.click(int(rng.integers(48)), int(rng.integers(64)), add=bool(rng.integers(2)))
+        if session.region is not None and session.region.area:
+            session.accept("deer")
+    after = session.human()
+    np.testing.assert_array_equal(after[said], human[said])
+    if not corrected:
+        np.testing.assert_array_equal(after[~said & mask], deer)
+        np.testing.assert_array_equal(after[~said & ~mask], UNSET)
 
 
 # -- the queue ---------------------------------------------------------------------------------
