@@ -54,7 +54,7 @@ def _pmiou(results: Mapping[str, Any]) -> list[str]:
     head = ["features: setting", "K", "val Hungarian", "val max", "test Hungarian", "test max"]
     budget = results["budget"]
     return [
-        "## PmIoU before any training",
+        f"## PmIoU of labels from {budget['frames']} train frames, before any pre-training",
         f"Clusters fitted on {budget['frames']} train frames; {budget['val']} val frames (one "
         f"street scene) and {budget['test']} test frames. *usual*: K = 1.5 M, 200 superpixels, 5 % "
         "outliers, k-means. Hungarian: each cluster stands for one class at most; max: each class "
