@@ -6,6 +6,7 @@ Nothing that a human has labelled is changed by any of them, and each can be tak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,11 @@ class Proposing(Tagging):
         mask = self.project.proposals.mask(item.proposal.id) & (self.human() == UNSET)
         return region_of_mask(mask)
 
+    def _told(self, proposal: Proposal) -> tuple[dict[str, Any], str]:
+        """Return the payload of an act on a proposal, and the name of its class."""
+        mask = self.project.proposals.mask(proposal.id)
+        return payload_of(proposal, mask), self.classes.by_id(proposal.class_id).name
+
     # -- acts ----------------------------------------------------------------------------------
 
     def accept_proposal(self, proposal_id: int) -> int:
@@ -121,8 +127,7 @@ class Proposing(Tagging):
             As `accept_proposal`.
         """
         proposal = self._open_proposal(proposal_id)
-        payload = payload_of(proposal, self.project.proposals.mask(proposal_id))
-        name = self.classes.by_id(proposal.class_id).name
+        payload, name = self._told(proposal)
         with self.project.action("reject_proposal", payload, f"reject {name}") as action:
             action.set_proposal(proposal_id, "rejected")
         self._refresh_region()
@@ -138,8 +143,7 @@ class Proposing(Tagging):
             As `accept_proposal`.
         """
         proposal = self._open_proposal(proposal_id)
-        payload = payload_of(proposal, self.project.proposals.mask(proposal_id))
-        name = self.classes.by_id(proposal.class_id).name
+        payload, name = self._told(proposal)
         with self.project.action("correct", payload, f"correct {name}"):
             pass
         self._refresh_region()
