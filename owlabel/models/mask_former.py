@@ -68,6 +68,10 @@ PUBLISHED = MaskFormerSettings(256, 100, 6, 8, 2048, 0.1, 640)
 """SimFormer on COCO-Stuff-10K; ADE20K has a short side of 512."""
 
 
+NEVER = -1e4
+"""Logit of a class that cannot be."""
+
+
 class Proposals(NamedTuple):
     """What the network says of a batch; L decoder layers, the last one is the result.
 
@@ -173,7 +177,7 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def image_scores(model: MaskFormer, image: Tensor) -> Tensor:
+def image_scores(model: MaskFormer, image: Tensor, absent: Sequence[int] = ()) -> Tensor:
     """Return the semantic scores of one whole image at its own size.
 
     Parameters
@@ -182,6 +186,8 @@ def image_scores(model: MaskFormer, image: Tensor) -> Tensor:
         Is put into evaluation mode.
     image : Tensor, shape (3, H, W)
         RGB in [0, 1].
+    absent : sequence of int
+        Classes that are known not to be there: the others share their probability.
 
     Returns
     -------
@@ -196,5 +202,6 @@ def image_scores(model: MaskFormer, image: Tensor) -> Tensor:
         batch = functional.interpolate(batch, size=size, mode="bilinear", antialias=True)
     found = model(batch)
     masks = functional.interpolate(found.mask_logits[-1], size=(height, width), mode="bilinear")
-    scores: Tensor = semantic_scores(found.class_logits[-1], masks)[0]
-    return scores
+    classes = found.class_logits[-1, 0]  # (Q, K + 1)
+    classes[:, list(absent)] = NEVER
+    return semantic_scores(classes, masks[0])

@@ -80,7 +80,7 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
     scores = np.zeros((3, 72, 96), np.float32)
     scores[2, 10:40, 20:60] = 0.75
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image: scores)
+        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
         result, told = run(session, tmp_path)
     assert result["proposals"] == 3
     assert result["images"] == 3

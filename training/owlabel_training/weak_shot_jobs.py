@@ -96,14 +96,14 @@ class WeakShotJob:
         sizes, course = self.settings((shape[0], shape[1]), len(known.frames.classes))
         model = new_model(sizes, path, known.frames, course.seed)
         yield Progress(0, course.iterations, "; ".join(told))
-        yield from train_weak_shot(model, known.frames, course, context.work)
+        minutes = yield from train_weak_shot(model, known.frames, course, context.work)
         if course.retrain:
             pseudo = _labels_to_retrain(model, known)
             model = new_model(sizes, path, known.frames, course.seed)
-            yield from retrain(model, known.frames, pseudo, course, context.work)
+            minutes += yield from retrain(model, known.frames, pseudo, course, context.work)
         result = yield from self._propose(context, model, known, segmenter)
         relative = self._keep(context, model, known, header, course)
-        return {**result, "lacking": told, "path": relative}
+        return {**result, "minutes": round(minutes, 2), "lacking": told, "path": relative}
 
     def _propose(
         self, context: JobContext, model: MaskFormer, known: TaggedProject, segmenter: Segmenter
@@ -168,7 +168,7 @@ def _proposals(
     image = images.read(record.path)
     people = people_labels(project, record)
     small = shrunk(image, people, max_side)[0]
-    scores = scores_of(model, small)
+    scores = scores_of(model, small, sorted(set(known.frames.novel_ids) - present))
     nothing = np.full(scores.shape[1:], VOID, np.uint8)
     found = pseudo_labels(scores, nothing, present, known.frames.n_base)
     items = []

@@ -107,8 +107,8 @@ class Learner:
 
 def train_weak_shot(
     model: MaskFormer, frames: WeakFrames, recipe: WeakShotSettings, work: Path
-) -> Generator[Progress, None, None]:
-    """Train the model in place; yield after every step.
+) -> Generator[Progress, None, float]:
+    """Train the model in place; yield after every step; return the minutes of all parts of the run.
 
     Parameters
     ----------
@@ -143,6 +143,7 @@ def train_weak_shot(
             yield Progress(learner.step, recipe.iterations, message, metrics)
     learner.save(work / "state.safetensors")
     model.eval()
+    return learner.seconds / 60
 
 
 class Means:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from owlabel.classes import UNSET
+from owlabel.models.mask_former import NEVER
 
 ALPHA = 0.25
 """Weight of foreground in the focal loss; background has 1 - ALPHA."""
@@ -110,7 +111,7 @@ def class_logits_of(class_logits: Tensor, targets: Targets) -> Tensor:
     """Return the logits (Q, K + 1) without the classes of which nothing is known."""
     if targets.unknown is None:
         return class_logits
-    return class_logits.masked_fill(targets.unknown, -1e4)
+    return class_logits.masked_fill(targets.unknown, NEVER)
 
 
 def cls_loss(

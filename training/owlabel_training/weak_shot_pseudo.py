@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 
-def scores_of(model: MaskFormer, image: Pixels) -> Scores:
-    """Return the semantic scores (K, H, W) of an image (H, W, 3)."""
+def scores_of(model: MaskFormer, image: Pixels, absent: Sequence[int] = ()) -> Scores:
+    """Return the semantic scores (K, H, W) of an image (H, W, 3); absent classes have none."""
     plain = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-    return np.asarray(image_scores(model, plain).cpu().numpy(), np.float32)
+    return np.asarray(image_scores(model, plain, absent).cpu().numpy(), np.float32)
 
 
 def pseudo_labels(scores: Scores, base: Pixels, present: Iterable[int], n_base: int) -> Pixels:

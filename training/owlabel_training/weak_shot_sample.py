@@ -100,17 +100,16 @@ def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) 
     """Return what the job proposes and how good it is."""
     names = sorted(path.stem for path in (setup.data / "labels").glob("*.png"))
     truth = read_frames(setup.data, names)
-    watch = Watch()
     with _project(setup, truth, work) as project:
         model = next(iter(project.models()))
         job = WeakShotJob(model.path.relative_to(project.folder).as_posix(), course)
-        result = run_to_end(job.run(JobContext(project.folder, work / "1")), watch)
+        result = run_to_end(job.run(JobContext(project.folder, work / "1")), _tell)
         found = _proposed(project, setup, truth)
         trained = load_mask_former(project.folder / result["path"])
         tags = {project.classes().names[c]: n["present"] for c, n in project.tags.counts().items()}
     report = {
         "labelled": setup.labelled, "tags": tags, "course": course,
-        "training_minutes": round(watch.minutes, 2),
+        "training_minutes": result["minutes"],
         "lacking": result["lacking"], "proposals": result["classes"], **found,
     }  # fmt: skip
     if test is not None:
@@ -199,18 +198,10 @@ def _masks(
         yield (label == number).astype(np.uint8), mask.astype(np.uint8), left.astype(np.uint8)
 
 
-class Watch:
-    """Follows a job: tells its losses, and keeps the time that training took in all its parts."""
-
-    def __init__(self) -> None:
-        self.minutes = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """Take note of a step."""
-        self.minutes = progress.metrics.get("minutes", self.minutes)
-        if progress.metrics and progress.done % 100 == 0:
-            numbers = "  ".join(f"{k} {v:.3f}" for k, v in progress.metrics.items())
-            typer.echo(f"step {progress.done}: {numbers}")
+def _tell(progress: Progress) -> None:
+    if progress.metrics and progress.done % 100 == 0:
+        numbers = "  ".join(f"{k} {v:.3f}" for k, v in progress.metrics.items())
+        typer.echo(f"step {progress.done}: {numbers}")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,9 @@ class WeakShotTraining:
         told = lacking(frames)
         yield Progress(0, self.recipe.weak_shot.iterations, "; ".join(told))
         model = new_model(self.recipe.model, self.base, frames, self.recipe.weak_shot.seed)
-        yield from train_weak_shot(model, frames, self.recipe.weak_shot, self.output)
-        result: dict[str, Any] = {"lacking": told, **self._write(model, frames, "")}
+        minutes = yield from train_weak_shot(model, frames, self.recipe.weak_shot, self.output)
+        result: dict[str, Any] = {"lacking": told, "minutes": minutes}
+        result |= self._write(model, frames, "")
         pseudo = list(pseudo_frames(model, frames))
         self._write_pseudo(frames, pseudo)
         if self.recipe.weak_shot.retrain:
@@ -140,10 +141,10 @@ def retrain(
     pseudo: list[Pixels],
     recipe: WeakShotSettings,
     output: Path,
-) -> Generator[Progress, None, None]:
+) -> Generator[Progress, None, float]:
     """Train a new model on base masks and pseudo labels as full masks: no CompLoss, no pairs."""
     full = with_masks(frames, pseudo)
-    yield from train_weak_shot(model, full, supervised(recipe), output / "retrained")
+    return (yield from train_weak_shot(model, full, supervised(recipe), output / "retrained"))
 
 
 def supervised(recipe: WeakShotSettings) -> WeakShotSettings:

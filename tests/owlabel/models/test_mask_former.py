@@ -84,3 +84,10 @@ def test_the_published_sizes() -> None:
 def test_sizes_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MaskFormerSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_class_that_is_absent_leaves_its_share_to_the_others(model: MaskFormer) -> None:
+    image = torch.rand(3, 64, 64)
+    before, after = image_scores(model, image), image_scores(model, image, [1])
+    assert float(after[1].max()) == 0
+    assert bool((after[[0, 2]] > before[[0, 2]]).all())
