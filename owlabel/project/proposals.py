@@ -178,6 +178,20 @@ class Proposals:
         with self._database.reading() as session:
             return int(session.scalar(query) or 0)
 
+    def rejected(self, source: str, image_id: int) -> list[Proposal]:
+        """Return what people rejected in an image of what a source proposed, oldest first."""
+        query = (
+            select(*_RECORD)
+            .where(
+                ProposalRow.state == "rejected",
+                ProposalRow.source == source,
+                ProposalRow.image_id == image_id,
+            )
+            .order_by(ProposalRow.id)
+        )
+        with self._database.reading() as session:
+            return [_record(row) for row in session.execute(query)]
+
     def get(self, proposal_id: int) -> Proposal:
         """Return one proposal, whatever its state; raises ValueError if there is none."""
         with self._database.reading() as session:
