@@ -68,6 +68,8 @@ def test_new_ones_replace_the_open_ones_of_their_source_and_image(
     assert [p.origin for p in project.proposals.open("weak_shot")] == ["second"]
     assert len(project.proposals.open("cluster")) == 1
     assert project.proposals.get(accepted.id).state == "accepted"
+    assert [p.id for p in project.proposals.rejected("weak_shot", 1)] == [rejected.id]
+    assert project.proposals.rejected("cluster", 1) == []
     project.undo()
     assert len(project.proposals.open("weak_shot")) == 3
 
