@@ -127,6 +127,7 @@ def test_the_sample_runs_as_a_user_would(weak: Path, monkeypatch: pytest.MonkeyP
     assert set(results["iou"]) == set(results["complement"]) == {"box"}
     assert results["complement"]["box"] < 0.5, "in every other picture nothing is labelled"
     assert set(results["unlabelled"]) == {"box"}
+    assert set(results["alone"]) == set(results["unseen_tagged"]) == {"box"}
     assert set(results["unseen"]["iou"]) == {"sky", "road", "box"}
 
 

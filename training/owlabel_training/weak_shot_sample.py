@@ -30,14 +30,15 @@ from owlabel.classes import UNSET
 from owlabel.jobs.job import JobContext, Progress, run_to_end
 from owlabel.metrics import ConfusionMatrix
 from owlabel.models.mask_checkpoint import load_mask_former
+from owlabel.models.mask_former import MaskFormer
 from owlabel.project.store import Project
 from owlabel.session import Session
 from owlabel_training.data import Frames, read_classes, read_frames
 from owlabel_training.results import write_result
 from owlabel_training.weak_shot_data import read_truth
 from owlabel_training.weak_shot_jobs import WeakShotJob
-from owlabel_training.weak_shot_lists import tags_of
-from owlabel_training.weak_shot_pseudo import class_maps, measure
+from owlabel_training.weak_shot_lists import MIN_SHARE, tags_of
+from owlabel_training.weak_shot_pseudo import class_maps, measure, scores_of
 
 NOTE = (
     "the start is the shipped sample model, which has seen neither these scenes nor any strange "
@@ -112,12 +113,29 @@ def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) 
         "training_minutes": result["minutes"],
         "lacking": result["lacking"], "proposals": result["classes"], **found,
     }  # fmt: skip
+    model, table = trained[0], trained[1].classes
+    report["alone"] = alone(model, read_truth(setup.data, names, table), len(table.base))
     if test is not None:
         unseen = sorted(path.stem for path in (test / "labels").glob("*.png"))
-        table = trained[1].classes
         frames = read_truth(test, unseen, table)
-        report["unseen"] = measure(class_maps(trained[0], frames), frames, len(table.base))
+        report["unseen_tagged"] = alone(model, frames, len(table.base))
+        report["unseen"] = measure(class_maps(model, frames), frames, len(table.base))
     return report
+
+
+def alone(model: MaskFormer, truth: Frames, n_base: int) -> dict[str, float]:
+    """Return the IoU of each tagged kind, told by network and tags alone, without any label."""
+    novel = [c for c in truth.classes.classes if c.id >= n_base]
+    matrices = {c.name: ConfusionMatrix(2) for c in novel}
+    for image, label in zip(truth.images, truth.labels, strict=True):
+        held = [c for c in novel if (label == c.id).mean() >= MIN_SHARE]
+        if held:
+            absent = [c.id for c in novel if c not in held]
+            found = scores_of(model, image, absent).argmax(axis=0)
+            for c in held:
+                true, told = (one == c.id for one in (label, found))
+                matrices[c.name].update(true.astype(np.uint8), told.astype(np.uint8))
+    return {name: round(float(m.iou()[1]), 4) for name, m in matrices.items() if m.counts.any()}
 
 
 def _project(setup: Setup, truth: Frames, work: Path) -> Project:
