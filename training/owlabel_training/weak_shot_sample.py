@@ -113,13 +113,13 @@ def sample(setup: Setup, test: Path | None, course: dict[str, Any], work: Path) 
         "training_minutes": result["minutes"],
         "lacking": result["lacking"], "proposals": result["classes"], **found,
     }  # fmt: skip
-    model, table = trained[0], trained[1].classes
-    report["alone"] = alone(model, read_truth(setup.data, names, table), len(table.base))
+    network, table = trained[0], trained[1].classes
+    report["alone"] = alone(network, read_truth(setup.data, names, table), len(table.base))
     if test is not None:
         unseen = sorted(path.stem for path in (test / "labels").glob("*.png"))
         frames = read_truth(test, unseen, table)
-        report["unseen_tagged"] = alone(model, frames, len(table.base))
-        report["unseen"] = measure(class_maps(model, frames), frames, len(table.base))
+        report["unseen_tagged"] = alone(network, frames, len(table.base))
+        report["unseen"] = measure(class_maps(network, frames), frames, len(table.base))
     return report
 
 
