@@ -198,7 +198,8 @@ def _cut_patch(
     if image is not None:
         top, bottom = (at * shape[0] // h for at in (where[0].start, where[0].stop))
         left, right = (at * shape[1] // w for at in (where[1].start, where[1].stop))
-        part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+        every = max(1, (bottom - top) // (3 * rows))  # three pixels a point are enough
+        part = image[top : max(bottom, top + 1) : every, left : max(right, left + 1) : every]
         cut = np.concatenate([cut, _COLOUR_WEIGHT * _lab(part, cols, rows)])
     return _Patch(cut, where, shape, (h, w))
 
