@@ -148,6 +148,11 @@ def propose_from_colour(
     return propose(_COLOUR_ALONE_WEIGHT * _lab(image, w, h), shape, positives, negatives)
 
 
+def prepare() -> None:
+    """Let OpenCV make its tables of colours, once in a process: 0.1 s that no click shall take."""
+    _lab(np.zeros((2, 2, 3), np.uint8), 1, 1)
+
+
 def _lab(image: NDArray[np.uint8], columns: int, rows: int) -> Floats:
     """Return the CIE Lab values, (3, rows, columns), of a picture made smaller."""
     small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)

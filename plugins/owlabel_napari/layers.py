@@ -27,7 +27,7 @@ class OurLayers:
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.viewer = viewer
         self._layers: dict[str, Layer] = {}
-        self._region_window: list[tuple[int, int, int, int]] = []
+        self._region: Region | None = None
         self.repaint = PartialRepaint(viewer)
         self.made: list[Callable[[str, Any], None]] = []
         """Told of every new layer: ``made(kind, layer)``."""
@@ -184,15 +184,14 @@ class OurLayers:
         if layer is None:
             layer = self._add_region(shape, color)
         if layer.data.shape != shape:
-            layer.data = np.zeros(shape, np.uint8)
-        elif region is None and not self._region_window:
+            layer.data, self._region = np.zeros(shape, np.uint8), None
+        if region is self._region:
             return layer
-        before = self._region_window
-        self._region_window = [] if region is None else [region.mask_box]
-        with self.repaint.only([*before, *self._region_window]):
-            for box in before:
-                r0, c0, r1, c1 = box
-                _fill(layer, box, layer.data[r0:r1, c0:c1] != 0, 0, refresh=region is None)
+        before, self._region = self._region, region
+        boxes = [one.mask_box for one in (before, region) if one is not None]
+        with self.repaint.only(boxes):
+            if before is not None:
+                _fill(layer, before.mask_box, before.mask, 0, refresh=region is None)
             if region is not None:
                 _fill(layer, region.mask_box, region.mask, 1)
             draw_layer(self.viewer, layer, region is not None)
@@ -207,7 +206,7 @@ class OurLayers:
         data = np.zeros(shape, np.uint8)
         layer = LabelsLayer(data, name="region", colormap=colormap, opacity=0.6)
         layer.editable = False
-        self._region_window = []
+        self._region = None
         return self.add("region", layer)
 
     def show_box(

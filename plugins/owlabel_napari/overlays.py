@@ -153,9 +153,8 @@ class Overlays:
         self.steps.ask("model output", self._show_model_output)
 
     def _prediction_changed(self, *_: Any) -> None:
-        """Show the prediction at once: drawn together with the labels it follows from."""
-        self._show_prediction()
-        self._ask_score()
+        """Show what the model says at once: drawn together with the labels it follows from."""
+        self._show_model_output()
 
     def _show_model_output(self) -> None:
         """Show prediction and score: in one turn of the event loop they are drawn once."""
@@ -207,7 +206,6 @@ class Overlays:
     def _show_classes(self) -> None:
         for kind in ("prediction", "labels"):
             self.layers.show_colors(kind, self.session.classes)
-        self.steps.ask("prediction", self._show_prediction)
 
     def _show_names(self) -> None:
         for kind in ("prediction", "labels"):

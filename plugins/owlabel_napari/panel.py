@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -57,6 +58,7 @@ class OWLabelPanel(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, expanding)  # else napari adds a stretch
         self.setAcceptDrops(True)
         self._canvas_drops = _CanvasDrops(self)
+        Thread(target=_prepare, daemon=True).start()
         self.opener = ProjectOpener(self)
         self.opener.ready.connect(self._show_folder)
         self.opener.refused.connect(self._refuse)
@@ -194,6 +196,13 @@ class _CanvasDrops(QObject):
         self.panel.open_later(folder)
         self.panel.bring_up()
         return True
+
+
+def _prepare() -> None:
+    """Do beside the window what the first click would wait for."""
+    from owlabel.regions import prepare
+
+    prepare()
 
 
 def _folder(event: QDropEvent) -> Path | None:

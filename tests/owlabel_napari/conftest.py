@@ -293,4 +293,5 @@ def overlays(qtbot: Any, session: FakeSession) -> Iterator[Any]:
     made = Overlays(ViewerModel(), session, Steps())
     made.steps.finish()
     yield made
+    made.steps.close()
     made.close()
