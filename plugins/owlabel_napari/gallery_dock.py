@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
+from owlabel_napari.main import show_gallery
 from owlabel_napari.widgets.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from owlabel.session import Session
 
-NAME = "Tag images"
+NAME = "Tag images (OWLabel)"
+"""Name of the dock in napari's own menus, so that they show and hide this gallery."""
 SHARE = 0.55
 """Of the window's height that the gallery takes at first."""
 _CORNERS = {
@@ -81,3 +83,27 @@ class GalleryDock:
                 if self._window is not None:
                     self._window.setCorner(corner, area)
         self.gallery.deleteLater()
+
+
+class GalleryOpener(QWidget):
+    """What the Plugins menu docks; it gives way at once to the gallery, which has its own place.
+
+    Where no project is open, the panel says what to do.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Passed by napari, which goes by the name and the annotation of this argument.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        QTimer.singleShot(0, self._give_way)
+
+    def _give_way(self) -> None:
+        """Leave the dock that napari has just made."""
+        with suppress(LookupError):  # nobody docked it
+            self.viewer.window.remove_dock_widget(self)
+        self.deleteLater()
+        show_gallery()

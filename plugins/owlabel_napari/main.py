@@ -50,7 +50,7 @@ def show_training() -> None:
 
 
 def show_gallery() -> None:
-    """Show the panel and the gallery in which images are tagged (command palette)."""
+    """Show the panel and the gallery in which images are tagged; without a project, what to do."""
     panel = current_panel()
     if panel.workspace is None:
         panel.start.say("Open a project first: then its images can be tagged.")

@@ -81,3 +81,28 @@ def test_opening_the_panel_leaves_torch_out() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gui
+def test_the_menu_opens_the_gallery_or_says_what_to_do_first(
+    make_napari_viewer: Any, toy: Any, qtbot: Any
+) -> None:
+    from npe2 import PluginManager
+
+    from owlabel.session import Session
+    from owlabel_napari.gallery_dock import NAME
+    from owlabel_napari.main import DOCK, panel_of
+
+    if "owlabel" not in PluginManager.instance():
+        PluginManager.instance().register(PluginManifest.from_file(MANIFEST))
+    viewer = make_napari_viewer(show=True)
+    viewer.window.add_plugin_dock_widget("owlabel", "Tag images")
+    qtbot.waitUntil(lambda: list(viewer.window.dock_widgets) == [DOCK])
+    panel = panel_of(viewer)
+    assert "Open a project first" in panel.start.problem.text()
+    panel.show_session(Session(toy.project, start_worker=False))
+    viewer.window.add_plugin_dock_widget("owlabel", "Tag images")
+    qtbot.waitUntil(lambda: panel.workspace.gallery is not None)
+    assert list(viewer.window.dock_widgets) == [DOCK, NAME]
+    assert viewer.window.dock_widgets[NAME] is panel.workspace.gallery.gallery
+    panel.close_project()

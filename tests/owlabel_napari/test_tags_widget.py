@@ -184,13 +184,13 @@ def test_the_gallery_has_a_dock_that_goes_with_the_project(window: Any) -> None:
     work = window.workspace
     docks = window.viewer.window.dock_widgets
     work.keys.acts["Q"]()
-    assert "Tag images" in docks
+    assert "Tag images (OWLabel)" in docks
     work.show_gallery()
-    assert list(docks).count("Tag images") == 1
+    assert list(docks).count("Tag images (OWLabel)") == 1
     gallery = work.gallery.gallery
     window.viewer.window.remove_dock_widget(gallery)  # the cross of the dock
     work.show_gallery()
     assert work.gallery.gallery is gallery
-    assert "Tag images" in window.viewer.window.dock_widgets
+    assert "Tag images (OWLabel)" in window.viewer.window.dock_widgets
     window.close_project()
-    assert "Tag images" not in window.viewer.window.dock_widgets
+    assert "Tag images (OWLabel)" not in window.viewer.window.dock_widgets
