@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from owlabel import lacking
 from owlabel.classes import LabelClass
 from owlabel.editing import Editor
 from owlabel.formats import tag_files
@@ -16,10 +17,6 @@ from owlabel.project.tags import TAG_STATES
 
 TagTable = Mapping[int, Mapping[int, str]]
 """Class id to image id to a state."""
-
-
-FEWEST = 20
-"""Images in which a class is present below which masks are hardly learnt from tags."""
 
 
 @dataclass(frozen=True)
@@ -213,18 +210,24 @@ class Tagging(Editor):
             self.tags_changed.emit(changed)
 
     def lacking(self) -> list[str]:
-        """Return in plain words which novel class has too few tags to learn masks from."""
-        counts = self.project.tags.counts()
-        if not self.classes.novel:
-            return ["There is no novel class: name one, then tag images with it."]
-        told = []
-        for c in self.classes.novel:
-            count = counts.get(c.id, {}).get("present", 0)
-            if count < FEWEST:
-                told.append(f"{c.name}: present in {_images(count)}, at least {FEWEST} are advised")
-        if len(self.records) < FEWEST:
-            told.append(f"The project has only {_images(len(self.records))}.")
-        return told
+        """Return in plain words which class has too few tags or masks to learn masks from tags.
+
+        Looks at all label maps that nobody has looked at yet; `count_masks` does it bit by bit.
+        """
+        self.count_masks(None)
+        return [*self.tags_lacking(), *self.masks_lacking()]
+
+    def count_masks(self, seconds: float | None) -> int:
+        """Look so long at label maps that are new, see `LabelIndex`; return how many are left."""
+        return self.project.label_index.look(seconds)
+
+    def tags_lacking(self) -> list[str]:
+        """Return which novel class has too few tags."""
+        return lacking.tags_lacking(self.project, self.classes, len(self.records))
+
+    def masks_lacking(self) -> list[str]:
+        """Return which known class has too few masks, as far as `count_masks` has looked."""
+        return lacking.masks_lacking(self.project, self.classes)
 
     def tagged_images(self, class_id: int, state: str) -> Sequence[int]:
         """Return the readable images of which this was said, in their order; "unknown" too."""

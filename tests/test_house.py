@@ -71,6 +71,7 @@ FLOORS = [
         "formats",
         "labelling",
         "evaluation",
+        "lacking",
     },
     {
         "reading",

@@ -26,6 +26,8 @@ def weak_shot(
     """Learn masks of the tagged novel classes (SimFormer); they become proposals for review."""
     request = WeakShotRequest(iterations, minutes, retrain, seed)
     with sitting(project) as session:
+        for line in session.lacking():
+            err.print(line, style="yellow", markup=False, highlight=False)
         job_id = session.train_from_tags(request)
         if not wait:
             out.print(f"job {job_id} is queued: it runs when the project is open", highlight=False)
@@ -34,8 +36,6 @@ def weak_shot(
         row = next(r for r in session.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
-        for line in row.result["lacking"]:
-            err.print(line, style="yellow", markup=False, highlight=False)
         rows = [{"class": name, **told} for name, told in row.result["classes"].items()]
         print_rows(rows, as_json)
         if not as_json:

@@ -16,6 +16,7 @@ from owlabel.project import catalog, creation, discoveries, history, migrate, ve
 from owlabel.project.action import Action, class_table
 from owlabel.project.cache import FeatureCache
 from owlabel.project.database import Database
+from owlabel.project.label_index import LabelIndex
 from owlabel.project.proposals import Proposals
 from owlabel.project.records import (
     CandidateRow,
@@ -62,6 +63,7 @@ class Project:
         self.cache = FeatureCache(folder / "cache")
         self.tags = Tags(self.database)
         self.proposals = Proposals(self.database)
+        self.label_index = LabelIndex(self.database)
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
 

@@ -103,6 +103,16 @@ class Tags:
             found = _read(session, TagRow.class_id == class_id, *near)
         return {image_id: state for image_id, _, state in found}
 
+    def present(self, class_id: int) -> set[int]:
+        """Return the ids of the images in which a class is tagged present."""
+        query = (
+            select(TagRow.image_id)
+            .join(ImageRow, ImageRow.id == TagRow.image_id)
+            .where(TagRow.class_id == class_id, TagRow.state == "present", ~ImageRow.gone)
+        )
+        with self._database.reading() as session:
+            return set(session.scalars(query))
+
     def all(self) -> dict[int, dict[int, str]]:
         """Return image id to class id to "present" or "absent", of all tagged images."""
         found: dict[int, dict[int, str]] = {}

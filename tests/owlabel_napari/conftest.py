@@ -129,8 +129,14 @@ class FakeSession(SessionSignals):
     def proposal_is_open(self, proposal_id: int) -> bool:
         return proposal_id in [p.id for p in self.proposals()]
 
-    def lacking(self) -> list[str]:
+    def tags_lacking(self) -> list[str]:
         return []
+
+    def masks_lacking(self) -> list[str]:
+        return []
+
+    def count_masks(self, _seconds: float | None) -> int:
+        return 0
 
     def cluster_set(self) -> Any:
         return None

@@ -58,9 +58,29 @@ def test_the_table_tells_and_turns_the_tags_of_this_image(widget: Any, real: Ses
     assert real.project.tags.of(1) == {}
 
 
-def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session) -> None:
-    assert "deer: present in 2 images, at least 20 are advised" in widget.lacking.text()
-    assert "The project has only 4 images." in widget.lacking.text()
+def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbot: Any) -> None:
+    told = widget.masks.lacking
+    qtbot.waitUntil(lambda: "No known class has a mask" in told.text())
+    assert "deer: present in 2 images, at least 20 are advised" in told.text()
+    assert "The project has only 4 images." in told.text()
+    with real.project.action("paint", {}, "road") as action:
+        action.set_labels(1, np.zeros((48, 64), np.uint8))
+    real.labels_changed.emit(1)
+    name = real.classes.base[0].name
+    qtbot.waitUntil(lambda: f"at least 20 are advised: {name} 1" in told.text())
+    assert "deer: 1 of 2 images with it without a mask of a known class" in told.text()
+
+
+def test_masks_are_counted_bit_by_bit(
+    widget: Any, real: Session, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([2, 1, 0])
+    told: list[str] = []
+    monkeypatch.setattr(real, "count_masks", lambda _seconds: next(left))
+    monkeypatch.setattr(widget.masks.lacking, "setText", told.append)
+    widget.masks.show_lacking()
+    qtbot.waitUntil(lambda: len(told) == 3)
+    assert ["Counting masks" in text for text in told] == [True, True, False]
 
 
 def test_files_are_imported_or_refused_in_words(widget: Any, real: Session, tmp_path: Path) -> None:
@@ -89,29 +109,29 @@ def test_masks_are_asked_for_and_followed(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(real, "train_from_tags", asked.append)
-    widget.steps.value, widget.again.value = 50, 20
-    widget.start.click()
+    widget.masks.steps.value, widget.masks.again.value = 50, 20
+    widget.masks.start.click()
     assert (asked[0].iterations, asked[0].retrain) == (50, 20)
     reported = [SimpleNamespace(id=1, step=1, metrics={"loss": 3.0})]
     monkeypatch.setattr(real, "metrics", lambda _job, since: [] if since else reported)
     monkeypatch.setattr(real, "jobs", lambda: [job("running")])
-    widget.show_job()
-    assert "Step 3 of 9" in widget.progress.text()
-    assert not widget.start.isEnabled()
-    assert len(widget.plot) == 1
-    result = {"classes": {"deer": {"proposals": 2}}, "lacking": ["road: 3 images with masks"]}
+    widget.masks.show_job()
+    assert "Step 3 of 9" in widget.masks.progress.text()
+    assert not widget.masks.start.isEnabled()
+    assert len(widget.masks.plot) == 1
+    result = {"classes": {"deer": {"proposals": 2}}}
     monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
-    widget.show_job()
-    assert widget.progress.text() == "Masks proposed: deer 2.\nroad: 3 images with masks"
+    widget.masks.show_job()
+    assert widget.masks.progress.text() == "Masks proposed: deer 2."
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:
-    assert widget.review.isHidden()
+    assert widget.masks.review.isHidden()
     propose(real)
-    widget.show_job()
-    assert widget.waiting.text() == "1 mask from tags to review"
+    widget.masks.show_job()
+    assert widget.masks.waiting.text() == "1 mask from tags to review"
     with qtbot.waitSignal(widget.review_wanted):
-        widget.review.click()
+        widget.masks.review.click()
 
 
 # -- review in a real viewer -------------------------------------------------------------------

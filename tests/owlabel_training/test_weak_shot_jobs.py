@@ -85,7 +85,7 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
     assert result["proposals"] == 3
     assert result["images"] == 3
     assert result["classes"] == {"box": {"proposals": 3, "confidence": 0.75}}
-    assert "box: 3 tagged images, at least 20 are advised" in result["lacking"]
+    assert result["lacking"] == session.lacking()
     assert any("mask" in step.metrics for step in told), "curves"
     found = session.project.proposals.open("weak_shot")
     assert {p.image_id for p in found} == {r.id for r in session.records[:3]}
@@ -158,6 +158,17 @@ def test_what_cannot_be_learnt_is_refused_before_the_first_step(
         session.train_from_tags()
     with pytest.raises(ValueError, match="iterations must be at least 1"):
         session.train_from_tags(WeakShotRequest(iterations=0))
+
+
+def test_what_is_lacking_is_said_before_and_by_the_job(session: Session) -> None:
+    assert session.lacking() == [
+        "box: present in 3 images, at least 20 are advised",
+        "The project has only 6 images.",
+        "Images with masks of known classes, at least 20 are advised: sky 5, road 5",
+    ]
+    words = ["weak-shot", str(session.project.folder), "--no-wait"]
+    told = " ".join(CliRunner().invoke(app, words).stderr.split())
+    assert "at least 20 are advised: sky 5, road 5" in told
 
 
 def test_a_session_queues_the_job_and_the_worker_does_it(session: Session) -> None:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import UNSET, VOID, ClassTable, LabelClass, distinct_color
+from owlabel.lacking import FEWEST
 from owlabel_training.data import Frames, read_classes, read_frames
 from owlabel_training.weak_shot_recipe import WeakDataRecipe
 
-FEWEST = 20
-"""Images with a mask of a base class, or a tag of a novel one, below which it is said aloud."""
 Pixels = NDArray[np.uint8]
 
 

@@ -15,6 +15,7 @@ from owlabel import images
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import UNSET, VOID
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.lacking import masks_lacking, tags_lacking
 from owlabel.models.checkpoint import load
 from owlabel.models.mask_checkpoint import save_mask_former
 from owlabel.models.mask_former import MaskFormer
@@ -91,7 +92,7 @@ class WeakShotJob:
             path = inside(project.folder, self.checkpoint)
             segmenter, header = load(path)
             known = tagged_project(project, segmenter, header)
-        told = lacking(known.frames)
+            told = _told(project, known)
         shape = known.frames.labels[0].shape
         sizes, course = self.settings((shape[0], shape[1]), len(known.frames.classes))
         model = new_model(sizes, path, known.frames, course.seed)
@@ -147,6 +148,15 @@ class WeakShotJob:
         name = f"{header.name} + tags"
         save_mask_former(model, Path(context.project) / relative, name, known.frames.classes, told)
         return relative
+
+
+def _told(project: Project, known: TaggedProject) -> list[str]:
+    """Return which class lacks what; raises ValueError where nothing can be learnt at all."""
+    lacking(known.frames)
+    project.label_index.look()
+    classes = project.classes()
+    images = sum(r.error is None for r in project.images())
+    return [*tags_lacking(project, classes, images), *masks_lacking(project, classes)]
 
 
 def _still_tagged(project: Project, record: ImageRecord, known: TaggedProject) -> frozenset[int]:

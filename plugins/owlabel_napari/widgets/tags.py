@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from magicgui.widgets import Container, SpinBox
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -19,20 +18,17 @@ from qtpy.QtWidgets import (
 )
 
 from owlabel.formats.tag_files import Reading
-from owlabel.weak_shot import KIND, WeakShotRequest
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.gallery import NEXT
-from owlabel_napari.widgets.loss_plot import LossPlot
-from owlabel_napari.widgets.ood_training import tell
 from owlabel_napari.widgets.parts import LineEdit, button, hint, row, scrolled, swatch, tight, title
+from owlabel_napari.widgets.weak_shot import WeakShotWidget
 
 if TYPE_CHECKING:
     from owlabel.session import Session
 
 NAME, HERE, PRESENT, ABSENT = range(4)
 SIGN = {"present": "✓ present", "absent": "✗ absent", "unknown": "–"}
-METRIC = "loss"
 FILES = "Tags (*.csv *.tsv *.txt *.json)"
 
 
@@ -60,18 +56,9 @@ class TagsWidget(QWidget):
         self.give = button("Export …", self._ask_target, "All tags as CSV or JSON")
         self.make_classes = QCheckBox("Make unknown classes")
         self.skip_unknown = QCheckBox("Leave out what is unknown")
-        self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
-                             label="Steps")  # fmt: skip
-        self.again = SpinBox(value=0, min=0, max=100000, step=100, label="Again")
-        self.again.tooltip = "Steps of a second training, on the masks of the first; 0 for none"
-        self.imported, self.lacking, self.progress = hint(), hint(), hint()
-        self.plot = LossPlot()
-        self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
-        self.cancel = button("Cancel", self._cancel)
-        self.waiting = hint()
-        self.review = button("Review masks", self.review_wanted.emit, "Show them in the queue")
-        self._job_id: int | None = None
-        self._seen = 0
+        self.imported = hint()
+        self.masks = WeakShotWidget(session)
+        self.masks.review_wanted.connect(self.review_wanted)
         self._connections = Connections()
         self._lay_out()
         self.table.cellClicked.connect(self._turn)
@@ -79,10 +66,7 @@ class TagsWidget(QWidget):
         self._connections.add_later(
             (session.tags_changed, session.classes_changed, session.image_changed), self.show_tags
         )
-        later = (session.jobs_changed, session.tags_changed, session.queue_changed)
-        self._connections.add_later(later, self.show_job)
         self.show_tags()
-        self.show_job()
 
     def _lay_out(self) -> None:
         table = self.table
@@ -96,8 +80,6 @@ class TagsWidget(QWidget):
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        form = Container(widgets=[self.steps, self.again], labels=True)
-        form.margins = (0, 0, 0, 0)
         page = QWidget()
         outer, layout = QVBoxLayout(self), QVBoxLayout(page)
         tight(outer)
@@ -110,17 +92,12 @@ class TagsWidget(QWidget):
         layout.addLayout(row(self.take, self.folder, self.give))
         layout.addLayout(row(self.make_classes, self.skip_unknown))
         layout.addWidget(self.imported)
-        layout.addWidget(title("Masks from tags (SimFormer)"))
-        layout.addWidget(self.lacking)
-        layout.addWidget(form.native)
-        layout.addLayout(row(None, self.cancel, self.start))
-        layout.addWidget(self.progress)
-        layout.addWidget(self.plot)
-        layout.addLayout(row(self.waiting, self.review))
+        layout.addWidget(self.masks)
 
     def close_widget(self) -> None:
         """Stop listening."""
         self._connections.close()
+        self.masks.close_widget()
 
     # -- tags ----------------------------------------------------------------------------------
 
@@ -140,8 +117,6 @@ class TagsWidget(QWidget):
             self._put(index, PRESENT, str(said["present"]))
             self._put(index, ABSENT, str(said["absent"]))
         self.none.setEnabled(bool(novel) and session.image_id is not None)
-        self.lacking.setText("\n".join(session.lacking()))
-        self.lacking.setVisible(bool(self.lacking.text()))
 
     def _put(self, index: int, column: int, text: str) -> QTableWidgetItem:
         item = QTableWidgetItem(text)
@@ -195,47 +170,3 @@ class TagsWidget(QWidget):
         count = attempt(self.session, self.session.export_tags, Path(name)) if name else None
         if count is not None:
             self.session.message.emit("info", f"{count} tags in {name}")
-
-    # -- masks ---------------------------------------------------------------------------------
-
-    def show_job(self) -> None:
-        """Show the training that runs or ended last, and how many masks wait for review."""
-        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
-        running = job is not None and job.state in ("queued", "running")
-        self.cancel.setVisible(running)
-        self.start.setEnabled(not running)
-        self.plot.setVisible(job is not None)
-        if job is not None:
-            self._show_course(job.id)
-        self.progress.setText("" if job is None else _told(job))
-        open_ = self.session.project.proposals.count(KIND)
-        self.review.setVisible(bool(open_))
-        self.waiting.setVisible(bool(open_))
-        self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")
-
-    def _show_course(self, job_id: int) -> None:
-        if job_id != self._job_id:
-            self._job_id, self._seen = job_id, 0
-            self.plot.clear()
-        rows = self.session.metrics(job_id, self._seen)
-        if rows:
-            self._seen = max(r.id for r in rows)
-            self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
-
-    def _train(self) -> None:
-        request = WeakShotRequest(iterations=int(self.steps.value), retrain=int(self.again.value))
-        attempt(self.session, self.session.train_from_tags, request)
-
-    def _cancel(self) -> None:
-        if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
-
-
-def _told(job: Any) -> str:
-    """Return how the job goes or what it made, and what it lacked."""
-    if job.state != "done" or not job.result:
-        return tell(job)
-    classes = job.result.get("classes", {})
-    made = ", ".join(f"{name} {told['proposals']}" for name, told in classes.items())
-    lines = [f"Masks proposed: {made or 'none'}.", *job.result.get("lacking", [])]
-    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""Masks from tags: what is lacking, the training, what came of it, and the way to the review."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, SpinBox
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from owlabel.weak_shot import KIND, WeakShotRequest
+from owlabel_napari.connections import Connections
+from owlabel_napari.messages import attempt
+from owlabel_napari.widgets.loss_plot import LossPlot
+from owlabel_napari.widgets.ood_training import tell
+from owlabel_napari.widgets.parts import button, hint, row, tight, title
+
+if TYPE_CHECKING:
+    from owlabel.session import Session
+
+METRIC = "loss"
+COUNT_S, COUNT_MS = 0.01, 20
+"""How long label maps are looked at in one go, and the pause after it."""
+
+
+class WeakShotWidget(QWidget):
+    """Ask for masks of tagged classes, follow the training; the worker trains.
+
+    Signals
+    -------
+    review_wanted
+        The queue of masks from tags shall be shown.
+    """
+
+    review_wanted = Signal()
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
+                             label="Steps")  # fmt: skip
+        self.again = SpinBox(value=0, min=0, max=100000, step=100, label="Re-train")
+        self.again.tooltip = (
+            "Steps of a second training on the masks of the first and on what you accepted; 0: none"
+        )
+        self.lacking, self.progress, self.waiting = hint(), hint(), hint()
+        self.plot = LossPlot()
+        self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
+        self.cancel = button("Cancel", self._cancel)
+        self.review = button("Review masks", self.review_wanted.emit, "Show them in the queue")
+        self._job_id: int | None = None
+        self._seen = 0
+        self._connections = Connections()
+        self._masks = QTimer(self)
+        self._masks.setSingleShot(True)
+        self._masks.timeout.connect(self._count_masks)
+        self._connections.own(self._masks)
+        self._lay_out()
+        later = (session.jobs_changed, session.tags_changed, session.queue_changed)
+        self._connections.add_later(later, self.show_job)
+        changes = (session.tags_changed, session.classes_changed, session.labels_changed)
+        self._connections.add_later(changes, self.show_lacking)
+        self.show_job()
+
+    def _lay_out(self) -> None:
+        form = Container(widgets=[self.steps, self.again], labels=True)
+        form.margins = (0, 0, 0, 0)
+        layout = QVBoxLayout(self)
+        tight(layout)
+        layout.addWidget(title("Masks from tags (SimFormer)"))
+        layout.addWidget(self.lacking)
+        layout.addWidget(form.native)
+        layout.addLayout(row(None, self.cancel, self.start))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.plot)
+        layout.addLayout(row(self.waiting, self.review))
+
+    def close_widget(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    # -- before --------------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Look what is lacking once somebody sees it."""
+        super().showEvent(event)
+        self.show_lacking()
+
+    def show_lacking(self) -> None:
+        """Say which class has too few tags and, once the masks are counted, too few masks."""
+        if self.isVisible():
+            self._masks.start(0)
+
+    def _count_masks(self) -> None:
+        """Look at a few label maps more, so that the window never waits for all of them."""
+        left = attempt(self.session, self.session.count_masks, COUNT_S)
+        told = self.session.tags_lacking()
+        if left:
+            told.append(f"Counting masks: {left} label maps left …")
+            self._masks.start(COUNT_MS)
+        else:
+            told += self.session.masks_lacking()
+        self.lacking.setText("\n".join(told))
+        self.lacking.setVisible(bool(told))
+
+    # -- training ------------------------------------------------------------------------------
+
+    def show_job(self) -> None:
+        """Show the training that runs or ended last, and how many masks wait for review."""
+        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        running = job is not None and job.state in ("queued", "running")
+        self.cancel.setVisible(running)
+        self.start.setEnabled(not running)
+        self.plot.setVisible(job is not None)
+        if job is not None:
+            self._show_course(job.id)
+        self.progress.setText("" if job is None else _told(job))
+        open_ = self.session.project.proposals.count(KIND)
+        self.review.setVisible(bool(open_))
+        self.waiting.setVisible(bool(open_))
+        self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")
+
+    def _show_course(self, job_id: int) -> None:
+        if job_id != self._job_id:
+            self._job_id, self._seen = job_id, 0
+            self.plot.clear()
+        rows = self.session.metrics(job_id, self._seen)
+        if rows:
+            self._seen = max(r.id for r in rows)
+            self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
+
+    def _train(self) -> None:
+        request = WeakShotRequest(iterations=int(self.steps.value), retrain=int(self.again.value))
+        attempt(self.session, self.session.train_from_tags, request)
+
+    def _cancel(self) -> None:
+        if self._job_id is not None:
+            attempt(self.session, self.session.cancel_job, self._job_id)
+
+
+def _told(job: Any) -> str:
+    """Return how the job goes or what it made."""
+    if job.state != "done" or not job.result:
+        return tell(job)
+    classes = job.result.get("classes", {})
+    made = ", ".join(f"{name} {told['proposals']}" for name, told in classes.items())
+    return f"Masks proposed: {made or 'none'}."
