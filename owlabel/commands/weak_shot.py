@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,8 +36,28 @@ def weak_shot(
         row = next(r for r in session.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
-        rows = [{"class": name, **told} for name, told in row.result["classes"].items()]
-        print_rows(rows, as_json)
+        print_rows(_rows(row.result), as_json)
         if not as_json:
             count = row.result["proposals"]
             out.print(f"{count} proposals: see `owlabel proposals`", highlight=False)
+            out.print(_compared(row.result["comparison"]), highlight=False)
+
+
+def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each class: how many masks, how sure, and its IoU before and after."""
+    found = result["comparison"]
+    return [
+        {"class": name, **told, **{w: found.get(w, {}).get(name) for w in ("before", "after")}}
+        for name, told in result["classes"].items()
+    ]
+
+
+def _compared(comparison: dict[str, Any]) -> str:
+    """Return what before and after rest on."""
+    if not comparison:
+        return "nobody has painted a tagged class in a tagged image: nothing is compared"
+    pixels = sum(comparison["pixels"].values())
+    return (
+        f"before (the model in use) and after (the masks): IoU on {pixels} pixels of tagged "
+        f"classes that people labelled in {comparison['images']} images"
+    )

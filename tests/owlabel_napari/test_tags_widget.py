@@ -100,7 +100,8 @@ def test_files_are_imported_or_refused_in_words(widget: Any, real: Session, tmp_
 
 def job(state: str, **changes: Any) -> Any:
     values = {"id": 4, "kind": "weak_shot", "state": state, "done": 3, "total": 9,
-              "message": "training", "eta_s": None, "error": None, "result": None}  # fmt: skip
+              "message": "training", "eta_s": None, "error": None, "result": None,
+              "payload": {}}  # fmt: skip
     return SimpleNamespace(**{**values, **changes})
 
 
@@ -119,10 +120,31 @@ def test_masks_are_asked_for_and_followed(
     assert "Step 3 of 9" in widget.masks.progress.text()
     assert not widget.masks.start.isEnabled()
     assert len(widget.masks.plot) == 1
-    result = {"classes": {"deer": {"proposals": 2}}}
+    made = {"tagged": 3, "proposals": 2, "confidence": 0.71, "sure": 1, "doubtful": 0}
+    result = {"classes": {"deer": made}, "comparison": {}}
     monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
-    assert widget.masks.progress.text() == "Masks proposed: deer 2."
+    said = "deer: 2 masks in 3 tagged images, 71 % sure on average; 1 from 90 %"
+    assert widget.masks.progress.text() == said
+
+
+def test_before_and_after_are_shown_where_people_painted(
+    widget: Any, real: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = widget.masks.comparison
+    assert shown.isHidden()
+    result: dict[str, Any] = {"classes": {}, "comparison": {}}
+    monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
+    widget.masks.show_job()
+    assert "nothing is compared" in shown.note.text()
+    assert shown.table.isHidden()
+    result["comparison"] = {
+        "before": {"deer": 0.2}, "after": {"deer": 0.7}, "pixels": {"deer": 320}, "images": 1
+    }  # fmt: skip
+    widget.masks.show_job()
+    assert [shown.table.item(0, c).text() for c in range(4)] == ["deer", "20.0", "70.0", "+50.0"]
+    assert "on 320 pixels that people painted or accepted in 1 image." in shown.note.text()
+    assert shown.adopt.isHidden()
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:

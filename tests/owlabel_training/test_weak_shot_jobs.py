@@ -84,7 +84,10 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
         result, told = run(session, tmp_path)
     assert result["proposals"] == 3
     assert result["images"] == 3
-    assert result["classes"] == {"box": {"proposals": 3, "confidence": 0.75}}
+    assert result["classes"] == {
+        "box": {"tagged": 3, "proposals": 3, "confidence": 0.75, "sure": 0, "doubtful": 0}
+    }
+    assert result["comparison"] == {}, "nobody has painted a box"
     assert result["lacking"] == session.lacking()
     assert any("mask" in step.metrics for step in told), "curves"
     found = session.project.proposals.open("weak_shot")
@@ -94,6 +97,22 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
     expected = scores[2] > 0
     expected[:20] = False  # people have said sky there
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_before_and_after_rest_on_what_people_painted(session: Session, tmp_path: Path) -> None:
+    paint_box(session, 0)
+    paint_box(session, 4)  # not tagged there: no mask is proposed
+    scores = np.zeros((3, 72, 96), np.float32)
+    scores[2, 20:32, 30:60] = 0.95
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
+        result, _ = run(session, tmp_path)
+    found = result["comparison"]
+    assert found["after"] == {"box": 0.5}, "the upper half"
+    assert found["before"].keys() == {"box"}
+    assert 0 <= found["before"]["box"] <= 1
+    assert (found["pixels"], found["images"]) == ({"box": 24 * 30}, 1)
+    assert result["classes"]["box"]["sure"] == 2, "nothing is proposed where people painted"
 
 
 def test_the_network_is_kept_and_no_label_changes(session: Session, tmp_path: Path) -> None:
@@ -127,6 +146,14 @@ def test_the_model_speaks_where_people_are_silent_if_it_is_sure() -> None:
     assert left_out(nobody, model, unsure, True).tolist() == [[0, UNSET, 0, VOID]]
     people = np.array([[0, 1, 1, UNSET]], np.uint8)
     assert left_out(people, model, unsure, True)[0, 3] == VOID
+
+
+def paint_box(session: Session, place: int) -> None:
+    record = session.records[place].id
+    human = session.project.human_labels(record)
+    human[20:44, 30:60] = BOX
+    with session.project.action("paint", {}, "box") as action:
+        action.set_labels(record, human)
 
 
 def test_a_painted_novel_object_is_a_tag_but_no_mask(session: Session) -> None:

@@ -37,7 +37,7 @@ def compare(
         ``before`` and ``after`` from class name to IoU (None where it cannot be said), ``pixels``
         from class name to the number of pixels a human gave that class.
     """
-    labelled = [(human, _outputs(segmenter, image)) for human, image in human_labelled(project)]
+    labelled = [(human, outputs_of(segmenter, image)) for human, image in human_labelled(project)]
     table = project.classes()
     confusions = {}
     for key, header in (("before", before), ("after", after)):
@@ -48,7 +48,7 @@ def compare(
             same = {h.class_id for h in after.heads[1:] if changed.get(h.class_id) == h.hash}
             trained &= same
         novel = [c.id for c in table.classes if c.novel and c.id not in trained]
-        rule = _rule(project, labelled, novel, before.prototype_length)
+        rule = rule_of(project, labelled, novel, before.prototype_length)
         confusions[key] = _confusion(labelled, trained, rule)
     counts = confusions["before"].counts.sum(axis=1)
     names = {c.id: c.name for c in table.classes if counts[c.id]}
@@ -69,13 +69,14 @@ def human_labelled(project: Project) -> Iterator[tuple[Labels, NDArray[np.uint8]
                 yield human, images.read(record.path)
 
 
-def _outputs(segmenter: Segmenter, image: NDArray[np.uint8]) -> ModelOutput:
+def outputs_of(segmenter: Segmenter, image: NDArray[np.uint8]) -> ModelOutput:
+    """Return what all heads make of an image, uint8 (H, W, 3)."""
     grids = [array.astype(np.float32) for array in embed_image(segmenter, image)]
     heads = tuple(zip(segmenter.novel_ids, grids[1:], strict=True))
     return ModelOutput((image.shape[0], image.shape[1]), grids[0], heads)
 
 
-def _rule(
+def rule_of(
     project: Project,
     labelled: list[tuple[Labels, ModelOutput]],
     class_ids: list[int],

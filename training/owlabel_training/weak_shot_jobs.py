@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from owlabel.project.proposals import NewProposal
 from owlabel.project.store import ImageRecord, Project
 from owlabel_training.project_frames import people_labels, shrunk
 from owlabel_training.recipe import section
+from owlabel_training.weak_shot_comparison import Masks, compare_masks
 from owlabel_training.weak_shot_data import lacking
 from owlabel_training.weak_shot_loop import train_weak_shot
 from owlabel_training.weak_shot_project import TaggedProject, tagged_project
@@ -38,6 +39,8 @@ SIDE = 192
 SMALL: dict[str, Any] = {"iterations": 600, "lr": 1e-3, "loss_stride": 4}
 SMALL_MODEL: dict[str, Any] = {"channels": 64, "feedforward": 256, "queries": 36}
 """What differs from the small profile: few steps at a higher rate, half the channels."""
+SURE, DOUBTFUL = 0.9, 0.5
+"""Confidence from which a mask counts as sure, and below which as doubtful."""
 LEAST_PIXELS = 16
 """Smaller masks are no proposals."""
 
@@ -103,6 +106,8 @@ class WeakShotJob:
             model = new_model(sizes, path, known.frames, course.seed)
             minutes += yield from retrain(model, known.frames, pseudo, course, context.work)
         result = yield from self._propose(context, model, known, segmenter)
+        yield Progress(course.iterations, course.iterations, "comparing before and after")
+        result["comparison"] = self._compare(context, model, known, segmenter, header)
         relative = self._keep(context, model, known, header, course)
         return {**result, "minutes": round(minutes, 2), "lacking": told, "path": relative}
 
@@ -112,10 +117,13 @@ class WeakShotJob:
         """Write the proposals, one image after the other; return how many of each class."""
         names = known.frames.classes.names
         told: dict[str, list[float]] = {names[i]: [] for i in known.frames.novel_ids}
+        tagged = dict.fromkeys(told, 0)
         with Project.open(context.project) as project:
             records = [r for r in project.images() if r.error is None and known.present.get(r.id)]
             for done, record in enumerate(records, start=1):
                 present = _still_tagged(project, record, known)
+                for number in present:
+                    tagged[names[number]] += 1
                 items = _proposals(project, record, model, known, present, segmenter.max_side)
                 project.proposals.write(record.id, "weak_shot", f"job {context.work.name}", items)
                 for item in items:
@@ -125,14 +133,33 @@ class WeakShotJob:
         return {
             "images": len(records),
             "proposals": sum(map(len, told.values())),
-            "classes": {
-                name: {
-                    "proposals": len(values),
-                    "confidence": round(float(np.mean(values)), 4) if values else None,
-                }
-                for name, values in told.items()
-            },
+            "classes": {name: _spread(tagged[name], values) for name, values in told.items()},
         }
+
+    def _compare(
+        self,
+        context: JobContext,
+        model: MaskFormer,
+        known: TaggedProject,
+        segmenter: Segmenter,
+        header: CheckpointHeader,
+    ) -> dict[str, Any]:
+        """Return before and after where people painted a tagged class, see `compare_masks`."""
+        ids = dict(zip(known.frames.novel_ids, known.class_ids, strict=True))
+        with Project.open(context.project) as project:
+            present = {
+                r.id: _still_tagged(project, r, known)
+                for r in project.images()
+                if known.present.get(r.id)
+            }
+
+            def masks_in(record: ImageRecord) -> Masks:
+                found = _found(project, record, model, known, present[record.id],
+                               segmenter.max_side)  # fmt: skip
+                return {class_id: mask for class_id, mask, _ in found}
+
+            tagged = {i: frozenset(ids[n] for n in numbers) for i, numbers in present.items()}
+            return compare_masks(project, segmenter, header, tagged, masks_in)
 
     def _keep(
         self,
@@ -175,20 +202,44 @@ def _proposals(
     max_side: int,
 ) -> list[NewProposal]:
     """Return a mask for each class tagged in an image, where people have said nothing."""
+    silent = people_labels(project, record) == UNSET
+    items = []
+    for class_id, mask, sure in _found(project, record, model, known, present, max_side):
+        left = mask & silent
+        if int(left.sum()) >= LEAST_PIXELS:
+            items.append(NewProposal(class_id, left, sure))
+    return items
+
+
+def _found(
+    project: Project,
+    record: ImageRecord,
+    model: MaskFormer,
+    known: TaggedProject,
+    present: frozenset[int],
+    max_side: int,
+) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
+    """Yield class id, mask (H, W) and confidence of each class tagged in an image."""
     image = images.read(record.path)
-    people = people_labels(project, record)
-    small = shrunk(image, people, max_side)[0]
+    shape = image.shape[:2]
+    small = shrunk(image, np.zeros(shape, np.uint8), max_side)[0]
     scores = scores_of(model, small, sorted(set(known.frames.novel_ids) - present))
     nothing = np.full(scores.shape[1:], VOID, np.uint8)
     found = pseudo_labels(scores, nothing, present, known.frames.n_base)
-    items = []
     for class_id, number in zip(known.class_ids, known.frames.novel_ids, strict=True):
         mask = found == number
-        sure = confidence(scores, mask, number)
-        whole = _enlarged(mask, people.shape) & (people == UNSET)
-        if int(whole.sum()) >= LEAST_PIXELS:
-            items.append(NewProposal(class_id, whole, sure))
-    return items
+        yield class_id, _enlarged(mask, shape), confidence(scores, mask, number)
+
+
+def _spread(tagged: int, values: list[float]) -> dict[str, Any]:
+    """Return in how many of the tagged images a mask was proposed, and how sure they are."""
+    return {
+        "tagged": tagged,
+        "proposals": len(values),
+        "confidence": round(float(np.mean(values)), 4) if values else None,
+        "sure": sum(value >= SURE for value in values),
+        "doubtful": sum(value < DOUBTFUL for value in values),
+    }
 
 
 def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, SpinBox
@@ -15,6 +16,7 @@ from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import tell
 from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.weak_shot_result import WeakShotComparison
 
 if TYPE_CHECKING:
     from owlabel.session import Session
@@ -45,7 +47,7 @@ class WeakShotWidget(QWidget):
             "Steps of a second training on the masks of the first and on what you accepted; 0: none"
         )
         self.lacking, self.progress, self.waiting = hint(), hint(), hint()
-        self.plot = LossPlot()
+        self.plot, self.comparison = LossPlot(), WeakShotComparison(session)
         self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
         self.cancel = button("Cancel", self._cancel)
         self.review = button("Review masks", self.review_wanted.emit, "Show them in the queue")
@@ -73,6 +75,7 @@ class WeakShotWidget(QWidget):
         layout.addWidget(form.native)
         layout.addLayout(row(None, self.cancel, self.start))
         layout.addWidget(self.progress)
+        layout.addWidget(self.comparison)
         layout.addWidget(self.plot)
         layout.addLayout(row(self.waiting, self.review))
 
@@ -116,6 +119,7 @@ class WeakShotWidget(QWidget):
         if job is not None:
             self._show_course(job.id)
         self.progress.setText("" if job is None else _told(job))
+        self.comparison.show_job(job)
         open_ = self.session.project.proposals.count(KIND)
         self.review.setVisible(bool(open_))
         self.waiting.setVisible(bool(open_))
@@ -140,9 +144,22 @@ class WeakShotWidget(QWidget):
 
 
 def _told(job: Any) -> str:
-    """Return how the job goes or what it made."""
+    """Return how the job goes, or what it made: a line for each class."""
     if job.state != "done" or not job.result:
         return tell(job)
     classes = job.result.get("classes", {})
-    made = ", ".join(f"{name} {told['proposals']}" for name, told in classes.items())
-    return f"Masks proposed: {made or 'none'}."
+    lines = [f"{name}: {_made(told)}" for name, told in classes.items()]
+    return "\n".join(lines or ["No mask was proposed."])
+
+
+def _made(told: Mapping[str, Any]) -> str:
+    """Return how many masks of a class there are, in how many images, and how sure they are."""
+    count, tagged = told["proposals"], told.get("tagged")
+    text = f"{count} mask{'s' * (count != 1)}"
+    if tagged is not None:
+        text += f" in {tagged} tagged image{'s' * (tagged != 1)}"
+    if not count:
+        return text
+    text += f", {100 * told['confidence']:.0f} % sure on average"
+    parts = [(told.get("sure"), "from 90 %"), (told.get("doubtful"), "below 50 %")]
+    return "; ".join([text, *(f"{n} {words}" for n, words in parts if n)])
