@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,11 +17,12 @@ from owlabel.jobs.runner import Runner
 from owlabel.models.checkpoint import load, save
 from owlabel.models.mask_checkpoint import load_mask_former
 from owlabel.models.segmenter import Segmenter
+from owlabel.project.proposals import NewProposal
 from owlabel.project.store import Project
 from owlabel.session import Session
 from owlabel.weak_shot import WeakShotRequest
 from owlabel_training import weak_shot_jobs
-from owlabel_training.weak_shot_jobs import WeakShotJob
+from owlabel_training.weak_shot_jobs import WeakShotJob, _labels_to_retrain
 from owlabel_training.weak_shot_project import left_out, tagged_project
 
 CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
@@ -173,6 +174,31 @@ def test_retraining_runs_on_its_own_labels(session: Session, tmp_path: Path) -> 
     result, told = run(session, tmp_path, retrain=3)
     assert [s.done for s in told if "training" in s.message] == [1, 2, 1, 2, 3]
     assert result["path"].endswith(".safetensors")
+
+
+def test_an_accepted_proposal_is_a_label_for_the_re_training(session: Session) -> None:
+    first = session.records[0].id
+    mask = np.zeros((72, 96), bool)
+    mask[20:44, 30:60] = True
+    session.project.proposals.write(first, "weak_shot", "1", [NewProposal(BOX, mask, 0.9)])
+    silent = np.zeros((3, 72, 96), np.float32)  # the network finds no box anywhere
+    segmenter, header = load(session.model.path)
+    boxes = []
+    for _ in ("open", "accepted"):
+        known = tagged_project(session.project, segmenter, header)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(weak_shot_jobs, "scores_of", lambda model, image: silent)
+            boxes.append(_labels_to_retrain(cast(Any, None), known)[0] == BOX)
+        if session.project.proposals.open():
+            session.accept_proposal(session.project.proposals.open()[0].id)
+    assert not boxes[0].any(), "a proposal is no label"
+    np.testing.assert_array_equal(boxes[1], mask)
+
+
+def test_the_command_re_trains(session: Session) -> None:
+    words = ["weak-shot", str(session.project.folder), "--no-wait", "--retrain", "5"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert session.jobs()[0].payload["course"]["retrain"] == 5
 
 
 def test_what_cannot_be_learnt_is_refused_before_the_first_step(
