@@ -98,8 +98,9 @@ def predict(output: ModelOutput, rule: Rule, under: LabelMap | None = None) -> L
     labels = fewshot.claim_novel(
         output.embedding, under.labels, list(rule.prototypes), rule.lambda_novel
     )
-    novel = np.isin(labels, [p.class_id for p in rule.prototypes])
-    return LabelMap(labels, np.where(novel, np.uint8(Source.NPM), under.source))
+    source = under.source.copy()
+    np.putmask(source, labels != under.labels, np.uint8(Source.NPM))
+    return LabelMap(labels, source)
 
 
 def compose(human: Labels, model: LabelMap | None, reviewed: LabelMap | None = None) -> LabelMap:

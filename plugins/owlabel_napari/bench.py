@@ -3,8 +3,8 @@
     python -m owlabel_napari.bench --side 480x360 2048x1024 --out docs/results/window.json
 
 Opens the window (a display or xvfb-run is needed) on enlarged sample scenes with the sample model,
-clicks like an annotator, and prints JSON.  "Visible" is from the click until the event loop has
-drawn on the canvas all that follows from it.
+clicks like an annotator, and prints JSON.  "Visible" is from the click until the canvas with all
+that follows from it is on the screen (its buffers are swapped).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from owlabel_napari.partial_repaint import scene_canvas
 
 if TYPE_CHECKING:
     from owlabel_napari.panel import OWLabelPanel
@@ -93,6 +95,14 @@ class Bench:
         self.until("embedding", lambda: self.session.progress[0] == self.session.progress[1])
         self.turn(1.0)
         self.stalls = Stalls()
+        self.swapped = 0.0
+        canvas = scene_canvas(panel.viewer)
+        if canvas is None:
+            raise RuntimeError("the viewer has no window to measure")
+        canvas.native.frameSwapped.connect(self._swap)
+
+    def _swap(self) -> None:
+        self.swapped = time.perf_counter()
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let the event loop run once, or for a while."""
@@ -113,10 +123,7 @@ class Bench:
                 raise TimeoutError(f"{what} did not happen within {WAIT_SECONDS:.0f} s")
 
     def timed(self, act: Callable[[], Any]) -> tuple[float, float]:
-        """Return the milliseconds until `act` returned, and until the canvas shows all of it.
-
-        The event loop runs event by event: what the panels do after the picture does not count.
-        """
+        """Return the milliseconds until `act` returned, and until the screen shows all of it."""
         from qtpy.QtCore import QEventLoop
         from qtpy.QtWidgets import QApplication
 
@@ -125,7 +132,7 @@ class Bench:
         acted = time.perf_counter()
         while not self.panel.workspace.overlays.drawn:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 1)
-        shown = time.perf_counter()
+        shown = self.swapped if self.swapped > start else time.perf_counter()
         self.turn()
         return (acted - start) * 1000, (shown - start) * 1000
 
@@ -197,7 +204,7 @@ class Bench:
         """Measure everything, then the clicks again while a worker trains."""
         result: dict[str, Any] = {"first_overlay_s": round(self.first_overlay, 2)}
         result["alone"] = self.clicks(count)
-        result["name_to_relabelled_ms"] = self.names(6)
+        result["name_to_relabelled_ms"] = self.names(12)
         result["switch_ms"] = self.switches(10)
         self.session.retrain("thing 0", 2000)
         self.until("training", lambda: any(j.kind == "plm" and j.done for j in self.session.jobs()))
