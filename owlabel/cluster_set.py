@@ -6,7 +6,7 @@ Everything is read from the project's cache; only names are part of the history.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -173,18 +173,36 @@ def nearness(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDA
 # -- candidates ----------------------------------------------------------------------------------
 
 
-def candidate_masks(project: Project, head_hash: str, record: ImageRecord) -> dict[int, Bools]:
-    """Return the mask (H, W) of each candidate of an image by its row's id."""
+def candidate_masks(
+    project: Project, head_hash: str, record: ImageRecord, wanted: Collection[int] | None = None
+) -> dict[int, Bools]:
+    """Return the mask (H, W) of each candidate of an image by its row's id; of some, or of all."""
     arrays = project.cache.read(head_hash, record.content_hash)
     if arrays is None or record.shape is None:
         return {}
     shape, result = arrays["embedding"].shape[1:], {}
     for one in details.details(project.database, head_hash, record.id):
         on_grid = np.zeros(shape, np.int32)
-        if one.mask is not None and details.put_mask(on_grid, one.mask, 1):
+        left_out = wanted is not None and one.id not in wanted
+        if not left_out and one.mask is not None and details.put_mask(on_grid, one.mask, 1):
             mask = grid.upsample(on_grid.astype(np.float32), record.shape) > 0.5
             if mask.any():
                 result[one.id] = mask
+    return result
+
+
+def kind_mask(project: Project, found: ClusterSet, record: ImageRecord, kind: int) -> Bools | None:
+    """Return where the candidates of one cluster lie in an image, (H, W).
+
+    None where there are no clusters of candidates.
+    """
+    groups = grouped(project, found)
+    if groups is None or record.shape is None:
+        return None
+    ids = groups.ids[(groups.images == record.id) & (groups.cluster == kind)]
+    result = np.zeros(record.shape, bool)
+    for mask in candidate_masks(project, found.head_hash, record, set(ids.tolist())).values():
+        result |= mask
     return result
 
 

@@ -119,6 +119,17 @@ class Clustering(Calibrating):
         made = found and cluster_set.read_map(self.project.cache, found.key, record.content_hash)
         return made.labels if made and made.labels.shape == record.shape else None
 
+    def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
+        """Return where the candidates of a cluster, like "c2", lie in the current image, (H, W).
+
+        None where there are no clusters of candidates.
+        """
+        found = self.cluster_set()
+        kind = int(cluster.removeprefix("c"))
+        if found is None:
+            return None
+        return cluster_set.kind_mask(self.project, found, self.record(), kind)
+
     def cluster_agreement(self) -> Mapping[str, float | int] | None:
         """Return PmIoU against what people have labelled, None where there is nothing."""
         found = self.cluster_set()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
 
+from owlabel.auxiliary.settings import REMOVED
 from owlabel.classes import distinct_color
 from owlabel_napari.connections import Connections
 from owlabel_napari.layers import OurLayers
@@ -32,7 +34,7 @@ class ClusterLayer:
     def __init__(self, layers: OurLayers, session: Session) -> None:
         self.layers, self.session = layers, session
         self.wanted = False
-        self.only: int | None = None
+        self.only: str | None = None
         self._connections = Connections()
         self._connections.add(session.image_changed, self._blank)
         self._connections.add_later([session.image_changed], self.refresh)
@@ -49,29 +51,40 @@ class ClusterLayer:
         self.wanted = wanted
         self.refresh()
 
-    def show_only(self, cluster: int | None) -> None:
-        """Show one cluster alone, or all (None)."""
+    def show_only(self, cluster: str | None) -> None:
+        """Show one cluster alone, "7" or "c2" of unknown objects; or all of pixels (None)."""
         self.only = cluster
         self.refresh()
 
     def refresh(self) -> None:
         """Show the clusters of the current image; nothing where there are none."""
         here = self.wanted and self.session.image_id is not None
-        found = attempt(self.session, self.session.auxiliary_labels) if here else None
+        values = attempt(self.session, self._values) if here else None
         layer = self.layers.get(KIND)
-        if found is None:
+        if values is None:
             if layer is not None and layer.visible:
                 layer.visible = False
             return
-        values = np.where(found == 255, 0, found + 1).astype(np.uint8)
-        if self.only is not None:
-            values[found != self.only] = 0
         if layer is None:
             layer = Labels(values, name=NAME, colormap=_colors(), opacity=OPACITY)
             layer.editable = False
             self.layers.add(KIND, layer)
             return
         self.layers.put(layer, values)
+
+    def _values(self) -> NDArray[np.uint8] | None:
+        """Return a number above 0 for each cluster that is shown, uint8 (H, W); or None."""
+        if self.only is not None and self.only.startswith("c"):
+            objects = self.session.unknown_objects(self.only)
+            kind = int(self.only.removeprefix("c"))
+            return None if objects is None else objects.astype(np.uint8) * np.uint8(kind + 1)
+        found = self.session.auxiliary_labels()
+        if found is None:
+            return None
+        values = np.where(found == REMOVED, 0, found + 1).astype(np.uint8)
+        if self.only is not None:
+            values[found != int(self.only)] = 0
+        return values
 
     def cluster_at(self, row: int, col: int) -> int | None:
         """Return the cluster that is shown at a pixel, None where none is."""

@@ -25,6 +25,16 @@ def attempt(session: Session, act: Callable[..., R], *args: Any, **kwargs: Any) 
         return None
 
 
+def refusal(session: Session, act: Callable[..., Any], *args: Any) -> str:
+    """Do an act of the session; return why it refuses, told as by `attempt`, or ""."""
+    try:
+        act(*args)
+    except ValueError as error:
+        session.message.emit("warning", str(error))
+        return str(error)
+    return ""
+
+
 def show(level: str, text: str) -> None:
     """Show a message of level ``info``, ``warning`` or ``error`` as one of napari's."""
     _SHOW.get(level, show_info)(text)

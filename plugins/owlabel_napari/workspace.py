@@ -71,9 +71,10 @@ class Workspace(QWidget):
         self.queue = QueueWidget(session, self.steps, self.thumbnails)
         self.tags = TagsWidget(session)
         self.tags.gallery_wanted.connect(self.show_gallery)
-        self.tags.review_wanted.connect(self.review_masks)
+        self.tags.review_wanted.connect(partial(self.review_masks, "weak_shot"))
         self.classes = ClassesWidget(session, self.overlays)
         self.clusters = ClusterPage(session, self.overlays.layers)
+        self.clusters.clusters.review_wanted.connect(partial(self.review_masks, "cluster"))
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
         self.jobs = JobsView(session)
@@ -137,10 +138,10 @@ class Workspace(QWidget):
         """Show the tab for training."""
         self._show_tab("Train")
 
-    def review_masks(self) -> None:
-        """Show the masks from tags in the queue, and go to the best."""
+    def review_masks(self, source: str = "weak_shot") -> None:
+        """Show the masks from tags, or "cluster", in the queue, and go to the best."""
         self._show_tab("Find")
-        self.queue.show_only("weak_shot")
+        self.queue.show_only(source)
         attempt(self.session, self.session.next_candidate)
 
     def show_gallery(self) -> None:

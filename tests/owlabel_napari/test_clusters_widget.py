@@ -40,6 +40,10 @@ class Stub:
         self.image_id = 1
         self.calls: list[Any] = []
         self.waiting: PretrainResult | None = None
+        self.proposed = 0
+        self.objects: Any = None
+        counted = SimpleNamespace(count=lambda _source: self.proposed)
+        self.project = SimpleNamespace(proposals=counted)
         Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(folder / "1.png")
         self._path = folder / "1.png"
 
@@ -60,6 +64,10 @@ class Stub:
 
     def auxiliary_labels(self) -> Any:
         return self.labels
+
+    def unknown_objects(self, cluster: str) -> Any:
+        self.calls.append(("objects", cluster))
+        return self.objects
 
     def record(self, image_id: int | None = None) -> Any:
         return SimpleNamespace(path=self._path)
@@ -143,7 +151,15 @@ def test_a_missing_file_is_told(widget: Any) -> None:
     widget.extractor.value = "imagenet"
     widget.weights.value = "nowhere.pth"
     widget.build.click()
-    assert [text for _, text in told] == ["there is no file of weights nowhere.pth"]
+    why = "there is no file of weights nowhere.pth"
+    assert [text for _, text in told] == [why]
+    assert widget.progress.text() == why
+    assert "235" in widget.progress.styleSheet(), "red"
+    widget.refresh()
+    assert widget.progress.text() == why, "it stays until the next attempt"
+    widget.extractor.value = "handmade"
+    widget.build.click()
+    assert widget.progress.text() == ""
 
 
 def test_clusters_are_listed_with_patches_and_named(widget: Any, qtbot: Any) -> None:
@@ -154,14 +170,117 @@ def test_clusters_are_listed_with_patches_and_named(widget: Any, qtbot: Any) -> 
         "2: 25.0 %, 3 images — sky",
         "c0: 40 unknown objects, 3 images",
     ]
-    qtbot.waitUntil(lambda: len(widget.thumbnails.made) == 6)
     qtbot.waitUntil(lambda: not widget.list.item(2).icon().isNull())
+    assert len(widget.patches.thumbnails.made) == 2, "the same patches are made once"
     assert widget.gallery.pixmap().width() > 300
     widget.name.setText("tarmac")
     widget.give.click()
     assert widget.session.calls == [("name", "7", "tarmac")]
     widget.list.setCurrentRow(1)
     assert widget.name.text() == "sky"
+
+
+def test_a_new_list_keeps_the_patches_that_are_made(widget: Any, qtbot: Any) -> None:
+    built(widget, info("7"), info("2"))
+    qtbot.waitUntil(lambda: not widget.list.item(1).icon().isNull())
+    before = widget.gallery.pixmap().toImage()
+    built(widget, info("7", 1), info("2"))
+    assert widget.list.item(0).text().endswith("sky")
+    assert not widget.list.item(0).icon().isNull()
+    assert widget.gallery.pixmap().toImage() == before
+
+
+def test_letters_that_are_keys_elsewhere_stay_in_the_name(widget: Any, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+    pressed: list[int] = []
+
+    class Panel(QWidget):
+        def keyPressEvent(self, event: Any) -> None:
+            pressed.append(event.key())
+
+    panel = Panel()
+    QVBoxLayout(panel).addWidget(widget)
+    qtbot.addWidget(panel)
+    built(widget, info("7"))
+    qtbot.keyClicks(widget.name, "krank")
+    qtbot.keyClick(widget.name, Qt.Key.Key_Return)
+    assert widget.session.calls == [("name", "7", "krank")]
+    assert pressed == [], "Enter would accept a proposal"
+    widget.setParent(None)
+
+
+def test_the_field_for_the_name_stands_above_the_patches(widget: Any) -> None:
+    built(widget, info("7"))
+    widget.resize(330, widget.sizeHint().height())
+    widget.layout().activate()
+    assert widget.list.y() < widget.name.y() < widget.gallery.y()
+    assert not widget.progress.isVisible(), "nothing to tell takes no room"
+
+
+def test_the_way_to_the_proposals_is_offered_while_there_are_any(widget: Any) -> None:
+    asked: list[bool] = []
+    widget.review_wanted.connect(lambda: asked.append(True))
+    widget.refresh()
+    assert not widget.review.isVisible()
+    widget.session.proposed = 1200
+    widget.refresh()
+    assert widget.review.text() == "Review 1,200 proposed masks"
+    widget.review.click()
+    assert asked == [True]
+
+
+def test_a_group_of_unknown_objects_is_shown_alone(widget: Any) -> None:
+    built(widget, info("7"), info("c2"))
+    widget.session.labels = np.full((60, 80), 7, np.uint8)
+    widget.session.objects = np.zeros((60, 80), bool)
+    widget.session.objects[5:9] = True
+    widget.alone.setChecked(True)
+    widget.visible.setChecked(True)
+    widget.list.setCurrentRow(1)
+    layer = widget.layer.layers["clusters"]
+    assert np.unique(layer.data).tolist() == [0, 3]
+    assert widget.layer.cluster_at(6, 0) == 2
+    assert ("objects", "c2") in widget.session.calls
+    widget.session.objects = None
+    widget.layer.refresh()
+    assert not layer.visible
+
+
+def test_the_wheel_over_a_number_moves_the_page_alone(qtbot: Any) -> None:
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication, QComboBox, QSpinBox, QVBoxLayout, QWidget
+
+    from owlabel_napari.widgets.parts import scrolled
+
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    number, choice = QSpinBox(), QComboBox()
+    number.setRange(0, 500)
+    choice.addItems(["a", "b"])
+    layout.addWidget(number)
+    layout.addWidget(choice)
+    area = scrolled(page)
+    qtbot.addWidget(area)
+    area.show()
+
+    def taken(field: Any) -> bool:
+        middle = QPointF(field.rect().center())
+        at = field.mapToGlobal(field.rect().center())
+        event = QWheelEvent(
+            middle, QPointF(at), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(field, event)
+        return event.isAccepted()
+
+    number.setValue(100)
+    assert not taken(number), "it goes on to the page"
+    assert not taken(choice)
+    assert (number.value(), choice.currentIndex()) == (100, 0)
+    assert number.focusPolicy() == choice.focusPolicy() == Qt.FocusPolicy.StrongFocus
 
 
 def test_the_choice_stays_when_the_list_is_made_again(widget: Any) -> None:
@@ -236,6 +355,7 @@ def test_pretraining_is_asked_for_with_the_clusters_of_the_form(pretraining: Any
     assert (request.iterations, request.tuning, request.start) == (20, 30, "random")
     assert request.clusters.extractor == "handmade"
     assert "at least two are needed" in told[0][1]
+    assert "at least two are needed" in pretraining.progress.text()
 
 
 def test_the_loss_is_plotted_and_the_result_adopted(pretraining: Any) -> None:

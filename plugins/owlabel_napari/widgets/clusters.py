@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, Container, LineEdit, SpinBox
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
-    QCompleter,
     QFileDialog,
     QLabel,
-    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from owlabel.auxiliary.settings import NETWORKS
 from owlabel.clustering import KIND, ClusterRequest
 from owlabel_napari.connections import Connections
-from owlabel_napari.messages import attempt
+from owlabel_napari.messages import attempt, refusal
+from owlabel_napari.widgets.cluster_patches import ClusterPatches
 from owlabel_napari.widgets.ood_training import tell
-from owlabel_napari.widgets.parts import button, hint, pixmap, row, tight, title
-from owlabel_napari.widgets.thumbnails import SIDE, Thumbnails
+from owlabel_napari.widgets.parts import LineEdit as NameEdit
+from owlabel_napari.widgets.parts import button, completer, hint, pixmap, row, say, tight, title
 
 if TYPE_CHECKING:
-    from owlabel.cluster_set import ClusterInfo
+    from owlabel.cluster_set import ClusterInfo, Example
     from owlabel.session import Session
     from owlabel_napari.cluster_layer import ClusterLayer
 
@@ -37,14 +36,22 @@ EXTRACTORS = (
     ("colour and texture", "handmade"),
     ("an ImageNet network", "imagenet"),
 )
-NETWORKS = ("resnet18", "resnet50", "vgg19")
-COLUMNS, SHOWN = 4, 8
-STRIDE = 100
-"""Keys of patches from one cluster to the next."""
+ABOUT = (
+    "A name proposes what this cluster holds in all images; you review the proposals in the queue. "
+    "Clusters are no classes: one may hold several things, or none."
+)
 
 
 class ClustersWidget(QWidget):
-    """A form, a list of clusters, and the patches of the chosen one with a field for its name."""
+    """A form, a list of clusters, and the patches of the chosen one with a field for its name.
+
+    Signals
+    -------
+    review_wanted : ()
+        Somebody wants to see the masks that names have proposed.
+    """
+
+    review_wanted = Signal()
 
     def __init__(
         self, session: Session, layer: ClusterLayer, parent: QWidget | None = None
@@ -63,18 +70,18 @@ class ClustersWidget(QWidget):
         self.cancel = button("Cancel", self._cancel)
         self.visible = QCheckBox("Show as a layer")
         self.alone = QCheckBox("only the chosen one")
-        self.progress, self.agreement, self.about = hint(), hint(), hint()
+        self.progress, self.agreement, self.about = hint(), hint(), hint(ABOUT)
         self.list = QListWidget()
         self.list.setIconSize(QSize(44, 44))
         self.gallery = QLabel()
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("name of this cluster, then Enter")
+        self.name = NameEdit("name of this cluster, then Enter")
         self.give = button("Name", self._name, "Propose what the cluster holds in all images")
-        self.thumbnails = Thumbnails(self)
+        self.review = button("Review", self.review_wanted.emit, "Show them in the queue (Find)")
+        self.patches = ClusterPatches(session, self)
         self.infos: list[ClusterInfo] = []
         self._seen: object = None
         self._job_id: int | None = None
-        self._generation = 0
+        self._refused = ""
         self._connections = Connections()
         self._lay_out()
         self._connect()
@@ -96,10 +103,11 @@ class ClustersWidget(QWidget):
         layout.addWidget(self.progress)
         layout.addLayout(row(self.visible, self.alone, None))
         layout.addWidget(self.list)
-        layout.addWidget(self.agreement)
-        layout.addWidget(self.gallery)
-        layout.addWidget(self.about)
         layout.addLayout(row(self.name, self.give))
+        layout.addWidget(self.gallery)
+        layout.addWidget(self.review)
+        layout.addWidget(self.about)
+        layout.addWidget(self.agreement)
 
     def _connect(self) -> None:
         session = self.session
@@ -110,13 +118,13 @@ class ClustersWidget(QWidget):
         self.alone.toggled.connect(lambda _on: self._show_layer())
         self.list.currentRowChanged.connect(lambda _row: self._show_chosen())
         self.name.returnPressed.connect(self._name)
-        self.thumbnails.ready.connect(self._put_patch)
+        self.patches.ready.connect(self._put_patch)
 
     def close_widget(self) -> None:
         """Stop listening."""
         self._connections.close()
         self.layer.close()
-        self.thumbnails.close()
+        self.patches.close()
 
     # -- what is shown -----------------------------------------------------------------------
 
@@ -127,8 +135,11 @@ class ClustersWidget(QWidget):
         self._job_id = job.id if running else None
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
-        self.progress.setText(tell(job) if running or (job and job.state == "failed") else "")
+        failed = job is not None and job.state == "failed"
+        told = self._refused or (tell(job) if running or failed else "")
+        say(self.progress, told, failed=failed or bool(self._refused))
         self._show_agreement()
+        self._show_review()
         found = self.session.cluster_set()
         done = max((j.id for j in self.session.jobs() if j.state == "done" and j.kind in
                     (KIND, "pretrain")), default=0)  # fmt: skip
@@ -141,24 +152,23 @@ class ClustersWidget(QWidget):
 
     def _show_list(self) -> None:
         before = self.chosen
-        self._generation += 1
         self.infos = attempt(self.session, self.session.clusters) or []
         with _Blocked(self.list):
             self.list.clear()
-            for index, info in enumerate(self.infos):
+            for info in self.infos:
                 self.list.addItem(QListWidgetItem(self._words(info)))
-                for number, example in enumerate(info.examples[:SHOWN]):
-                    key = self._key(index, number)
-                    self.thumbnails.ask(key, self._path(example.image_id), example.box)
+                self.patches.ask(info.examples)
+            self._show_icons()
         wanted = [i for i, info in enumerate(self.infos) if before and info.name == before.name]
         self.list.setCurrentRow(wanted[0] if wanted else (0 if self.infos else -1))
         self._show_chosen()
 
-    def _path(self, image_id: int) -> Any:
-        return self.session.record(image_id).path
-
-    def _key(self, index: int, number: int) -> int:
-        return (self._generation * 1000 + index) * STRIDE + number
+    def _show_icons(self) -> None:
+        """Put the first patch of each cluster beside it, where it is made."""
+        for index, info in enumerate(self.infos):
+            picture = self.patches.made(info.examples[0]) if info.examples else None
+            if picture is not None and self.list.item(index).icon().isNull():
+                self.list.item(index).setIcon(QIcon(pixmap(picture)))
 
     def _words(self, info: ClusterInfo) -> str:
         share, named = f"{100 * info.share:.1f} %", self._name_of(info)
@@ -174,11 +184,18 @@ class ClustersWidget(QWidget):
         """Tell what the last build measured against labels; to measure here would take a while."""
         jobs = (j for j in self.session.jobs() if j.kind == KIND and j.state == "done")
         told = getattr(next(jobs, None), "result", None) or {}
-        self.agreement.setText(
+        say(
+            self.agreement,
             "" if "pmiou_hungarian" not in told else
             f"PmIoU {100 * told['pmiou_hungarian']:.1f} % (Hungarian), "
             f"{100 * told['pmiou_max']:.1f} % (max), on {told['pixels']:,} pixels labelled then."
         )  # fmt: skip
+
+    def _show_review(self) -> None:
+        """Offer the way to the masks that names have proposed, while any is open."""
+        count = self.session.project.proposals.count("cluster")
+        self.review.setVisible(count > 0)
+        self.review.setText(f"Review {count:,} proposed mask{'s' * (count != 1)}")
 
     @property
     def chosen(self) -> ClusterInfo | None:
@@ -195,42 +212,24 @@ class ClustersWidget(QWidget):
         if info is None:
             return
         self.name.setText(self._name_of(info))
-        completer = QCompleter(list(self.session.classes.names.values()), self)
-        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.name.setCompleter(completer)
-        self.about.setText(
-            "A name proposes what this cluster holds in all images; you review the proposals in "
-            "the queue. Clusters are no classes: one may hold several things, or none."
-        )
+        self.name.setCompleter(completer(self.session.classes.names.values(), self.name))
 
     def _show_layer(self) -> None:
         info = self.chosen
-        one = self.alone.isChecked() and info is not None and not info.of_candidates
-        self.layer.show_only(int(info.name) if one and info is not None else None)
+        self.layer.show_only(info.name if self.alone.isChecked() and info is not None else None)
 
     def _show_gallery(self) -> None:
         """Put the patches of the chosen cluster together that are there already."""
-        info, index = self.chosen, self.list.currentRow()
-        count = len(info.examples[:SHOWN]) if info is not None else 0
-        if not count:
+        info = self.chosen
+        sheet = None if info is None else self.patches.sheet(info.examples)
+        if sheet is None:
             self.gallery.clear()
-            return
-        sheet = np.full((-(-count // COLUMNS) * (SIDE + 4), COLUMNS * (SIDE + 4), 3), 38, np.uint8)
-        for number in range(count):
-            made = self.thumbnails.made.get(self._key(index, number))
-            if made is not None:
-                top, left = (part * (SIDE + 4) for part in divmod(number, COLUMNS))
-                sheet[top : top + SIDE, left : left + SIDE] = made
-        self.gallery.setPixmap(pixmap(sheet))
+        else:
+            self.gallery.setPixmap(pixmap(sheet))
 
-    def _put_patch(self, key: int, picture: Any) -> None:
-        generation, index = divmod(key // STRIDE, 1000)
-        if generation != self._generation:
-            return
-        item = self.list.item(index)
-        if item is not None and key % STRIDE == 0:
-            item.setIcon(QIcon(pixmap(picture)))
-        if index == self.list.currentRow():
+    def _put_patch(self, example: Example) -> None:
+        self._show_icons()
+        if self.chosen is not None and example in self.chosen.examples:
             self._show_gallery()
 
     def _show_form(self, *_: Any) -> None:
@@ -253,7 +252,8 @@ class ClustersWidget(QWidget):
         )
 
     def _build(self) -> None:
-        attempt(self.session, self.session.build_clusters, self.request())
+        self._refused = refusal(self.session, self.session.build_clusters, self.request())
+        self.refresh()
 
     def _cancel(self) -> None:
         if self._job_id is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari.qt import get_current_stylesheet
 from qtpy.QtCore import QEvent, QPoint, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent
-from qtpy.QtWidgets import QApplication, QCompleter, QFrame, QHBoxLayout, QLineEdit, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QHBoxLayout, QLineEdit, QWidget
+
+from owlabel_napari.widgets.parts import completer
 
 WIDTH = 190
 
@@ -62,11 +63,7 @@ class NameField(QFrame):
     def ask(self, over: QWidget, proposal: str = "") -> None:
         """Show the field near the cursor over a widget, its text proposed and selected."""
         self._before = QApplication.focusWidget()
-        completer = QCompleter(list(self.names()), self)
-        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        completer.setFilterMode(Qt.MatchFlag.MatchContains)
-        completer.popup().setStyleSheet(get_current_stylesheet())  # a window of its own
-        self.edit.setCompleter(completer)
+        self.edit.setCompleter(completer(self.names(), self))
         self.edit.setText(proposal)
         self.edit.selectAll()
         self.setParent(over)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from napari.qt import get_current_stylesheet
 from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QPixmap
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QCompleter,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -17,6 +22,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QWidget,
 )
@@ -41,6 +47,13 @@ def hint(text: str = "") -> QLabel:
     label.setStyleSheet(QUIET)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
+
+
+def say(label: QLabel, text: str, *, failed: bool = False) -> None:
+    """Show a text in a hint, red where something went wrong; without text no line at all."""
+    label.setStyleSheet(FAILED if failed else QUIET)
+    label.setText(text)
+    label.setVisible(bool(text))
 
 
 def button(text: str, press: Callable[[], Any], tip: str = "") -> QPushButton:
@@ -84,8 +97,42 @@ class LineEdit(QLineEdit):
         event.accept()
 
 
+def completer(names: Iterable[str], parent: QObject) -> QCompleter:
+    """Return what completes names wherever the typed text occurs in them, in the window's style."""
+    made = QCompleter(list(names), parent)
+    made.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+    made.setFilterMode(Qt.MatchFlag.MatchContains)
+    made.popup().setStyleSheet(get_current_stylesheet())  # a window of its own
+    return made
+
+
 class _Scrolled(QScrollArea):
-    """As wide as its page and the bar beside it, however low."""
+    """As wide as its page and the bar beside it, however low.
+
+    The wheel moves the page; a number or a choice under the pointer only once it was clicked.
+    """
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Watch the fields that the page has now."""
+        for kind in (QAbstractSpinBox, QComboBox, QAbstractSlider):
+            for field in self.findChildren(kind):
+                if not isinstance(field, QScrollBar):
+                    field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # the wheel gives no focus
+                    field.installEventFilter(self)
+        super().showEvent(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Hand the wheel over a field without focus to the page."""
+        fields = QAbstractSpinBox | QComboBox | QAbstractSlider
+        if (
+            event.type() == QEvent.Type.Wheel
+            and isinstance(watched, fields)
+            and not isinstance(watched, QScrollBar)
+            and not watched.hasFocus()
+        ):
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
 
     def minimumSizeHint(self) -> QSize:
         """Return the least size; Qt's own leaves the width of the page out."""

@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from owlabel.clustering import ClusterRequest
 from owlabel.pretraining import KIND, PretrainRequest
 from owlabel_napari.connections import Connections
-from owlabel_napari.messages import attempt
+from owlabel_napari.messages import attempt, refusal
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import tell
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.parts import button, hint, row, say, tight, title
 
 if TYPE_CHECKING:
     from owlabel.pretraining import PretrainResult
@@ -56,6 +56,7 @@ class PretrainingWidget(QWidget):
         self.comparison = PretrainComparison(session)
         self._job_id: int | None = None
         self._seen = 0
+        self._refused = ""
         self._connections = Connections()
         self._lay_out()
         signals = (session.jobs_changed, session.model_changed, session.history_changed)
@@ -91,7 +92,9 @@ class PretrainingWidget(QWidget):
                 self._job_id, self._seen = job.id, 0
                 self.plot.clear()
             self._read_metrics(job.id)
-        self.progress.setText("" if job is None else tell(job))
+        told = self._refused or ("" if job is None else tell(job))
+        failed = bool(self._refused) or (job is not None and job.state == "failed")
+        say(self.progress, told, failed=failed)
         self.comparison.refresh()
 
     def _read_metrics(self, job_id: int) -> None:
@@ -109,7 +112,8 @@ class PretrainingWidget(QWidget):
         )
 
     def _train(self) -> None:
-        attempt(self.session, self.session.pretrain, self.request())
+        self._refused = refusal(self.session, self.session.pretrain, self.request())
+        self.refresh()
 
     def _cancel(self) -> None:
         if self._job_id is not None:

@@ -94,6 +94,15 @@ def test_candidates_are_grouped_as_they_look(built: Session) -> None:
         assert len(rows) == 1, "upper and lower squares lie on sky and on road"
 
 
+def test_a_group_of_candidates_lies_where_they_lie(built: Session) -> None:
+    built.go_to(built.records[0].id)
+    maps = [built.unknown_objects(i.name) for i in built.clusters() if i.of_candidates]
+    assert all(m is not None and m.shape == built.image().shape[:2] and m.any() for m in maps)
+    assert maps[0] is not None
+    assert maps[1] is not None
+    assert not (maps[0] & maps[1]).any()
+
+
 def test_a_name_proposes_the_cluster_in_all_images_and_accepting_labels_it(
     built: Session,
 ) -> None:
@@ -279,6 +288,9 @@ def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> 
         ({"extractor": "imagenet", "weights": "nowhere.pth"}, "no file of weights nowhere.pth"),
         ({"classes": 300}, "clusters"),
         ({"samples": 1}, "samples must lie in"),
+        ({"clusters_per_class": float("inf")}, "must be numbers, got inf"),
+        ({"outliers": float("nan")}, "outliers must lie in"),
+        ({"network": "alexnet"}, "network must be one of"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_queued(
