@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 
 EXTRACTORS = ("handmade", "model", "imagenet")
+NETWORKS = ("resnet18", "resnet50", "vgg19")
 ALGORITHMS = ("kmeans", "dbscan")
 REMOVED = 255
 """The label of a pixel that belongs to no cluster."""
@@ -75,6 +77,13 @@ class AuxiliarySettings:
             raise ValueError(f"extractor must be one of {EXTRACTORS}, got {self.extractor!r}")
         if self.extractor == "imagenet" and not self.weights:
             raise ValueError("extractor imagenet needs the path of a weights file (weights)")
+        if self.network not in NETWORKS:
+            raise ValueError(f"network must be one of {NETWORKS}, got {self.network!r}")
+        if not math.isfinite(self.clusters_per_class) or not math.isfinite(self.eps):
+            raise ValueError(
+                "clusters_per_class and eps must be numbers, got "
+                f"{self.clusters_per_class} and {self.eps}"
+            )
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {self.algorithm!r}")
         if not 2 <= self.clusters <= MOST_CLUSTERS:

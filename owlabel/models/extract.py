@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from owlabel.auxiliary.settings import NETWORKS
 from owlabel.models.checkpoint import load
 from owlabel.models.embed import image_features, prepare
 from owlabel.models.segmenter import MEAN, STD
 
 Floats = NDArray[np.float32]
 Features = Callable[[NDArray[np.uint8]], Floats]
-NETWORKS = ("resnet18", "resnet50", "vgg19")
 LARGEST_SIDE = 1024
 
 
@@ -67,10 +67,8 @@ def imagenet(name: str, path: Path) -> tuple[str, Features]:
         raise ValueError(f"network must be one of {NETWORKS}, got {name!r}")
     network = getattr(torchvision.models, name)(weights=None)
     state = _weights(path)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the weights of {name}: {error}") from error
+    _check(network.state_dict(), state, f"{path} does not hold the weights of {name}")
+    network.load_state_dict(state)
     body = _body(network).eval()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
@@ -81,6 +79,19 @@ def imagenet(name: str, path: Path) -> tuple[str, Features]:
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return f"{name}-{digest}", features
+
+
+def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Raise ValueError, naming the first difference, unless names and shapes are the same."""
+    counters = ".num_batches_tracked"  # old files lack them; torch does without
+    if missing := [k for k in wanted if k not in given and not k.endswith(counters)]:
+        raise ValueError(f"{what}: {missing[0]} is not in it")
+    if strange := [key for key in given if key not in wanted]:
+        raise ValueError(f"{what}: it has {strange[0]}, too")
+    for key, value in given.items():
+        if value.shape != wanted[key].shape:
+            shapes = f"{tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
+            raise ValueError(f"{what}: {key} has shape {shapes}")
 
 
 def _body(network: Any) -> nn.Module:

@@ -43,6 +43,27 @@ def test_an_imagenet_network_is_read_from_its_file(tmp_path: Path, suffix: str) 
     assert features(IMAGE).shape == (256, 4, 6)
 
 
+def test_weights_without_the_counters_of_old_files_are_read(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    save_file(old, tmp_path / "old.safetensors")
+    assert extract.imagenet("resnet18", tmp_path / "old.safetensors")[1](IMAGE).shape == (256, 4, 6)
+
+
+def test_the_first_difference_of_other_weights_is_named(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    for changes, reason in (
+        ({"fc.bias": torch.zeros(10)}, r"resnet18: fc.bias has shape \(10,\) instead of \(1000,\)"),
+        ({"x": torch.zeros(1)}, "resnet18: it has x, too"),
+    ):
+        save_file({**state, **changes}, tmp_path / "w.safetensors")
+        with pytest.raises(ValueError, match=reason):
+            extract.imagenet("resnet18", tmp_path / "w.safetensors")
+    save_file(torchvision.models.vgg19(weights=None).features[:1].state_dict(), tmp_path / "v.pt")
+    with pytest.raises(ValueError, match=r"v\.pt is no file of weights"):
+        extract.imagenet("resnet18", tmp_path / "v.pt")
+
+
 def test_other_weights_and_files_with_code_are_refused(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[object, ...]:
