@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ORDER = ("image", "prediction", "clusters", "score", "labels", "region", "candidates")
 """Kinds of layers, the lowest first."""
+LARGE = 20_000
+"""Pixels from which a layer is quicker given to OpenGL whole than pixel by pixel."""
 
 
 class OurLayers:
@@ -242,7 +244,14 @@ class OurLayers:
 def _fill(
     layer: Any, box: tuple[int, int, int, int], mask: np.ndarray, value: int, refresh: bool = True
 ) -> None:
-    """Set the pixels of a mask at a box of the layer; OpenGL gets only this part of it."""
+    """Set the pixels of a mask at a box of the layer.
+
+    Of a small mask OpenGL gets only this part, with what earlier calls left unrefreshed.
+    """
+    if np.count_nonzero(mask) > LARGE:
+        layer.data[box[0] : box[2], box[1] : box[3]][mask] = value
+        _refresh(layer)
+        return
     rows, columns = np.nonzero(mask)
     layer.data_setitem((rows + box[0], columns + box[1]), value, refresh=refresh)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from owlabel_napari import layers
 from owlabel_napari.partial_repaint import HEAL_MS, changed_box, scene_canvas
 
 pytestmark = pytest.mark.gui
@@ -59,7 +60,11 @@ def screen(make_napari_viewer: Any, session: Any, qtbot: Any) -> Iterator[Screen
     overlays.close()
 
 
-def test_a_click_looks_as_if_everything_were_drawn(screen: Screen, session: Any) -> None:
+@pytest.mark.parametrize("large", [layers.LARGE, 0])
+def test_a_click_looks_as_if_everything_were_drawn(
+    screen: Screen, session: Any, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(layers, "LARGE", large)
     before = screen.all_drawn()
     assert len(np.unique(before)) > 1
     session.click(12, 14)
