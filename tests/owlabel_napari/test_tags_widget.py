@@ -105,6 +105,14 @@ def job(state: str, **changes: Any) -> Any:
     return SimpleNamespace(**{**values, **changes})
 
 
+def test_a_number_that_is_typed_is_what_it_says(widget: Any, qtbot: Any) -> None:
+    steps = widget.masks.steps
+    field = steps.native.lineEdit()
+    field.selectAll()
+    qtbot.keyClicks(field, "700")  # a least value of 10 would make 1000 of it, digit by digit
+    assert steps.value == 700
+
+
 def test_masks_are_asked_for_and_followed(
     widget: Any, real: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from owlabel.ood_training import KIND, METHODS, OodRequest
 from owlabel_napari.connections import Connections
@@ -15,7 +13,16 @@ from owlabel_napari.jobs_view import time_left
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.course_plot import CoursePlot
-from owlabel_napari.widgets.parts import FAILED, QUIET, button, hint, row, tight, title
+from owlabel_napari.widgets.parts import (
+    FAILED,
+    QUIET,
+    bring_into_view,
+    button,
+    hint,
+    row,
+    tight,
+    title,
+)
 
 if TYPE_CHECKING:
     from owlabel.ood_training import OodResult
@@ -123,15 +130,7 @@ class OodTrainingWidget(QWidget):
         was_there = self.comparison.isVisible()
         self.comparison.refresh()
         if self.comparison.isVisible() and not was_there:
-            self._scroll_to(self.comparison.adopt)
-
-    def _scroll_to(self, widget: QWidget) -> None:
-        """Bring a widget of this form into view once it has its place."""
-        area: QWidget | None = self
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parentWidget()
-        if area is not None:
-            QTimer.singleShot(0, partial(area.ensureWidgetVisible, widget))
+            bring_into_view(self.comparison.adopt)
 
     def _show_form(self, *_: Any) -> None:
         """Show what the method and the source need, and say what the method does."""

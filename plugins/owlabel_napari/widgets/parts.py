@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.qt import get_current_stylesheet
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractSlider,
@@ -151,6 +152,15 @@ def scrolled(page: QWidget) -> QScrollArea:
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     return area
+
+
+def bring_into_view(widget: QWidget) -> None:
+    """Scroll the page that a widget lies on, if it does, once the widget has its place."""
+    area: QWidget | None = widget
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None:
+        QTimer.singleShot(0, partial(area.ensureWidgetVisible, widget))
 
 
 def sideways(page: QWidget) -> QScrollArea:

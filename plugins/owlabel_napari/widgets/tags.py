@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NAME, HERE, PRESENT, ABSENT = range(4)
 SIGN = {"present": "✓ present", "absent": "✗ absent", "unknown": "–"}
+ROW, HEAD, MOST_ROWS = 24, 28, 9
+"""Heights in pixels, and rows above which the table is scrolled."""
 FILES = "Tags (*.csv *.tsv *.txt *.json)"
 
 
@@ -74,8 +76,7 @@ class TagsWidget(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setShowGrid(False)
-        table.setMinimumHeight(110)
-        table.verticalHeader().setDefaultSectionSize(24)
+        table.verticalHeader().setDefaultSectionSize(ROW)
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
@@ -86,13 +87,14 @@ class TagsWidget(QWidget):
         tight(layout)
         outer.addWidget(scrolled(page))
         layout.addLayout(row(title("Which classes are in the images"), None, self.gallery))
-        layout.addWidget(table, 1)
+        layout.addWidget(table)
         layout.addWidget(hint("A click on “this image” turns unknown, present, absent."))
         layout.addLayout(row(self.name, self.none))
         layout.addLayout(row(self.take, self.folder, self.give))
         layout.addLayout(row(self.make_classes, self.skip_unknown))
         layout.addWidget(self.imported)
         layout.addWidget(self.masks)
+        layout.addStretch(1)
 
     def close_widget(self) -> None:
         """Stop listening."""
@@ -116,6 +118,7 @@ class TagsWidget(QWidget):
             self._put(index, HERE, SIGN[here.get(one.id, "unknown")])
             self._put(index, PRESENT, str(said["present"]))
             self._put(index, ABSENT, str(said["absent"]))
+        self.table.setFixedHeight(HEAD + ROW * min(max(len(novel), 2), MOST_ROWS))
         self.none.setEnabled(bool(novel) and session.image_id is not None)
 
     def _put(self, index: int, column: int, text: str) -> QTableWidgetItem:

@@ -29,7 +29,7 @@ class TrainWidget(QWidget):
         super().__init__(parent)
         self.session = session
         self.class_name = ComboBox(choices=[], label="Class", nullable=True)
-        self.iterations = SpinBox(value=500, min=10, max=20000, step=50, label="Steps")
+        self.iterations = SpinBox(value=500, min=1, max=20000, step=50, label="Steps")
         self.start = button("Retrain", self._train, "Train a head for this class (PLM)")
         self.cancel = button("Cancel", self._cancel)
         self.progress, self.plot = hint(), LossPlot()

@@ -15,7 +15,7 @@ from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import tell
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.parts import bring_into_view, button, hint, row, tight, title
 from owlabel_napari.widgets.weak_shot_result import WeakShotComparison
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class WeakShotWidget(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.steps = SpinBox(value=WeakShotRequest().iterations, min=10, max=100000, step=100,
+        self.steps = SpinBox(value=WeakShotRequest().iterations, min=1, max=100000, step=100,
                              label="Steps")  # fmt: skip
         self.again = SpinBox(value=0, min=0, max=100000, step=100, label="Re-train")
         self.again.tooltip = (
@@ -51,6 +51,7 @@ class WeakShotWidget(QWidget):
         self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
         self.cancel = button("Cancel", self._cancel)
         self.review = button("Review masks", self.review_wanted.emit, "Show them in the queue")
+        self._followed = False
         self._job_id: int | None = None
         self._seen = 0
         self._connections = Connections()
@@ -75,9 +76,9 @@ class WeakShotWidget(QWidget):
         layout.addWidget(form.native)
         layout.addLayout(row(None, self.cancel, self.start))
         layout.addWidget(self.progress)
+        layout.addLayout(row(self.waiting, self.review))
         layout.addWidget(self.comparison)
         layout.addWidget(self.plot)
-        layout.addLayout(row(self.waiting, self.review))
 
     def close_widget(self) -> None:
         """Stop listening."""
@@ -119,11 +120,17 @@ class WeakShotWidget(QWidget):
         if job is not None:
             self._show_course(job.id)
         self.progress.setText("" if job is None else _told(job))
+        was_there = self.comparison.isVisible()
         self.comparison.show_job(job)
         open_ = self.session.project.proposals.count(KIND)
         self.review.setVisible(bool(open_))
         self.waiting.setVisible(bool(open_))
         self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")
+        if running and not self._followed:
+            bring_into_view(self.plot)
+        elif self.comparison.isVisible() and not was_there:
+            bring_into_view(self.comparison)
+        self._followed = running
 
     def _show_course(self, job_id: int) -> None:
         if job_id != self._job_id:

@@ -68,4 +68,4 @@ class WeakShotComparison(ComparisonWidget):
         )
         if result.retrained:
             return text + "the masks were re-trained on them, too."
-        return text + "the masks were learnt without them."
+        return text + "the masks were learnt from tags."
