@@ -99,6 +99,8 @@ def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
     session.pretrain(REQUEST)
     work(session)
     assert "nothing to tune on: no pixel is labelled" in (session.jobs()[0].error or "")
+    assert session.cluster_set() is None, "said before minutes are spent on clusters"
+    assert list((session.project.folder / "models").glob("pretrain*")) == []
     session.go_to(session.records[1].id)
     session.paint(human)
     session.pretrain(REQUEST)

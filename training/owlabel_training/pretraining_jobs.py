@@ -79,9 +79,8 @@ class PretrainJob:
             path = inside(project.folder, build.checkpoint)
             records = [r for r in project.images() if r.error is None and r.shape is not None]
             recipe = self._recipe(len(project_pictures(records)))
-            found = yield from build_clusters(project, build, context.work)
-            segmenter, header = load(path)
             yield Progress(0, 0, "reading the labelled images")
+            segmenter, header = load(path)
             frames = project_frames(project, segmenter, header)
             said = said_by_people(project, frames.val)
             if not labelled(frames.train):
@@ -89,6 +88,7 @@ class PretrainJob:
                     "there is nothing to tune on: no pixel is labelled, and the model in use is "
                     "sure of none; label a part of some images first"
                 )
+            found = yield from build_clusters(project, build, context.work)
             pretrained = project.folder / "models" / f"pretrained-{context.work.name}.safetensors"
             if not pretrained.exists():
                 yield from self._contrast(project, found, header, recipe, context, pretrained)
