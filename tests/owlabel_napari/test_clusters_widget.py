@@ -171,7 +171,7 @@ def test_clusters_are_listed_with_patches_and_named(widget: Any, qtbot: Any) -> 
         "c0: 40 unknown objects, 3 images",
     ]
     qtbot.waitUntil(lambda: not widget.list.item(2).icon().isNull())
-    assert len(widget.patches.thumbnails.made) == 2, "the same patches are made once"
+    qtbot.waitUntil(lambda: len(widget.patches.thumbnails.made) == 2)  # the same are made once
     assert widget.gallery.pixmap().width() > 300
     widget.name.setText("tarmac")
     widget.give.click()
@@ -181,8 +181,10 @@ def test_clusters_are_listed_with_patches_and_named(widget: Any, qtbot: Any) -> 
 
 
 def test_a_new_list_keeps_the_patches_that_are_made(widget: Any, qtbot: Any) -> None:
+    done: list[Any] = []
+    widget.patches.ready.connect(done.append)
     built(widget, info("7"), info("2"))
-    qtbot.waitUntil(lambda: not widget.list.item(1).icon().isNull())
+    qtbot.waitUntil(lambda: len(done) == 2)
     before = widget.gallery.pixmap().toImage()
     built(widget, info("7", 1), info("2"))
     assert widget.list.item(0).text().endswith("sky")
@@ -358,6 +360,28 @@ def test_pretraining_is_asked_for_with_the_clusters_of_the_form(pretraining: Any
     assert "at least two are needed" in pretraining.progress.text()
 
 
+def test_curve_and_result_are_scrolled_to(pretraining: Any, qtbot: Any) -> None:
+    from owlabel_napari.widgets.parts import scrolled
+
+    area = scrolled(pretraining)
+    qtbot.addWidget(area)
+    area.resize(340, 160)
+    area.show()
+    bar = area.verticalScrollBar()
+    pretraining.session.rows = [job("pretrain", "running")]
+    pretraining.refresh()
+    qtbot.waitUntil(lambda: bar.value() > 0)
+    bar.setValue(0)
+    pretraining.refresh()
+    qtbot.wait(30)
+    assert bar.value() == 0, "once; then the page is the annotator's"
+    pretraining.session.rows = [job("pretrain", "done")]
+    pretraining.session.waiting = PretrainResult(9, {"before": {"a": 0.1}}, {})
+    pretraining.refresh()
+    qtbot.waitUntil(lambda: bar.value() > 0)
+    area.takeWidget()  # the fixture closes it
+
+
 def test_the_loss_is_plotted_and_the_result_adopted(pretraining: Any) -> None:
     session = pretraining.session
     session.rows = [job("pretrain", "running")]
@@ -368,6 +392,11 @@ def test_the_loss_is_plotted_and_the_result_adopted(pretraining: Any) -> None:
     ]
     pretraining.refresh()
     assert len(pretraining.plot) == 2, "the loss of the labels is another one"
+    session.reported += [
+        SimpleNamespace(id=4 + step, step=step, metrics={"loss": 6.0}) for step in (1, 2, 3)
+    ]
+    pretraining.refresh()
+    assert len(pretraining.plot) == 3, "a killed worker's steps are not drawn twice"
     pretraining.cancel.click()
     before = {"closed-set mIoU": 0.4, "road": 0.5}
     after = {"closed-set mIoU": 0.5, "road": 0.6}

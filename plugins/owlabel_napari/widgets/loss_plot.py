@@ -43,10 +43,17 @@ class LossPlot(QWidget):
         self._curve.setData([], [])
 
     def add(self, points: list[tuple[float, float]]) -> None:
-        """Append (step, loss) pairs."""
+        """Append (step, loss) pairs; a step that was there begins the curve anew from there.
+
+        A run whose worker was killed goes on from the last state that it wrote.
+        """
+        for step, value in points:
+            while self._steps and self._steps[-1] >= step:
+                self._steps.pop()
+                self._values.pop()
+            self._steps.append(step)
+            self._values.append(value)
         if points:
-            self._steps.extend(step for step, _ in points)
-            self._values.extend(value for _, value in points)
             self._curve.setData(self._steps, self._values)
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from owlabel_napari.messages import attempt, refusal
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.loss_plot import LossPlot
 from owlabel_napari.widgets.ood_training import tell
-from owlabel_napari.widgets.parts import button, hint, row, say, tight, title
+from owlabel_napari.widgets.parts import bring_into_view, button, hint, row, say, tight, title
 
 if TYPE_CHECKING:
     from owlabel.pretraining import PretrainResult
@@ -57,6 +57,7 @@ class PretrainingWidget(QWidget):
         self._job_id: int | None = None
         self._seen = 0
         self._refused = ""
+        self._followed = False
         self._connections = Connections()
         self._lay_out()
         signals = (session.jobs_changed, session.model_changed, session.history_changed)
@@ -95,7 +96,13 @@ class PretrainingWidget(QWidget):
         told = self._refused or ("" if job is None else tell(job))
         failed = bool(self._refused) or (job is not None and job.state == "failed")
         say(self.progress, told, failed=failed)
+        was_there = self.comparison.isVisible()
         self.comparison.refresh()
+        if running and not self._followed:
+            bring_into_view(self.plot)
+        elif self.comparison.isVisible() and not was_there:
+            bring_into_view(self.comparison)
+        self._followed = running
 
     def _read_metrics(self, job_id: int) -> None:
         """Plot the loss of the contrast; that of the labels is another one."""
