@@ -26,7 +26,8 @@ __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
 EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
 """Priorities: labels of a new class first, then pictures, then exports, then training."""
 QUEUE_EVERY = 1.0
-"""Seconds between two signals that the queue has grown while images are embedded."""
+FILLING = {"embed", "relabel", "cluster_proposals", "weak_shot"}
+"""Seconds between two signals that the queue has grown, and the jobs that make it grow."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +181,20 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         """
         self._revive_worker()
         self._calibrate_if_due()
-        now = {
-            row.id: (row.state, row.done, row.total, row.message, row.error) for row in self.jobs()
-        }
+        rows = self.jobs()
+        now = {r.id: (r.state, r.done, r.total, r.message, r.error) for r in rows}
         if now == self._seen:
             return
         before, self._seen = self._seen, now
         ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
-        self._take_embeddings()
-        for row in self.jobs():
+        moved = {row.kind for row in rows if now[row.id] != before.get(row.id)}
+        self._take_embeddings(grown=bool(moved & FILLING))
+        for row in rows:
             if row.id in ended:
                 self._job_turned(row)
         self.jobs_changed.emit()
 
-    def _take_embeddings(self) -> None:
+    def _take_embeddings(self, *, grown: bool) -> None:
         """Use embeddings that have come since: overlays of this image, shots that waited."""
         waiting = [i for i in self._shots_waiting if self.reader.embedded(self.record(i))]
         for image_id in waiting:
@@ -207,7 +208,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         if current is not None and before[0] == current and before != shown:
             self._refresh_region()
             self.prediction_changed.emit(current)
-        if monotonic() - self._queue_told > QUEUE_EVERY:
+        if grown and monotonic() - self._queue_told > QUEUE_EVERY:
             self._queue_told = monotonic()
             self.queue_changed.emit()
 

@@ -16,7 +16,8 @@ from owlabel.auxiliary.summary import EXAMPLES, Summary, patch, pieces
 from owlabel.candidates import find_segments
 from owlabel.cluster_proposals import Proposer
 from owlabel.clustering import ClusterRequest
-from owlabel.jobs.job import JobContext
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.queue import JobQueue
 from owlabel.jobs.runner import Runner
 from owlabel.project.eviction import trim_cache
 from owlabel.project.store import Project
@@ -266,6 +267,21 @@ def test_a_recorded_sitting_with_names_is_done_again(
     assert replay(session, path, lambda: None) == []
     assert session.classes.find("heaven") is not None
     session.close()
+
+
+def test_the_queue_is_asked_for_again_only_where_a_job_fills_it(session: Session) -> None:
+    told: list[bool] = []
+    session.poll()
+    session.queue_changed.connect(lambda: told.append(True))
+    queue = JobQueue(session.project)
+    for kind, expected in (("auxiliary_labels", 0), ("pretrain", 0), ("cluster_proposals", 1)):
+        row_id = queue.submit(kind, {}, priority=99)
+        assert queue.claim(kind) is not None
+        for step in (1, 2):
+            queue.report(row_id, kind, [Progress(step, 9, "x")])
+            session.poll()
+        assert len(told) == expected, kind
+        queue.end(row_id, kind, "cancelled")
 
 
 def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> None:
