@@ -18,7 +18,7 @@ STEP_SECONDS = 900.0
 SHOTS = 3
 LOOKED_AT = 12
 """Candidates at the top of the queue of which the largest unknown object is named first."""
-ITERATIONS = 100
+ITERATIONS = 300
 
 
 def demo(walk: Path | None = None) -> None:
