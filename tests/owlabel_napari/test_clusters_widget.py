@@ -206,10 +206,13 @@ def test_letters_that_are_keys_elsewhere_stay_in_the_name(widget: Any, qtbot: An
     QVBoxLayout(panel).addWidget(widget)
     qtbot.addWidget(panel)
     built(widget, info("7"))
+    panel.show()
+    widget.name.setFocus()
     qtbot.keyClicks(widget.name, "krank")
     qtbot.keyClick(widget.name, Qt.Key.Key_Return)
     assert widget.session.calls == [("name", "7", "krank")]
     assert pressed == [], "Enter would accept a proposal"
+    assert panel.focusWidget() is widget.list, "the next letter is a key of the panel"
     widget.setParent(None)
 
 

@@ -260,8 +260,12 @@ class ClustersWidget(QWidget):
             attempt(self.session, self.session.cancel_job, self._job_id)
 
     def _name(self) -> None:
-        if self.chosen is not None:
-            attempt(self.session, self.session.name_cluster, self.chosen.name, self.name.text())
+        """Name the chosen cluster; then letters are keys of the panel again."""
+        if self.chosen is None:
+            return
+        act, text = self.session.name_cluster, self.name.text()
+        if not refusal(self.session, act, self.chosen.name, text):
+            self.list.setFocus()
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
