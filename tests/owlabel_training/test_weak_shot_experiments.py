@@ -63,6 +63,24 @@ def test_every_variant_is_trained_and_measured(weak: Path) -> None:
         assert set(row["seeds"]) == {"3"}
 
 
+def test_pieces_are_put_together() -> None:
+    def piece(variant: str, seed: str, value: float, steps: int = 2) -> dict[str, object]:
+        row = {"novel_miou": value, "spread": 0.0, "seeds": {seed: {"novel_miou": value}}}
+        return {"novel": ["box"], "iterations": steps, "variants": {variant: row}}
+
+    first = piece("basic", "0", 0.25)
+    whole = weak_shot_experiments.together(
+        [first, {}, piece("basic", "1", 0.5), piece("cam", "0", 1)]
+    )
+    assert {name: sorted(row["seeds"]) for name, row in whole["variants"].items()} == {
+        "basic": ["0", "1"],
+        "cam": ["0"],
+    }
+    assert first == piece("basic", "0", 0.25)
+    with pytest.raises(ValueError, match="another experiment"):
+        weak_shot_experiments.together([first, piece("basic", "1", 0.5, steps=3)])
+
+
 def test_what_is_there_is_kept_and_another_experiment_is_refused(weak: Path) -> None:
     assert run(weak, "--variants", "basic", "--seed", "3", "--iterations", "2")[0] == 0
     code, text = run(weak, "--variants", "basic,cross", "--seed", "3", "--iterations", "2")

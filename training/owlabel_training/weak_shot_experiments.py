@@ -6,7 +6,9 @@ chosen on val), ``basic`` (no pixel-pixel similarity), ``self`` (pairs within th
 (across images), ``j25``, ``j100`` (sampled pixels; cross has the recipe's), ``nocomp`` (without
 CompLoss), ``retrained`` (cross, then again on its pseudo labels), ``oracle`` (all masks).
 
-What the file holds already is kept: run it in pieces, or again after an interruption.
+What the file holds already is kept: run it in pieces, or again after an interruption.  Pieces in
+files of their own (``--out a.json``, ``--out b.json``) are put together with ``--piece a.json
+--piece b.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +86,9 @@ def main(
     most: Annotated[int, typer.Option(help="Test and val frames at most, evenly spread.")] = 60,
     recipes: Annotated[Path, typer.Option(help="Folder of recipes.")] = Path("training/recipes"),
     change: Annotated[list[str] | None, typer.Option("--set", help="As owlabel-train.")] = None,
+    pieces: Annotated[
+        list[Path] | None, typer.Option("--piece", help="File of a part that is done.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="JSON file.")] = Path("weak_shot.json"),
 ) -> None:
     """Train and measure every variant with every seed."""
@@ -101,7 +106,8 @@ def main(
             _truth(data, val, frames, most) if "cam" in wanted else None,
             _truth(data, test, frames, most),
         )  # fmt: skip
-        return experiments(setup, wanted, seeds or [0, 1, 2], earlier(out))
+        done = together([earlier(file) for file in (out, *(pieces or []))])
+        return experiments(setup, wanted, seeds or [0, 1, 2], done)
 
     write_result(out, run, NOTE)
 
@@ -127,6 +133,27 @@ def earlier(out: Path) -> dict[str, Any]:
         return dict(json.loads(out.read_text(encoding="utf-8"))["results"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{out} holds no results of this experiment: name another file") from error
+
+
+def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Put parts of one experiment together; of a variant and seed that several hold, the last.
+
+    Raises
+    ------
+    ValueError
+        If they are of different experiments.
+    """
+    whole: dict[str, Any] = {}
+    for part in filter(None, parts):
+        variants = whole.pop("variants", {})
+        same = {key: value for key, value in part.items() if key != "variants"}
+        if whole and whole != same:
+            raise ValueError(f"a piece holds another experiment: {same} instead of {whole}")
+        for name, row in part["variants"].items():
+            seeds = {**variants.get(name, {}).get("seeds", {}), **row["seeds"]}
+            variants[name] = {**row, "seeds": seeds}
+        whole = {**same, "variants": variants}
+    return whole
 
 
 def experiments(
