@@ -133,7 +133,7 @@ def test_masks_are_asked_for_and_followed(
     monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
     said = "deer: 2 masks in 3 tagged images, 71 % sure on average; 1 from 90 %"
-    assert widget.masks.progress.text() == said
+    assert widget.masks.progress.text().replace("\u00a0", " ") == said
 
 
 def test_before_and_after_are_shown_where_people_painted(
@@ -153,6 +153,10 @@ def test_before_and_after_are_shown_where_people_painted(
     assert [shown.table.item(0, c).text() for c in range(4)] == ["deer", "20.0", "70.0", "+50.0"]
     assert "on 320 pixels that people painted or accepted in 1 image." in shown.note.text()
     assert shown.adopt.isHidden()
+    assert "worse" not in shown.note.text()
+    result["comparison"]["before"]["deer"] = 0.8
+    widget.masks.show_job()
+    assert shown.note.text().startswith("The masks are worse than the model there")
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:

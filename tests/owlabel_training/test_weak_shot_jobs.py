@@ -100,6 +100,21 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_a_run_that_finds_nothing_leaves_what_was_proposed(
+    session: Session, tmp_path: Path
+) -> None:
+    first = session.records[0].id
+    mask = np.zeros((72, 96), bool)
+    mask[20:44, 30:60] = True
+    session.project.proposals.write(first, "weak_shot", "1", [NewProposal(BOX, mask, 0.9)])
+    nothing = np.zeros((3, 72, 96), np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: nothing)
+        result, _ = run(session, tmp_path)
+    assert result["proposals"] == 0
+    assert [p.origin for p in session.project.proposals.open("weak_shot")] == ["1"]
+
+
 def test_before_and_after_rest_on_what_people_painted(session: Session, tmp_path: Path) -> None:
     paint_box(session, 0)
     paint_box(session, 4)  # not tagged there: no mask is proposed
@@ -172,7 +187,10 @@ def test_a_painted_novel_object_is_a_tag_but_no_mask(session: Session) -> None:
 
 def test_retraining_runs_on_its_own_labels(session: Session, tmp_path: Path) -> None:
     result, told = run(session, tmp_path, retrain=3)
-    assert [s.done for s in told if "training" in s.message] == [1, 2, 1, 2, 3]
+    steps = [s for s in told if "training" in s.message]
+    assert [s.done for s in steps] == [1, 2, 3, 4, 5], "one curve"
+    assert {s.total for s in steps} == {5}
+    assert [s.message.split(",")[0] for s in steps] == ["training"] * 2 + ["re-training"] * 3
     assert result["path"].endswith(".safetensors")
 
 

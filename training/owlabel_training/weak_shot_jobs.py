@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,14 @@ class WeakShotJob:
         sizes, course = self.settings((shape[0], shape[1]), len(known.frames.classes))
         model = new_model(sizes, path, known.frames, course.seed)
         yield Progress(0, course.iterations, "; ".join(told))
-        minutes = yield from train_weak_shot(model, known.frames, course, context.work)
+        total = course.iterations + course.retrain
+        first = train_weak_shot(model, known.frames, course, context.work)
+        minutes = yield from _part(first, 0, total, "training")
         if course.retrain:
             pseudo = _labels_to_retrain(model, known)
             model = new_model(sizes, path, known.frames, course.seed)
-            minutes += yield from retrain(model, known.frames, pseudo, course, context.work)
+            second = retrain(model, known.frames, pseudo, course, context.work)
+            minutes += yield from _part(second, course.iterations, total, "re-training")
         result = yield from self._propose(context, model, known, segmenter)
         yield Progress(course.iterations, course.iterations, "comparing before and after")
         result["comparison"] = self._compare(context, model, known, segmenter, header)
@@ -125,7 +128,9 @@ class WeakShotJob:
                 for number in present:
                     tagged[names[number]] += 1
                 items = _proposals(project, record, model, known, present, segmenter.max_side)
-                project.proposals.write(record.id, "weak_shot", f"job {context.work.name}", items)
+                if items:  # else what an earlier run proposed stays
+                    origin = f"job {context.work.name}"
+                    project.proposals.write(record.id, "weak_shot", origin, items)
                 for item in items:
                     place = known.class_ids.index(item.class_id)
                     told[names[known.frames.novel_ids[place]]].append(item.confidence)
@@ -175,6 +180,19 @@ class WeakShotJob:
         name = f"{header.name} + tags"
         save_mask_former(model, Path(context.project) / relative, name, known.frames.classes, told)
         return relative
+
+
+def _part(
+    steps: Generator[Progress, None, float], before: int, total: int, name: str
+) -> Generator[Progress, None, float]:
+    """Pass on the steps of a training that begins after so many steps, of a total."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return float(end.value)
+        words = step.message.replace("training", name, 1)
+        yield replace(step, done=before + step.done, total=total, message=words)
 
 
 def _told(project: Project, known: TaggedProject) -> list[str]:

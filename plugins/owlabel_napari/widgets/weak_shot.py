@@ -167,6 +167,6 @@ def _made(told: Mapping[str, Any]) -> str:
         text += f" in {tagged} tagged image{'s' * (tagged != 1)}"
     if not count:
         return text
-    text += f", {100 * told['confidence']:.0f} % sure on average"
-    parts = [(told.get("sure"), "from 90 %"), (told.get("doubtful"), "below 50 %")]
+    text += f", {100 * told['confidence']:.0f}\u00a0% sure on average"
+    parts = [(told.get("sure"), "from 90\u00a0%"), (told.get("doubtful"), "below 50\u00a0%")]
     return "; ".join([text, *(f"{n} {words}" for n, words in parts if n)])

@@ -66,6 +66,8 @@ class WeakShotComparison(ComparisonWidget):
             f"In percent, on {pixels:,} pixels that people painted or accepted in "
             f"{count} image{'s' * (count != 1)}. The model's prototypes were made of them; "
         )
+        if all(found["after"][name] < found["before"][name] for name in found["after"]):
+            text = f"The masks are worse than the model there: train longer, tag more. {text}"
         if result.retrained:
             return text + "the masks were re-trained on them, too."
         return text + "the masks were learnt from tags."
