@@ -113,7 +113,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no common kind of error
-        raise ValueError(f"{path} is no file of weights: {error}") from error
+        what = "damaged, or neither safetensors nor a file of tensors alone"
+        raise ValueError(f"{path} is no file of weights: it is {what}") from error
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"{path} holds no state dict of tensors")
     return loaded
