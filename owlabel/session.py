@@ -67,7 +67,8 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         self._jobs = JobQueue(project)
         self._with_worker = start_worker
         self._worker: subprocess.Popen[bytes] | None = None
-        self._seen: dict[int, tuple[Any, ...]] = {}
+        failed = [r.id for r in self._jobs.recent() if r.state == "failed"]  # told already
+        self._seen: dict[int, tuple[Any, ...]] = dict.fromkeys(failed, ("failed",))
         self._shown: tuple[int | None, int] = (None, 0)
         self._queue_told = 0.0
         self._relabelling_due = False

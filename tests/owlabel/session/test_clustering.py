@@ -327,6 +327,12 @@ def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Sess
     row = job(session, "auxiliary_labels")
     assert row.state == "failed"
     assert "fewer classes" in (row.error or "")
+    again = Session(Project.open(session.project.folder), start_worker=False)
+    told: list[tuple[str, str]] = []
+    again.message.connect(lambda *said: told.append(said))
+    again.poll()
+    again.close()
+    assert told == [], "the panel shows it; it does not pop up at every opening"
 
 
 def test_m_is_the_number_of_classes_unless_said() -> None:
