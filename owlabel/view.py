@@ -48,6 +48,7 @@ class View(SessionSignals):
         self.clicks: tuple[Click, ...] = ()
         self.by_colour = False  # whether the pending region was proposed without an embedding
         self.candidate: QueueItem | None = None
+        self._place = 0  # of the candidate in the queue, when it was shown
         self.found: dict[int, int] = {}
         self._load()
         if self.records:
@@ -341,9 +342,11 @@ class View(SessionSignals):
 
     def select_candidate(self, row_id: int) -> None:
         """Go to one candidate of the queue; does nothing where it is not open any more."""
-        item = next((i for i in self.queue() if i.row.id == row_id), None)
-        if item is not None:
-            self._show_candidate(item)
+        for place, item in enumerate(self.queue()):
+            if item.row.id == row_id:
+                self._place = place
+                self._show_candidate(item)
+                return
 
     def _show_candidate(self, item: QueueItem) -> None:
         self.candidate = item
@@ -358,11 +361,20 @@ class View(SessionSignals):
             return
         ids = [i.row.id for i in items]
         current = self.candidate.row.id if self.candidate is not None else None
-        index = ids.index(current) + by if current in ids else 0
-        self._show_candidate(items[index % len(items)])
+        if current is None:
+            index = 0
+        elif current in ids:
+            index = ids.index(current) + by
+        else:  # it is done, and what followed it has its place now
+            index = self._place + min(by, 0)
+        self._place = index % len(items)
+        self._show_candidate(items[self._place])
 
     def next_candidate(self) -> None:
-        """Go to the next open candidate of the queue, at first to the best."""
+        """Go to the next open candidate of the queue, at first to the best.
+
+        Where the one at hand is done, the next is what followed it.
+        """
         self._step_candidate(1)
 
     def previous_candidate(self) -> None:

@@ -167,6 +167,22 @@ def test_proposals_lead_the_queue_with_their_class(session: Session, deer: int) 
     assert session.candidate.proposal.id == low
 
 
+def test_what_follows_a_proposal_that_is_done_is_what_followed_it(
+    session: Session, deer: int
+) -> None:
+    session.tag([3], deer, "present")
+    last, middle = propose(session, deer, 1, 0.3), propose(session, deer, 2, 0.6)
+    first = propose(session, deer, 3, 0.9)
+    session.select_candidate(-middle)
+    session.reject_proposal(middle)
+    session.next_candidate()
+    assert session.candidate is not None
+    assert session.candidate.row.id == -last
+    session.accept_proposal(last)
+    session.previous_candidate()
+    assert session.candidate.row.id == -first
+
+
 @pytest.mark.parametrize(("show", "proposed"), [("weak_shot", True), ("unknown", False)])
 def test_the_queue_can_show_one_kind(
     session: Session, deer: int, show: str, proposed: bool
