@@ -11,6 +11,7 @@ from typing import Any
 from owlabel.candidate_queue import QueueItem
 from owlabel.checkpoints import read_header
 from owlabel.jobs.export import ExportJob
+from owlabel.jobs.job import JOB_WORDS
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
 from owlabel.judging import Judging
@@ -25,8 +26,7 @@ __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
 
 EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
 """Priorities: labels of a new class first, then pictures, then exports, then training."""
-QUEUE_EVERY = 1.0
-FILLING = {"embed", "relabel", "cluster_proposals", "weak_shot"}
+QUEUE_EVERY, FILLING = 1.0, {"embed", "relabel", "cluster_proposals", "weak_shot"}
 """Seconds between two signals that the queue has grown, and the jobs that make it grow."""
 
 
@@ -216,7 +216,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     def _job_turned(self, row: JobRow) -> None:
         """Do what follows from a job that has started, ended or failed."""
         if row.state == "failed":
-            self.message.emit("error", f"{row.kind}: {row.error}")
+            self.message.emit("error", f"{JOB_WORDS.get(row.kind, row.kind)}: {row.error}")
         if row.state != "done":
             return
         if row.kind == "relabel":

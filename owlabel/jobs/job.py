@@ -72,6 +72,21 @@ JOBS: dict[str, str] = {
     "pretrain": "owlabel_training.pretraining_jobs:PretrainJob",
 }
 """Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
+JOB_WORDS = {
+    "embed": "Looking at the images",
+    "relabel": "Finding novel classes",
+    "calibrate": "Finding the usual scores",
+    "judge": "Learning what is false",
+    "plm": "Training",
+    "ood": "OoD training",
+    "residual": "Residual energy",
+    "auxiliary_labels": "Clustering",
+    "cluster_proposals": "Proposing clusters",
+    "pretrain": "Pre-training",
+    "export": "Exporting",
+    "weak_shot": "Masks from tags",
+}
+"""Kind of job in words, for messages and lists."""
 
 
 def run_to_end(

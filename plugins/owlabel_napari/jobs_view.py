@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from owlabel.jobs.job import JOB_WORDS
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.bar import Bar
@@ -14,20 +15,6 @@ from owlabel_napari.widgets.parts import button, row, tight
 if TYPE_CHECKING:
     from owlabel.session import Session
 
-WORDS = {
-    "embed": "Looking at the images",
-    "relabel": "Finding novel classes",
-    "calibrate": "Finding the usual scores",
-    "judge": "Learning what is false",
-    "plm": "Training",
-    "ood": "OoD training",
-    "residual": "Residual energy",
-    "auxiliary_labels": "Clustering",
-    "cluster_proposals": "Proposing clusters",
-    "pretrain": "Pre-training",
-    "export": "Exporting",
-    "weak_shot": "Masks from tags",
-}
 MOST = 3
 
 
@@ -93,7 +80,7 @@ class _Line(QWidget):
 
 def _words(job: Any) -> str:
     """Return what a job is doing, how far it is and for how long, in one line."""
-    what = WORDS.get(job.kind, job.kind)
+    what = JOB_WORDS.get(job.kind, job.kind)
     if job.state == "queued":
         return f"{what}: waiting"
     far = f" {job.done} / {job.total}" if job.total else " …"

@@ -210,7 +210,6 @@ def test_a_page_that_scrolls_is_not_cut_at_its_side(qtbot: Any) -> None:
 
 
 def test_every_kind_of_job_has_words() -> None:
-    from owlabel.jobs.job import JOBS
-    from owlabel_napari.jobs_view import WORDS
+    from owlabel.jobs.job import JOB_WORDS, JOBS
 
-    assert set(WORDS) == set(JOBS)
+    assert set(JOB_WORDS) == set(JOBS)

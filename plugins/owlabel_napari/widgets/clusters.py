@@ -63,7 +63,7 @@ class ClustersWidget(QWidget):
         self.weights = LineEdit(label="Weights")
         self.browse = button("Choose …", self._browse, "Choose the file of weights")
         usual = max(len(session.classes.classes), 4)
-        self.classes = SpinBox(value=usual, min=2, max=160, label="Classes expected")
+        self.classes = SpinBox(value=usual, min=1, max=160, label="Classes expected")
         self.superpixels = SpinBox(value=200, min=0, max=5000, step=50, label="Superpixels")
         self.kinds = SpinBox(value=8, min=0, max=200, label="Groups of unknown")
         self.build = button("Build", self._build, "Group all pixels in the background")
