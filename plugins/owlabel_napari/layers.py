@@ -9,7 +9,7 @@ import numpy as np
 
 from owlabel.classes import ClassTable, Labels
 from owlabel_napari.layer_values import class_colors, class_features, colormap_of
-from owlabel_napari.partial_repaint import PartialRepaint, changed_box, draw_layer
+from owlabel_napari.partial_repaint import Box, PartialRepaint, changed_box, draw_layer
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 ORDER = ("image", "prediction", "clusters", "score", "labels", "region", "candidates")
 """Kinds of layers, the lowest first."""
-LARGE = 20_000
-"""Pixels from which a layer is quicker given to OpenGL whole than pixel by pixel."""
 
 
 class OurLayers:
@@ -88,7 +86,7 @@ class OurLayers:
             if (box := changed_box(layer.data, data)) is not None:
                 layer.data[...] = data
                 with self.repaint.only([box]):
-                    _refresh(layer)
+                    _draw_part(layer, box)
             return
         self.repaint.whole()
         if layer.data.shape == data.shape and layer.data.dtype == data.dtype:
@@ -193,7 +191,7 @@ class OurLayers:
         boxes = [one.mask_box for one in (before, region) if one is not None]
         with self.repaint.only(boxes):
             if before is not None:
-                _fill(layer, before.mask_box, before.mask, 0, refresh=region is None)
+                _fill(layer, before.mask_box, before.mask, 0)
             if region is not None:
                 _fill(layer, region.mask_box, region.mask, 1)
             draw_layer(self.viewer, layer, region is not None)
@@ -241,19 +239,22 @@ class OurLayers:
         return layer
 
 
-def _fill(
-    layer: Any, box: tuple[int, int, int, int], mask: np.ndarray, value: int, refresh: bool = True
-) -> None:
-    """Set the pixels of a mask at a box of the layer.
+def _fill(layer: Any, box: Box, mask: np.ndarray, value: int) -> None:
+    """Set the pixels of a mask at a box of the layer."""
+    layer.data[box[0] : box[2], box[1] : box[3]][mask] = value
+    _draw_part(layer, box)
 
-    Of a small mask OpenGL gets only this part, with what earlier calls left unrefreshed.
+
+def _draw_part(layer: Any, box: Box) -> None:
+    """Give OpenGL this part of a layer of labels, as napari's brush does.
+
+    A refresh slices all of the layer and finds its place on the canvas anew, which takes longer.
     """
-    if np.count_nonzero(mask) > LARGE:
-        layer.data[box[0] : box[2], box[1] : box[3]][mask] = value
-        _refresh(layer)
+    if layer.contour:
+        _refresh(layer)  # the outline is computed from all labels
         return
-    rows, columns = np.nonzero(mask)
-    layer.data_setitem((rows + box[0], columns + box[1]), value, refresh=refresh)
+    row0, col0, row1, col1 = box
+    layer.events.labels_update(data=layer.data[row0:row1, col0:col1], offset=(row0, col0))
 
 
 def _refresh(layer: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel_napari import layers
 from owlabel_napari.partial_repaint import HEAL_MS, changed_box, scene_canvas
 
 pytestmark = pytest.mark.gui
@@ -60,11 +59,11 @@ def screen(make_napari_viewer: Any, session: Any, qtbot: Any) -> Iterator[Screen
     overlays.close()
 
 
-@pytest.mark.parametrize("large", [layers.LARGE, 0])
+@pytest.mark.parametrize("contour", [0, 1])
 def test_a_click_looks_as_if_everything_were_drawn(
-    screen: Screen, session: Any, monkeypatch: pytest.MonkeyPatch, large: int
+    screen: Screen, session: Any, contour: int
 ) -> None:
-    monkeypatch.setattr(layers, "LARGE", large)
+    screen.overlays.layers["region"].contour = contour
     before = screen.all_drawn()
     assert len(np.unique(before)) > 1
     session.click(12, 14)
