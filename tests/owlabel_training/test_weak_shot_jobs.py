@@ -267,3 +267,19 @@ def test_the_command_may_leave_the_job_queued(session: Session) -> None:
     assert done.exit_code == 0, done.output
     row = session.jobs()[0]
     assert (row.kind, row.payload["course"]["iterations"]) == ("weak_shot", 3)
+
+
+@pytest.mark.slow
+def test_the_command_waits_for_the_job_and_tells_what_came_out(session: Session) -> None:
+    painted = np.full((72, 96), UNSET, np.uint8)
+    painted[20:44, 30:60] = BOX
+    session.go_to(session.records[0].id)
+    session.paint(painted)
+    folder = session.project.folder
+    session.close()
+    done = CliRunner().invoke(app, ["weak-shot", str(folder), "--iterations", "2"])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "proposals: see `owlabel proposals`" in text
+    assert "IoU on 720 pixels of tagged classes that people labelled in 1 images" in text
+    assert "box" in text
