@@ -97,7 +97,8 @@ def main(
         wanted = _wanted(variants)
         if split not in RECIPES:
             raise ValueError(f"--split must be one of {', '.join(RECIPES)}, got {split!r}")
-        lines = [*(change or []), *([f"weak_shot.iterations={iterations}"] if iterations else [])]
+        steps = [f"weak_shot.iterations={iterations}", "weak_shot.retrain=0"] if iterations else []
+        lines = [*(change or []), *steps]  # oracle and re-training take as many
         recipe = weak_shot_recipe.read(recipes / RECIPES[split], lines)
         frames = read_training_frames(recipe, data)
         start = base or (Path(recipe.base.checkpoint) if recipe.base.checkpoint else None)
