@@ -164,12 +164,11 @@ class CandidateQueue:
     ) -> list[QueueItem]:
         """Return proposed masks of images that are not reviewed, the most confident first."""
         source = None if self.show == "all" else self.show
-        best = self._project.proposals.open(source, limit=10 * limit)
+        best = self._project.proposals.open(source, limit=10 * limit, to_review=True)
         found = (p for p in best if p.image_id in records)
-        wanted = (p for p in found if records[p.image_id].state != "reviewed")
         return [
             QueueItem(_row_of(p), records[p.image_id], names.get(p.class_id), None, p)
-            for p in islice(wanted, limit)
+            for p in islice(found, limit)
         ]
 
 

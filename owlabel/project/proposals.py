@@ -158,16 +158,24 @@ class Proposals:
             return row.id
 
     def open(
-        self, source: str | None = None, image_id: int | None = None, limit: int | None = None
+        self,
+        source: str | None = None,
+        image_id: int | None = None,
+        limit: int | None = None,
+        *,
+        to_review: bool = False,
     ) -> list[Proposal]:
-        """Return the open proposals, the most confident first.
+        """Return the open proposals, the most confident first; or those to review alone.
 
+        To review is what lies in images that are not reviewed, as `count` counts.
         Images that are gone and classes that were taken back are left out, and so is what tags
         gave once the class is not tagged present in its image any more.
         """
         query = _open(select(*_RECORD), source)
         if image_id is not None:
             query = query.where(ProposalRow.image_id == image_id)
+        if to_review:
+            query = query.where(ImageRow.state != "reviewed")
         query = query.order_by(ProposalRow.confidence.desc(), ProposalRow.id).limit(limit)
         with self._database.reading() as session:
             return [_record(row) for row in session.execute(query)]

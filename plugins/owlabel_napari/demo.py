@@ -140,15 +140,16 @@ class Walk:
         self._wait("the queue", lambda: bool(self.session.queue()))
         self._say(f"all pictures embedded, {len(self.session.queue())} candidates")
 
-    def _truth(self, item: QueueItem) -> int:
+    def _truth(self, item: QueueItem) -> np.ndarray:
         path = self.labels / Path(item.record.relative).with_suffix(".png").name
-        return int(np.asarray(Image.open(path))[item.row.candidate.peak])
+        return np.asarray(Image.open(path))
+
+    def _class_of(self, item: QueueItem) -> int:
+        return int(self._truth(item)[item.row.candidate.peak])
 
     def _object(self, item: QueueItem) -> np.ndarray:
         """Return the true mask of the object in whose middle the candidate is strangest."""
-        path = self.labels / Path(item.record.relative).with_suffix(".png").name
-        truth = np.asarray(Image.open(path))
-        row, col = item.row.candidate.peak
+        truth, (row, col) = self._truth(item), item.row.candidate.peak
         _, pieces = cv2.connectedComponents((truth == truth[row, col]).astype(np.uint8))
         return pieces == pieces[row, col]
 
@@ -168,11 +169,11 @@ class Walk:
             self._turn(0.2)
 
     def _name_first(self) -> str:
-        shown = [i for i in self.session.queue()[:LOOKED_AT] if self._truth(i) in self.novel]
+        shown = [i for i in self.session.queue()[:LOOKED_AT] if self._class_of(i) in self.novel]
         item = max(shown, key=lambda i: i.row.candidate.area, default=None)
         if item is None:
             raise ValueError("no candidate of the queue is an object that the model has never seen")
-        name = self.names[self._truth(item)]
+        name = self.names[self._class_of(item)]
         self._click_candidate(item)
         self._shoot("1-candidate.png")
         start = time.perf_counter()
@@ -186,7 +187,7 @@ class Walk:
 
     def _more_shots(self, name: str) -> None:
         for _ in range(SHOTS - 1):
-            fitting = (i for i in self.session.queue() if self.names.get(self._truth(i)) == name)
+            fitting = (i for i in self.session.queue() if self.names.get(self._class_of(i)) == name)
             item = next(fitting, None)
             if item is not None:
                 self._click_candidate(item)

@@ -52,6 +52,8 @@ def test_the_best_comes_first(project: Project, deer: int) -> None:
     with project.action("review") as action:
         action.set_state(3, "reviewed")
     assert (project.proposals.count(), len(project.proposals.open())) == (3, 4)
+    left = project.proposals.open(limit=2, to_review=True)  # what is reviewed takes no place
+    assert [p.confidence for p in left] == [0.9, 0.5]
 
 
 def test_new_ones_replace_the_open_ones_of_their_source_and_image(
