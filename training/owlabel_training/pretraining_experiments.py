@@ -13,6 +13,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 
 import json
+import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +60,8 @@ VARIANTS: dict[str, AuxiliarySettings] = {
     "10 % outliers": replace(BASE, outliers=0.1),
     "DBSCAN": replace(BASE, algorithm="dbscan", subset=10_000),
 }
-STARTS = ("random", "pixel", "superpixel", "handmade", "model")
+STARTS = ("random", "random_longer", "pixel", "superpixel", "handmade", "model")
+OTHER = tuple(f"handmade: {name}" for name in VARIANTS if name != "usual")
 SETTINGS = {"width": 64, "low_width": 24, "rates": [3, 6, 9]}
 RESULTS = Path("docs/results")
 
@@ -210,7 +213,10 @@ def finetune(
     steps: Annotated[int, typer.Option(help="Of each fine-tuning.")] = 400,
     pretraining: Annotated[int, typer.Option(help="Steps of each pre-training.")] = 400,
     unlabelled: Annotated[int, typer.Option(help="Train frames of pre-training; 0: all.")] = 0,
-    start: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(STARTS)}.")] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Of {', '.join(STARTS)} (all these by default), {', '.join(OTHER)}."),
+    ] = None,
     test: Annotated[int, typer.Option(help="Test frames measured.")] = 52,
     seed: Seeds = None,
     out: Out = RESULTS,
@@ -219,6 +225,8 @@ def finetune(
     setup = Setup(data, work, share, steps, pretraining, test, unlabelled)
 
     def measure() -> dict[str, Any]:
+        if unknown := sorted(set(start or ()) - {*STARTS, *OTHER}):
+            raise ValueError(f"unknown starts {unknown}; there are {', '.join(STARTS + OTHER)}")
         table: dict[str, Any] = {}
         for one in seed or (0, 1, 2):
             for name in start or STARTS:
@@ -260,30 +268,41 @@ def labelled_names(names: Sequence[str], share: float, seed: int) -> list[str]:
 
 def _run(setup: Setup, start: str, seed: int) -> dict[str, Any]:
     """Pre-train (or not), fine-tune, and measure on test frames; what is done is not done again."""
-    stem = f"{start}_{setup.share:g}_{setup.steps}_{setup.pretraining}_{setup.unlabelled}_{seed}"
+    stem = _file_name(
+        f"{start}_{setup.share:g}_{setup.steps}_{setup.pretraining}_{setup.unlabelled}_{seed}"
+    )
     done = setup.work / f"{stem}.json"
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
-    initial, told = ("", {}) if start == "random" else _pretrained(setup, start, seed, stem)
+    began, weightless = time.process_time(), start.startswith("random")
+    initial, told = ("", {}) if weightless else _pretrained(setup, start, seed, stem)
+    steps = setup.steps + (setup.pretraining if start == "random_longer" else 0)
     recipe = Recipe(
         f"{stem}_tuned",
         ModelRecipe("mobilenet_v3_small", settings=SETTINGS, initial=initial),
         _labelled(setup, seed),
         TrainingRecipe(
-            iterations=setup.steps, crop=(160, 192), scale=(0.5, 1.25), jitter=0.4, ema=0.98,
+            iterations=steps, crop=(160, 192), scale=(0.5, 1.25), jitter=0.4, ema=0.98,
             optimiser="adamw", lr=3e-3, lr_backbone=3e-3, weight_decay=0.02, class_weight_cap=3.0,
-            rare_share=0.3, validate_every=setup.steps, seed=seed,
+            rare_share=0.3, validate_every=steps, seed=seed,
         ),
     )  # fmt: skip
     tuned = run_to_end(BaseTraining(recipe, setup.data, setup.work / recipe.name).run())
     segmenter = load(Path(tuned["checkpoint"]))[0]
     mean, per_class = miou(segmenter, _spread(setup.data, "test.txt", setup.test))
-    result = {"miou": mean, "iou": [round(float(v), 4) for v in per_class], **told}
+    minutes = round((time.process_time() - began) / 60, 1)
+    iou = [round(float(v), 4) for v in per_class]
+    result = {"miou": mean, "iou": iou, "cpu_minutes": minutes, **told}
     setup.work.mkdir(parents=True, exist_ok=True)
     done.write_text(json.dumps(result), encoding="utf-8")
     typer.echo(f"{stem}: {mean:.4f} {told}")
     return result
+
+
+def _file_name(words: str) -> str:
+    """Return words as a name that any file system takes."""
+    return re.sub(r"[^\w.]+", "_", words)
 
 
 def _labelled(setup: Setup, seed: int) -> DataRecipe:
@@ -297,13 +316,16 @@ def _labelled(setup: Setup, seed: int) -> DataRecipe:
 
 def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, dict[str, Any]]:
     """Pre-train on all train frames; return the checkpoint, and PmIoU on test frames."""
-    labels = AuxiliarySettings(classes=CLASSES)
+    positives = start if start in ("pixel", "superpixel") else "auxiliary"
     if start == "model":  # trained on the labelled part, from random weights
         _run(setup, "random", seed)
         name = stem.replace("model", "random") + "_tuned"
         weights = setup.work / name / f"{name}.safetensors"
-        labels = replace(labels, extractor="model", weights=str(weights))
-    positives = start if start in ("pixel", "superpixel") else "auxiliary"
+        labels = AuxiliarySettings(classes=CLASSES, extractor="model", weights=str(weights))
+    else:  # no label has a part in it: the same for every share
+        variant = VARIANTS[start.partition(": ")[2] or "usual"]
+        labels = replace(variant, samples=AuxiliarySettings().samples)
+        stem = _file_name(f"{start}_{setup.pretraining}_{setup.unlabelled}_{seed}")
     recipe = PretrainRecipe(
         f"{stem}_pretrained",
         ModelRecipe("mobilenet_v3_small", settings=SETTINGS),
