@@ -138,9 +138,9 @@ def _cells(runs: Iterable[Mapping[str, Any]], place: str, score: str) -> list[st
     return [spread([run[place][score][measure] for run in found]) for measure in MEASURES]
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return the mean in percent, with the standard deviation where there are several."""
-    text = f"{100 * np.mean(values):.1f}"
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Return the mean in percent, "+": with its sign; and the deviation where there are several."""
+    text = f"{100 * np.mean(values):{sign}.1f}"
     return f"{text} ± {100 * np.std(values):.1f}" if len(values) > 1 else text
 
 

@@ -75,13 +75,13 @@ def _starts(results: Mapping[str, Any]) -> list[str]:
     random = {seed: run["miou"] for seed, run in table.get("random", {}).items()}
     rows = []
     for name, runs in table.items():
-        gains = [run["miou"] - random[seed] for seed, run in runs.items() if seed in random]
+        gains = [run["miou"] - random[s] for s, run in runs.items() if s in random]
         proxy = [run["pmiou"]["pmiou_hungarian"] for run in runs.values() if "pmiou" in run]
         rows.append(
             [
                 STARTS.get(name, name.replace("handmade: ", "auxiliary labels, hand-made, ")),
                 spread([run["miou"] for run in runs.values()]),
-                spread(gains) if gains else "-",
+                spread(gains, "+") if gains and name != "random" else "-",
                 spread(proxy) if proxy else "-",
                 str(len(runs)),
             ]
