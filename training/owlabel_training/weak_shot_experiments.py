@@ -4,7 +4,8 @@ Masks of base classes, tags of novel ones; mean IoU over the novel classes on fr
 tagged (Tables 1 to 3 of the paper).  Variants: ``cam`` (classifier and activation maps, threshold
 chosen on val), ``basic`` (no pixel-pixel similarity), ``self`` (pairs within the image), ``cross``
 (across images), ``j25``, ``j100`` (sampled pixels; cross has the recipe's), ``nocomp`` (without
-CompLoss), ``retrained`` (cross, then again on its pseudo labels), ``oracle`` (all masks).
+CompLoss), ``retrained`` (cross, then again on its pseudo labels, which are measured on the training
+frames, as is their teacher on the test frames), ``oracle`` (all masks).
 
 What the file holds already is kept: run it in pieces, or again after an interruption.  Pieces in
 files of their own (``--out a.json``, ``--out b.json``) are put together with ``--piece a.json
@@ -206,8 +207,14 @@ def one(setup: Setup, variant: str, course: WeakShotSettings) -> dict[str, Any]:
         return _measured(setup, _trained(setup, frames, supervised(course)))
     if variant == "retrained":
         teacher = _trained(setup, setup.frames, course)
-        frames = with_masks(setup.frames, list(pseudo_frames(teacher, setup.frames)))
-        return _measured(setup, _trained(setup, frames, supervised(course)))
+        pseudo = list(pseudo_frames(teacher, setup.frames))
+        truth = read_truth(setup.data, setup.frames.names, setup.frames.classes)  # to measure alone
+        n_base, frames = setup.frames.n_base, with_masks(setup.frames, pseudo)
+        told = {
+            "pseudo_labels": measure(pseudo, truth, n_base),
+            "teacher": _measured(setup, teacher),
+        }
+        return {**_measured(setup, _trained(setup, frames, supervised(course))), **told}
     changed: Callable[..., WeakShotSettings] = dataclasses.replace
     return _measured(setup, _trained(setup, setup.frames, changed(course, **CHANGES[variant])))
 
