@@ -10,6 +10,7 @@ from owlabel.candidates import SCORE
 from owlabel.grid import nearest_point
 from owlabel.scores import OVERLAYS
 from owlabel_napari.connections import Connections
+from owlabel_napari.fitted_view import FittedView
 from owlabel_napari.layer_values import layer_value, score_colormap, to_layer
 from owlabel_napari.layers import OurLayers
 from owlabel_napari.messages import attempt
@@ -48,6 +49,7 @@ class Overlays:
         self._wanted = {"prediction": True, "score": True}
         self._connections = Connections()
         self.painting = Painting(self.layers, session)
+        self.view = FittedView(viewer)
         self._connect()
         if session.image_id is not None:
             self._show_image(session.image_id)
@@ -74,6 +76,7 @@ class Overlays:
         """Stop listening and, unless the viewer itself goes, take our layers away."""
         self._connections.close()
         self.painting.close()
+        self.view.close()
         self.layers.close()
         if remove_layers:
             self.layers.remove_all()

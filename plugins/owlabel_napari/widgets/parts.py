@@ -108,7 +108,7 @@ def completer(names: Iterable[str], parent: QObject) -> QCompleter:
 
 
 class _Scrolled(QScrollArea):
-    """As wide as its page and the bar beside it, however low.
+    """As wide as its page must be and the bar beside it, however low: the rest is the picture's.
 
     The wheel moves the page; a number or a choice under the pointer only once it was clicked.
     """
@@ -141,6 +141,12 @@ class _Scrolled(QScrollArea):
         if page is not None:
             bar = self.verticalScrollBar().sizeHint().width()
             hint.setWidth(page.minimumSizeHint().width() + bar)
+        return hint
+
+    def sizeHint(self) -> QSize:
+        """Return the size that is asked for: a plot on the page would like to be very wide."""
+        hint = super().sizeHint()
+        hint.setWidth(self.minimumSizeHint().width())
         return hint
 
 
