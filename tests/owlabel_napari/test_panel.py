@@ -195,7 +195,7 @@ def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
 
 
 def test_closing_the_window_closes_the_session(make_napari_viewer: Any, session: Any) -> None:
-    from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+    from qtpy.QtWidgets import QApplication
 
     from owlabel_napari.panel import OWLabelPanel
 
