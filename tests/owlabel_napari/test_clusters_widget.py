@@ -253,41 +253,6 @@ def test_a_group_of_unknown_objects_is_shown_alone(widget: Any) -> None:
     assert not layer.visible
 
 
-def test_the_wheel_over_a_number_moves_the_page_alone(qtbot: Any) -> None:
-    from qtpy.QtCore import QPoint, QPointF, Qt
-    from qtpy.QtGui import QWheelEvent
-    from qtpy.QtWidgets import QApplication, QComboBox, QSpinBox, QVBoxLayout, QWidget
-
-    from owlabel_napari.widgets.parts import scrolled
-
-    page = QWidget()
-    layout = QVBoxLayout(page)
-    number, choice = QSpinBox(), QComboBox()
-    number.setRange(0, 500)
-    choice.addItems(["a", "b"])
-    layout.addWidget(number)
-    layout.addWidget(choice)
-    area = scrolled(page)
-    qtbot.addWidget(area)
-    area.show()
-
-    def taken(field: Any) -> bool:
-        middle = QPointF(field.rect().center())
-        at = field.mapToGlobal(field.rect().center())
-        event = QWheelEvent(
-            middle, QPointF(at), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton,
-            Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
-        )  # fmt: skip
-        QApplication.sendEvent(field, event)
-        return event.isAccepted()
-
-    number.setValue(100)
-    assert not taken(number), "it goes on to the page"
-    assert not taken(choice)
-    assert (number.value(), choice.currentIndex()) == (100, 0)
-    assert number.focusPolicy() == choice.focusPolicy() == Qt.FocusPolicy.StrongFocus
-
-
 def test_the_choice_stays_when_the_list_is_made_again(widget: Any) -> None:
     built(widget, info("7"), info("2"))
     widget.list.setCurrentRow(1)

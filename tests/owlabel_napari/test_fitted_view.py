@@ -19,6 +19,12 @@ def viewer() -> Any:
     return model
 
 
+@pytest.fixture(autouse=True)
+def fitted(viewer: Any) -> FittedView:
+    """Follow the viewer; events alone do not keep what listens to them."""
+    return FittedView(viewer)
+
+
 def seen(viewer: Any) -> tuple[float, float]:
     """Return how many pixels of the picture the canvas is high and wide."""
     height, width = viewer.canvas.size
@@ -26,7 +32,6 @@ def seen(viewer: Any) -> tuple[float, float]:
 
 
 def test_a_smaller_canvas_shows_the_whole_picture(viewer: Any) -> None:
-    FittedView(viewer)
     viewer.reset_view()
     viewer.canvas.size = (400, 300)
     rows, cols = seen(viewer)
@@ -35,7 +40,6 @@ def test_a_smaller_canvas_shows_the_whole_picture(viewer: Any) -> None:
 
 
 def test_a_camera_that_was_moved_stays(viewer: Any) -> None:
-    FittedView(viewer)
     viewer.reset_view()
     viewer.scene.camera.zoom *= 2
     zoom, center = viewer.scene.camera.zoom, viewer.scene.camera.center
@@ -44,8 +48,7 @@ def test_a_camera_that_was_moved_stays(viewer: Any) -> None:
     assert viewer.scene.camera.center == center
 
 
-def test_a_closed_one_leaves_the_camera_alone(viewer: Any) -> None:
-    fitted = FittedView(viewer)
+def test_a_closed_one_leaves_the_camera_alone(viewer: Any, fitted: FittedView) -> None:
     viewer.reset_view()
     fitted.close()
     zoom = viewer.scene.camera.zoom

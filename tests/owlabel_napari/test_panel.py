@@ -10,13 +10,11 @@ from napari._qt.qt_viewer import QtViewer
 from PIL import Image
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication
 
 from owlabel_napari.main import panel_of
 from owlabel_napari.panel import OWLabelPanel
 from owlabel_napari.widgets.classes import COLOR, NAME
-from owlabel_napari.widgets.loss_plot import LossPlot
-from owlabel_napari.widgets.parts import scrolled
 
 pytestmark = pytest.mark.gui
 
@@ -55,15 +53,6 @@ def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
     assert panel.viewer.layers["labels"].data[12, 14] == 3  # class 2
     assert not panel.viewer.layers["region"].data.any()
     assert panel.workspace.classes.table.item(0, NAME).text() == "deer"
-
-
-def test_a_page_takes_no_more_room_from_the_picture_than_it_must(qtbot: Any) -> None:
-    page = QWidget()
-    QVBoxLayout(page).addWidget(LossPlot())
-    area = scrolled(page)
-    qtbot.addWidget(area)
-    assert page.sizeHint().width() > 600  # a plot would like to have so much
-    assert area.sizeHint().width() == area.minimumSizeHint().width() < 200
 
 
 def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:

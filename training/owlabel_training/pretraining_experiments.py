@@ -315,7 +315,7 @@ def _labelled(setup: Setup, seed: int) -> DataRecipe:
 
 
 def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, dict[str, Any]]:
-    """Pre-train on all train frames; return the checkpoint, and PmIoU on test frames."""
+    """Pre-train on train frames; return the checkpoint, and PmIoU on these frames."""
     positives = start if start in ("pixel", "superpixel") else "auxiliary"
     if start == "model":  # trained on the labelled part, from random weights
         _run(setup, "random", seed)
