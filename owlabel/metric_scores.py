@@ -234,12 +234,22 @@ def turned_minmax(sums: Array, upper: float) -> Array:
     """Return 1 - (S - min) / (max - min) after clipping at `upper`; zeros where S is constant."""
     if 0 in sums.shape:
         return sums
-    xp = namespace(sums)
-    numbers = sums if xp is np else sums[~xp.isnan(sums)]
-    low, high = (np.fmin.reduce, np.fmax.reduce) if xp is np else (xp.min, xp.max)
-    least, most = float(low(numbers.reshape(-1))), float(high(numbers.reshape(-1)))
+    if namespace(sums) is not np:
+        return _tensor_turned(sums, upper)
+    least, most = (float(pick.reduce(sums, axis=None)) for pick in (np.fmin, np.fmax))
     least, most = min(least, upper), min(most, upper)
     if not most - least > 1e-6 * most:  # not >: one value, or NaN everywhere
-        return sums * 0 if math.isnan(least) else xp.zeros_like(sums)
+        return np.where(np.isnan(sums), sums, sums.dtype.type(0))
     span = most - least
-    return by_chunks(lambda part: xp.clip((most - xp.clip(part, 0, upper)) / span, 0, 1), sums)
+    return by_chunks(lambda part: np.clip((most - np.clip(part, 0, upper)) / span, 0, 1), sums)
+
+
+def _tensor_turned(sums: Array, upper: float) -> Array:
+    """Return the same of a torch tensor; nothing waits for the device, so that it can be fused."""
+    xp = namespace(sums)
+    wrong = sums.isnan()
+    least = xp.where(wrong, math.inf, sums).amin().clip(max=upper)
+    most = xp.where(wrong, -math.inf, sums).amax().clip(max=upper)
+    span = most - least
+    turned = ((most - sums.clip(max=upper)) / span).clip(0, 1)
+    return xp.where(wrong, sums, xp.where(span > 1e-6 * most, turned, 0.0))

@@ -44,8 +44,10 @@ print("OpenGL", gl.glGetParameter(gl.GL_VERSION), "on", gl.glGetParameter(gl.GL_
 """
 TORCH = """
 import torch
-cuda = torch.cuda.is_available()
-print(torch.__version__, "on", torch.cuda.get_device_name() if cuda else "the processor")
+from owlabel.models.device import chosen_device
+device = chosen_device()
+name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the processor"
+print(torch.__version__, "on", name)
 """
 
 

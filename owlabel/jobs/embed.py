@@ -78,8 +78,9 @@ class EmbedJob:
 
 def _load(path: Path) -> Segmenter:
     from owlabel.models.checkpoint import load  # torch: only in the worker, while a job runs
+    from owlabel.models.device import chosen_device
 
-    return load(path)[0]
+    return load(path)[0].to(chosen_device())
 
 
 def embed_one(

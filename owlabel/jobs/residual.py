@@ -37,9 +37,10 @@ class Residuals:
         found = residual_of(project, header)
         self.hash = "" if found is None else found.header.hash
         if found is not None:
-            from owlabel.models.residual import load_block  # torch: only while a job runs
+            from owlabel.models.device import chosen_device  # torch: only while a job runs
+            from owlabel.models.residual import load_block
 
-            self._block = load_block(found.path, header.heads[0].hash)[0]
+            self._block = load_block(found.path, header.heads[0].hash)[0].to(chosen_device())
 
     def missing(self, record: ImageRecord) -> bool:
         """Tell whether the energy of an image is wanted and not there."""
@@ -75,6 +76,7 @@ class ResidualJob:
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
         """Compute until nothing is missing, the image in focus first; yields after each."""
         from owlabel.models.checkpoint import load
+        from owlabel.models.device import chosen_device
         from owlabel.models.embed import image_features
 
         with Project.open(context.project) as project:
@@ -85,7 +87,7 @@ class ResidualJob:
             if not waiting:
                 return {"images": 0}
             yield Progress(0, total, "loading the model")
-            segmenter = load(path)[0]
+            segmenter = load(path)[0].to(chosen_device())
             for done, record in enumerate(nearest_first(waiting, project), start=1):
                 image = read_or_note(project, record)
                 if image is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -21,6 +23,10 @@ REPORT_SECONDS = 0.2
 """Progress is written, and cancel and pre-emption are looked for, this often."""
 EXTRA_JOBS = "OWLABEL_EXTRA_JOBS"
 """Environment variable naming more kinds of jobs, for tests: ``kind=module:Class,...``."""
+GPU_IS_FULL = (
+    "the memory of the GPU is full: close what else uses it, choose smaller crops or batches, or "
+    "start with OWLABEL_DEVICE=cpu"
+)
 _log = logging.getLogger("owlabel.worker")
 Steps = Generator[Progress, None, dict[str, Any]]
 
@@ -57,8 +63,18 @@ def make_job(kind: str, payload: dict[str, Any]) -> Job:
 def one_line(error: BaseException) -> str:
     """Return a reason of one line, at most 300 characters, with the kind of error if it is ours."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ == "OutOfMemoryError":  # torch's; torch need not be there
+        return GPU_IS_FULL
     known = isinstance(error, ValueError | OSError)
     return (text if known else f"{type(error).__name__}: {text}")[:300]
+
+
+def _give_back_memory() -> None:
+    """Let other programs have the GPU memory that the models of a job needed."""
+    torch = sys.modules.get("torch")  # a job loaded it, or there is nothing to give back
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 class Runner:
@@ -116,6 +132,8 @@ class Runner:
         except (Exception, SystemExit) as error:  # noqa: BLE001
             _log.exception("job %d (%s) failed", row.id, row.kind)
             self._try_to_end(row, one_line(error))
+        finally:
+            _give_back_memory()
 
     def _try_to_end(self, row: JobRow, reason: str) -> None:
         """Mark a job as failed, even where the database refuses for a while (a full disk)."""

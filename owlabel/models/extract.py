@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from owlabel.auxiliary.settings import NETWORKS
 from owlabel.models.checkpoint import load
+from owlabel.models.device import chosen_device
 from owlabel.models.embed import image_features, prepare
 from owlabel.models.segmenter import MEAN, STD
 
@@ -31,7 +32,7 @@ def decoder(path: Path) -> tuple[str, Features]:
         If the file is no checkpoint of ours.
     """
     segmenter, header = load(path)
-    head = segmenter.head(0)
+    head = segmenter.to(chosen_device()).head(0)
 
     @torch.inference_mode()
     def features(image: NDArray[np.uint8]) -> Floats:
@@ -69,12 +70,13 @@ def imagenet(name: str, path: Path) -> tuple[str, Features]:
     state = _weights(path)
     _check(network.state_dict(), state, f"{path} does not hold the weights of {name}")
     network.load_state_dict(state)
-    body = _body(network).eval()
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    device = chosen_device()
+    body = _body(network).eval().to(device)
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     @torch.inference_mode()
     def features(image: NDArray[np.uint8]) -> Floats:
-        made: Tensor = body((prepare(image, LARGEST_SIDE) - mean) / std)
+        made: Tensor = body((prepare(image, LARGEST_SIDE).to(device) - mean) / std)
         return np.ascontiguousarray(made[0].float().cpu().numpy())
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]

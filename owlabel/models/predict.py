@@ -20,6 +20,7 @@ from PIL import Image
 from owlabel import images
 from owlabel.grid import argmax_upsampled
 from owlabel.models.checkpoint import load
+from owlabel.models.device import chosen_device
 from owlabel.models.embed import embed_image
 from owlabel.scores import all_scores
 
@@ -49,6 +50,7 @@ def predict(
         If the model, a score or a picture cannot be used.
     """
     segmenter, header = load(model)
+    segmenter.to(chosen_device())
     for name in (*scores, "classes"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for place, path in enumerate(pictures):

@@ -148,6 +148,16 @@ def test_a_nan_stays_at_its_pixel(name: str, kind: str) -> None:
     np.testing.assert_allclose(values[others], expected[others], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_nan_in_a_constant_image_is_no_zero(kind: str) -> None:
+    f = np.ones((3, 4, 5), np.float32)
+    f[1, 2, 3] = np.nan
+    values = np.asarray(scores.eds(f if kind == "numpy" else torch.from_numpy(f)))
+    assert np.isnan(values[2, 3])
+    assert np.nansum(values) == 0
+    assert values.dtype == np.float32
+
+
 def test_the_pass_for_several_scores_keeps_the_limits() -> None:
     z = np.array([[[INF, 1, -INF]], [[0, -INF, -INF]], [[0, 1, -INF]]], np.float32)
     found = scores.all_scores(z, 0.5, ["msp", "entropy", "energy", "max_logit", "margin"])

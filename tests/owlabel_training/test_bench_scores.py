@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 
 from owlabel.scores import all_scores
-from owlabel_training.bench_scores import SETS, compare, differences, embedding, extra_mib
+from owlabel_training.bench_scores import (
+    SETS,
+    compare,
+    compare_tensors,
+    differences,
+    embedding,
+    extra_mib,
+)
 
 
 @pytest.mark.parametrize("names", SETS.values(), ids=SETS)
@@ -26,3 +34,11 @@ def test_the_comparison_tells_times_and_ratios() -> None:
     row = compare(embedding((3, 30, 40)), SETS["metric"], rounds=2)
     assert row["plain_over_ours_cpu"] > 0
     assert set(row["largest_difference"]) == set(SETS["metric"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("names", SETS.values(), ids=SETS)
+def test_compiled_tensors_give_the_same_without_a_break(names: tuple[str, ...]) -> None:
+    row = compare_tensors(embedding((12, 30, 40)), names, "cpu", rounds=1)  # fullgraph: or it fails
+    assert max(row["largest_difference"].values()) < 2e-5
+    assert row["compiled_over_read"] > 0

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from owlabel.models.segmenter import Segmenter
+from owlabel_training import shots as shots_module
 from owlabel_training.head_training import freeze_statistics
 from owlabel_training.shots import CropPlan, Shot, build_cache, channel_targets, windows
 
@@ -50,6 +54,19 @@ def test_a_cache_holds_every_crop_and_its_mirror_image(segmenter: Segmenter) -> 
     mirrored = cache.target[0].flip(1) == 2
     assert ((cache.target[1] == 2) == mirrored).float().mean() > 0.9
     assert (cache.target[:2] == 2).any()
+
+
+def test_a_cache_lies_where_the_segmenter_is(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = channel_targets(segmenter, shot(), 7)
+    monkeypatch.setattr(shots_module, "channel_targets", lambda *_: labels)
+    head = segmenter.add_head(7)
+    build = inspect.unwrap(build_cache)  # fake tensors know no inference mode
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        cache = build(segmenter.to("cuda"), [shot()], 7, PLAN, 0)
+        features, target = cache.batch(np.array([0, 1]))
+        assert head(features).device == target.device == torch.device("cuda", 0)
 
 
 def test_a_cache_is_the_same_for_the_same_seed(segmenter: Segmenter) -> None:

@@ -6,6 +6,9 @@ One core, NumPy alone in the pass.  The plain way is written from the formulas: 
 own softmax (torch, one thread), then NumPy over whole arrays; nothing is reused.  Both ways and the
 read run in turn in one process; ratios are medians over the rounds.  CPU time is the process's.
 Memory is what NumPy has allocated beyond the embedding, results included; torch's is not in it.
+
+``--torch cuda`` (or ``cpu``) measures the same functions on tensors there instead: op by op,
+compiled into few kernels by torch.compile, and one read.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from owlabel.metric_scores import BETA, CLIP_FACTOR, GAMMA, PROTOTYPE_LENGTH  # noqa: E402
 from owlabel.scores import all_scores  # noqa: E402
+from owlabel_training.results import machine  # noqa: E402
 
 Floats = NDArray[np.float32]
 SIZES = {"12x360x480": (12, 360, 480), "19x1024x2048": (19, 1024, 2048)}
@@ -182,6 +186,40 @@ def extra_mib(act: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+def compare_tensors(f: Floats, names: tuple[str, ...], place: str, rounds: int) -> dict[str, Any]:
+    """Time the scores of a tensor, op by op and compiled, beside one read of it; medians."""
+    import torch
+
+    tensor = torch.from_numpy(f).to(place)
+    plain = partial(all_scores, T=PROTOTYPE_LENGTH, names=names)
+    compiled = torch.compile(plain, dynamic=False, fullgraph=True)
+    ways: dict[str, Callable[[], Any]] = {
+        "op_by_op": lambda: plain(tensor),
+        "compiled": lambda: compiled(tensor),
+        "read": lambda: tensor.sum(),
+    }
+
+    def finished(way: Callable[[], Any]) -> None:
+        way()
+        if tensor.is_cuda:
+            torch.cuda.synchronize(tensor.device)
+
+    for way in ways.values():
+        finished(way)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            times[name].append(spent(partial(finished, way))[0])
+    table = {name: np.array(values) for name, values in times.items()}
+    expected, found = all_scores(f, PROTOTYPE_LENGTH, names), compiled(tensor)
+    apart = {n: float(np.abs(found[n].cpu().numpy() - expected[n]).max()) for n in names}
+    return {f"{name}_ms": round(float(np.median(row)), 3) for name, row in table.items()} | {
+        "compiled_over_read": round(float(np.median(table["compiled"] / table["read"])), 1),
+        "op_by_op_over_compiled": round(float(np.median(table["op_by_op"] / table["compiled"])), 1),
+        "largest_difference": {name: float(f"{value:.1e}") for name, value in apart.items()},
+    }
+
+
 def run(rounds: int) -> dict[str, Any]:
     """Measure all sizes and sets."""
     import torch
@@ -199,21 +237,35 @@ def run(rounds: int) -> dict[str, Any]:
     return result
 
 
+def run_tensors(place: str, rounds: int) -> dict[str, Any]:
+    """Measure all sizes and sets on tensors."""
+    import torch
+
+    torch.set_num_threads(1)
+    return {"torch": torch.__version__, "device": place} | {
+        f"{size} {label}": {"scores": list(names)} | compare_tensors(f, names, place, rounds)
+        for size, shape in SIZES.items()
+        for f in [embedding(shape)]
+        for label, names in SETS.items()
+    }
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--torch", metavar="DEVICE", help="cpu or cuda: tensors instead of NumPy")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     about = {
-        "machine": f"{os.cpu_count()} CPU cores, no GPU; one used",
+        "machine": machine(),
         "numpy": np.__version__,
         "load_before": round(os.getloadavg()[0], 1),
         "rounds": given.rounds,
     }
-    results = about | run(given.rounds)
+    results = about | (run_tensors(given.torch, given.rounds) if given.torch else run(given.rounds))
     text = json.dumps(results, indent=1)
     sys.stdout.write(text + "\n")
     if given.out:

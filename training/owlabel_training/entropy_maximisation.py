@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel_training.head_training import freeze_statistics
 from owlabel_training.loop import miou
@@ -89,8 +90,8 @@ class EntropyMaximisation:
 
 
 def device_for(module: nn.Module) -> torch.device:
-    """Move a module to the GPU where there is one, and return where it is."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Move a module to where models are trained, and return where it is."""
+    device = chosen_device()
     module.to(device)
     return device
 

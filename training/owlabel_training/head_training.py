@@ -120,7 +120,8 @@ def _step(
     head.train()
     if size == 1:
         freeze_statistics(head)
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+    device = target.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or fast_bfloat16()):
         embedding = head(features)
     loss = dce_loss(embedding.float(), target, prototype_length)
     optimiser.zero_grad()

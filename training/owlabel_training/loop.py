@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from owlabel.jobs.job import Progress
+from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel_training import states
 from owlabel_training.data import CropSampler, Frames, class_frequencies, class_weights
@@ -58,7 +59,9 @@ def train(
     folder : Path
         Gets ``state.safetensors`` (resume), ``best.safetensors`` and ``log.csv``.
     """
-    fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)  # type: ignore[arg-type]
+    device = chosen_device()
+    places = 1 if device.index is None else [device.index]
+    fabric = Fabric(accelerator=device.type, devices=places, precision=recipe.precision)  # type: ignore[arg-type]
     segmenter.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(segmenter).eval()
     network, optimiser = fabric.setup(segmenter, _optimiser(segmenter, recipe))

@@ -31,6 +31,7 @@ import typer
 from owlabel.checkpoints import read_header
 from owlabel.jobs.job import Progress, run_to_end
 from owlabel.models.checkpoint import load
+from owlabel.models.device import chosen_device
 from owlabel.models.residual import ResidualBlock
 from owlabel.models.segmenter import Segmenter
 from owlabel_training import ood_test_sets as test_sets
@@ -261,7 +262,7 @@ def residual(setup: Setup, seed: int, **changes: Any) -> OodRecipe:
 def run(setup: Setup, recipe: OodRecipe, work: Path, pause: Callable[[], None]) -> dict[str, Any]:
     """Train once, or go on with it, and measure on the test sets."""
     segmenter, header = load(setup.model)
-    _to_device(segmenter)
+    segmenter.to(chosen_device())
     maps = _class_maps(setup, segmenter) if recipe.residual is not None else None
     data = _data(setup, recipe, segmenter.largest_side)
     tell = _tell(recipe.course)
@@ -292,7 +293,7 @@ def run(setup: Setup, recipe: OodRecipe, work: Path, pause: Callable[[], None]) 
 def before(setup: Setup) -> dict[str, Any]:
     """Measure the untouched model."""
     segmenter, header = load(setup.model)
-    _to_device(segmenter)
+    segmenter.to(chosen_device())
     found = _test(setup, {name: base_score(segmenter, name) for name in SCORES_TOLD})
     base = header.heads[0].hash
     return {**found, "base": base, "miou": miou(segmenter, _test_frames(setup))[0]}
@@ -314,10 +315,6 @@ def _tell(course: CourseRecipe) -> Any:
             typer.echo(f"seed {course.seed}, step {progress.done}: {numbers}")
 
     return tell
-
-
-def _to_device(segmenter: Segmenter) -> None:
-    segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _data(setup: Setup, recipe: OodRecipe, largest_side: int) -> OodData:

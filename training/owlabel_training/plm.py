@@ -14,6 +14,7 @@ from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.models.checkpoint import load, save
+from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel.project.catalog import inside
 from owlabel.project.store import Project
@@ -77,6 +78,7 @@ class PlmJob:
             shots = [read_shot(project, PlmShot(**row), self.class_id) for row in self.shots]
         torch.manual_seed(self.seed)
         head = segmenter.renew_head(self.class_id)
+        segmenter.to(chosen_device())
         yield Progress(0, recipe.iterations, "computing the features of the shots")
         cache = build_cache(segmenter, shots, self.class_id, recipe.plan, self.seed)
         for parameter in segmenter.parameters():

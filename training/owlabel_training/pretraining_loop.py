@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from owlabel.jobs.job import Progress
+from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel_training import states
 from owlabel_training.contrast import info_nce
@@ -67,7 +68,7 @@ def pretrain(
     """
     check_count(len(source), recipe)
     work.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device()
     torch.manual_seed(recipe.seed)
     segmenter.to(memory_format=torch.channels_last)
     module = Projected(segmenter, recipe.projection).to(device)

@@ -46,7 +46,7 @@ def provenance() -> dict[str, Any]:
     return {
         "command": _command(),
         "commit": _commit(),
-        "machine": _machine(),
+        "machine": machine(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
@@ -75,7 +75,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _machine() -> str:
+def machine() -> str:
     """Return the kind of machine: cores and accelerator."""
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{os.cpu_count()} CPU cores, {accelerator}"

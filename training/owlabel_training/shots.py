@@ -70,7 +70,7 @@ class CropPlan:
 
 @dataclass(frozen=True)
 class Cache:
-    """Features and targets of all crops, in 16 bits.
+    """Features and targets of all crops, in 16 bits, where the segmenter is.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Cache:
 
     def batch(self, chosen: NDArray[np.int64]) -> tuple[Features, Tensor]:
         """Return some crops in 32 bits, channels last, and their targets as int64."""
-        index = torch.from_numpy(chosen)
+        index = torch.from_numpy(chosen).to(self.target.device)
         high, low = (
             part[index].float().contiguous(memory_format=torch.channels_last)
             for part in (self.high, self.low)
@@ -198,10 +198,11 @@ def _crop_features(
     piece = jittered(image[top:bottom, left:right], rng, jitter)  # (side, side, 3)
     plain = torch.from_numpy(piece).permute(2, 0, 1)
     batch = torch.stack([plain, plain.flip(2)]).contiguous(memory_format=torch.channels_last)
-    features = segmenter.features(batch)
+    features = segmenter.features(batch.to(segmenter.mean.device))
     labels = targets[top:bottom, left:right]
     both = np.stack([on_grid(labels, features), on_grid(labels[:, ::-1], features)])
-    return features.high.half(), features.low.half(), torch.from_numpy(both)
+    target = torch.from_numpy(both).to(features.high.device)
+    return features.high.half(), features.low.half(), target
 
 
 def on_grid(labels: Pixels, features: Features) -> Pixels:

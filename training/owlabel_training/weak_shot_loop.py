@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from owlabel.jobs.job import Progress
+from owlabel.models.device import chosen_device
 from owlabel.models.mask_former import MaskFormer
 from owlabel_training import states
 from owlabel_training.log import Log
@@ -40,7 +41,7 @@ class Learner:
     """
 
     def __init__(self, model: MaskFormer, n_base: int, recipe: WeakShotSettings) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = chosen_device()
         self.model, self.n_base, self.recipe = model.to(self.device), n_base, recipe
         self.net = SimNet(model.settings.channels).to(self.device)
         self.optimiser = _optimiser(model, self.net, recipe)

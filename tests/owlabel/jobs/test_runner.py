@@ -7,11 +7,12 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+import torch
 
 from owlabel.jobs import runner as runner_module
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.jobs.queue import JobQueue
-from owlabel.jobs.runner import Runner
+from owlabel.jobs.runner import Runner, one_line
 from owlabel.project.store import Project
 
 pytestmark = pytest.mark.usefixtures("counting")
@@ -57,6 +58,24 @@ def test_what_a_job_raises_becomes_one_line(
     assert "\n" not in str(row.error)
     assert row.attempts == 1
     assert not runner.step()
+
+
+def test_a_full_gpu_is_said_with_the_remedy() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. ...")
+    assert "start with OWLABEL_DEVICE=cpu" in one_line(error)
+
+
+def test_after_a_job_the_gpu_memory_is_given_back(
+    runner: Runner, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
+    queue.submit("count", {"fail_at": 1})
+    queue.submit("count", {"steps": 1})
+    while runner.step():
+        pass
+    assert given_back == [True, True]
 
 
 def test_a_result_that_is_no_json_is_a_failure(
