@@ -110,7 +110,12 @@ def scan(folder: str | os.PathLike[str]) -> list[Path]:
         raise ImageError(root, "this is not a folder; choose the folder that holds the images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise ImageError(root, "this folder may not be read; change its permissions")
-    return sorted(_walk(root), key=lambda path: _natural_key(path.relative_to(root)))
+    return [root / relative for relative in relative_paths(root)]
+
+
+def relative_paths(root: Path) -> list[str]:
+    """Return what `scan` finds, as paths below the folder with ``/``: quick for many files."""
+    return sorted(_walk(root), key=_natural_key)
 
 
 def holds_images(folder: str | os.PathLike[str]) -> bool:
@@ -119,15 +124,25 @@ def holds_images(folder: str | os.PathLike[str]) -> bool:
     return root.is_dir() and next(_walk(root), None) is not None
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    real_root = root.resolve()
-    for parent, folders, files in os.walk(root):
-        folders[:] = [
-            f for f in folders if not f.startswith(".") and not f.endswith(PROJECT_SUFFIX)
-        ]
-        for path in (Path(parent, f) for f in files if not f.startswith(".")):
-            if path.suffix.lower() in SUFFIXES and _stays_inside(path, real_root):
-                yield path
+def _walk(root: Path) -> Iterator[str]:
+    """Yield the paths of images below a folder, with ``/``; what cannot be read is passed over."""
+    real_root, waiting = root.resolve(), [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            entries = list(os.scandir(root / below))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.endswith(PROJECT_SUFFIX):
+                    waiting.append(f"{below}{entry.name}/")
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                regular = entry.is_file(follow_symlinks=False)
+                if regular or (entry.is_symlink() and _stays_inside(Path(entry.path), real_root)):
+                    yield below + entry.name
 
 
 def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixels:
@@ -175,14 +190,14 @@ def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixel
 
 
 def _stays_inside(file: Path, real_root: Path) -> bool:
-    """Say whether this is a regular file that does not lead out of the folder by a link."""
+    """Say whether this link leads to a regular file in the folder."""
     try:
         return file.is_file() and file.resolve().is_relative_to(real_root)
     except (OSError, RuntimeError):  # a link that leads to itself
         return False
 
 
-def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+def _natural_key(path: str) -> tuple[list[list[str | int]], str]:
     """Order numbers in names by value; equal names fall back to the plain path."""
-    parts = [re.split(r"([0-9]+)", part.casefold()) for part in path.parts]
-    return [[int(s) if i % 2 else s for i, s in enumerate(p)] for p in parts], str(path)
+    parts = [re.split(r"([0-9]+)", part) for part in path.casefold().split("/")]
+    return [[int(s) if i % 2 else s for i, s in enumerate(p)] for p in parts], path

@@ -126,9 +126,8 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
 
     def submit_embedding(self) -> None:
         """Queue a job: embed every image that is not in the cache, the current one first."""
-        if self.progress[0] < self.progress[1] or len(self.header.heads) > 1:
-            payload = {"checkpoint": self._relative(self.model.path), "image_ids": None}
-            self._submit("embed", payload, EMBED)
+        if self._missing or len(self.header.heads) > 1:
+            self._submit("embed", {"checkpoint": self._relative(self.model.path)}, EMBED)
 
     def submit_relabelling(self) -> None:
         """Queue a job: look for the novel classes in the whole data set."""
@@ -156,10 +155,11 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     @property
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
-        row = next((r for r in self._jobs.active() if r.kind == "embed" and r.total), None)
+        row = next((r for r in self._jobs.active() if r.kind == "embed"), None)
         if row is None:
             return super().progress
-        return len(self._by_id) - row.total + row.done, len(self._by_id)
+        left = row.total - row.done if row.total else len(self._missing)
+        return len(self._by_id) - left, len(self._by_id)
 
     def jobs(self) -> list[JobRow]:
         """Return the jobs of this project, newest first."""

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from owlabel.calibration import Basis, CalibrationSet, Calibrator
 from owlabel.checkpoints import CheckpointHeader, read_header
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.waiting import thinned
 from owlabel.project.catalog import inside
 from owlabel.project.store import ImageRecord, Project
 from owlabel.reading import Reader
 from owlabel.scoring import CALIBRATION, basis_of, residual_hash
 from owlabel.standardised import ClassStatistics
 
+MOST_IMAGES = 2000
+"""More images than these are thinned evenly: they hold some ten million grid points."""
 ENOUGH = 10_000
 """Grid points of reviewed images from which these alone are used."""
 Mask = NDArray[np.bool_]
@@ -25,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CalibrateJob:
-    """Count the scores of all embedded images, those of reviewed in-distribution pixels if enough.
+    """Count the scores of embedded images, those of reviewed in-distribution pixels if enough.
 
     Two passes: the usual largest logit of each class first, then every score.
 
@@ -47,10 +50,10 @@ class CalibrateJob:
             reader = Reader(project, header)
             basis = basis_of(project, reader)
             records = [r for r in project.images() if r.error is None and reader.embedded(r)]
-            reviewed = [r for r in records if r.state == "reviewed"]
+            reviewed = thinned([r for r in records if r.state == "reviewed"], MOST_IMAGES)
             points = sum(int(m.sum()) for _, m in self._pixels(project, header, reviewed))
             source = "reviewed" if points >= self.enough else "all"
-            chosen = reviewed if source == "reviewed" else records
+            chosen = reviewed if source == "reviewed" else thinned(records, MOST_IMAGES)
             found = yield from self._count(project, header, chosen, source, basis)
             if found is None:
                 return {"images": 0}

@@ -18,15 +18,12 @@ from owlabel.jobs.job import JobContext, Progress
 from owlabel.jobs.residual import Residuals
 from owlabel.jobs.waiting import nearest_first, read_or_note, waiting_images
 from owlabel.project.catalog import inside
-from owlabel.project.eviction import cache_limit, told, trim_cache
+from owlabel.project.eviction import cache_limit, told, trim_cache, until_full
 from owlabel.project.store import ImageRecord, Project
 from owlabel.scores import SCORES
 
 if TYPE_CHECKING:
     from owlabel.models.segmenter import Segmenter
-
-TRIM_EVERY = 64
-"""Images between two looks at how large the cache has become; one more at the end."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,14 @@ class EmbedJob:
             if not waiting:
                 return {"embedded": 0, "errors": 0}
             yield Progress(0, total, "loading the model")
-            segmenter, residuals = _load(path), Residuals(project, header)
+            segmenter, residuals, look = _load(path), Residuals(project, header), 1
             for done, record in enumerate(nearest_first(waiting, project), start=1):
                 broken += not embed_one(
                     project, header, segmenter, record, self.threshold, residuals
                 )
-                if (total - done) % TRIM_EVERY == 0:
+                if done in (look, total):
                     trimmed = trim_cache(project, heads)
+                    look = done + until_full(project, trimmed, heads, record)
                 yield Progress(done, total, record.relative)
             message = told(trimmed, cache_limit(project))
         return {"embedded": total - broken, "errors": broken} | (

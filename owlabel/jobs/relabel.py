@@ -54,13 +54,13 @@ class RelabelJob:
         with Project.open(context.project) as project:
             records = self._embedded(project)
             seen = project.looked_at(key)
-            candidates = self._candidates(project)
             shots = _shot_sizes(project, self._classes())
             for done, record in enumerate(records, start=1):
-                if record.id not in seen or candidates.get(record.id):
+                candidates = project.candidates(self.head_hash, limit=-1, image_id=record.id)
+                if record.id not in seen or candidates:
                     labels = self._labels(project, record, rule)
                     if labels is not None:
-                        _note(project, record, key, labels, shots, candidates.get(record.id, []))
+                        _note(project, record, key, labels, shots, candidates)
                 yield Progress(done, len(records), record.relative)
             return {"key": key, "found": {str(c): n for c, n in project.found(key).items()}}
 
@@ -82,12 +82,6 @@ class RelabelJob:
             for record in project.images()
             if all(project.cache.has(head_hash, record.content_hash) for head_hash in hashes)
         ]
-
-    def _candidates(self, project: Project) -> dict[int, list[CandidateRow]]:
-        by_image: dict[int, list[CandidateRow]] = {}
-        for row in project.candidates(self.head_hash, limit=-1):
-            by_image.setdefault(row.image_id, []).append(row)
-        return by_image
 
     def _labels(self, project: Project, record: ImageRecord, rule: Rule) -> Labels | None:
         """Return the model's labels (H, W) of an image, None where a cache file was lost."""

@@ -30,11 +30,20 @@ TRIM_TO = 0.9
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What `FeatureCache.trim` has done: files and bytes that went, and bytes that are left."""
+    """What `FeatureCache.trim` has done.
+
+    Attributes
+    ----------
+    files, freed : int
+        Files and bytes that went.
+    left, kept : int
+        Bytes and files that are left.
+    """
 
     files: int
     freed: int
     left: int
+    kept: int
 
 
 class FeatureCache:
@@ -112,6 +121,13 @@ class FeatureCache:
         finally:
             partial.unlink(missing_ok=True)
 
+    def bytes_of(self, head_hash: str, image_hash: str) -> int:
+        """Return how large the file is, 0 where there is none."""
+        try:
+            return self.path(head_hash, image_hash).stat().st_size
+        except OSError:
+            return 0
+
     def size(self) -> int:
         """Return how many bytes the cache has on disk."""
         return sum(size for _, size, _ in self._files())
@@ -131,16 +147,16 @@ class FeatureCache:
         Trimmed
             `left` is above `limit` where what is in use needs more.
         """
-        files = sorted(self._files())
+        files = list(self._files())
         left = sum(size for _, size, _ in files)
-        count, freed, goal = 0, 0, TRIM_TO * limit if left > limit else limit
-        for _, size, path in files:
+        count, freed, goal = 0, 0, TRIM_TO * limit
+        for _, size, path in sorted(files) if left > limit else ():
             if left - freed <= goal:
                 break
             if may_go(path.parent.name, path.stem):
                 path.unlink(missing_ok=True)
                 count, freed = count + 1, freed + size
-        return Trimmed(count, freed, left - freed)
+        return Trimmed(count, freed, left - freed, len(files) - count)
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Yield time of last use, bytes and path of every file."""

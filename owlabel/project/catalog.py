@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from owlabel.images import ImageError, content_hash, scan, size
+from owlabel.images import ImageError, content_hash, relative_paths, size
 from owlabel.project.records import ImageRecord, ProjectError
 from owlabel.project.schema import ImageRow
+
+if TYPE_CHECKING:
+    from owlabel.project.database import Database
+
+NOTHING_NEW = {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
+"""How many images a survey has found to be so."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,10 @@ class FileFacts:
 
 def inside(root: Path, relative: str) -> Path:
     """Return the path below `root`; raises ProjectError for one that would leave it."""
-    parts = PurePosixPath(relative)
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in relative:
+    leaves = relative.startswith("/") or "\0" in relative or ".." in relative.split("/")
+    if leaves or relative in ("", "."):
         raise ProjectError(f"a path of this project leaves its folder: {relative!r}")
-    return root.joinpath(*parts.parts)
+    return root / relative
 
 
 def look_at(path: Path, relative: str) -> FileFacts:
@@ -53,6 +61,8 @@ def look_at(path: Path, relative: str) -> FileFacts:
 def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | str]:
     """Scan the folder; a file of the known size and time is given by its relative path only.
 
+    What was in `known` in the order of the scan is there unchanged where the result equals it.
+
     Raises
     ------
     ProjectError
@@ -61,20 +71,45 @@ def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | st
     if not root.is_dir():
         raise ProjectError(f"the images' folder {root} is missing; put it back or move it there")
     found: list[FileFacts | str] = []
-    for path in scan(root):
-        relative = path.relative_to(root).as_posix()
-        status = os.stat(path)
-        if known.get(relative) == (status.st_size, status.st_mtime_ns):
-            found.append(relative)
-        else:
-            found.append(look_at(path, relative))
+    for relative in relative_paths(root):
+        path = f"{root}/{relative}"
+        with suppress(OSError):  # gone meanwhile: looked at below, for the reason
+            status = os.stat(path)
+            if known.get(relative) == (status.st_size, status.st_mtime_ns):
+                found.append(relative)
+                continue
+        found.append(look_at(Path(path), relative))
     return found
 
 
 def known_files(session: Session) -> dict[str, tuple[int, int]]:
-    """Return size and time of every readable file that the project has seen and that is there."""
-    rows = session.scalars(select(ImageRow).where(~ImageRow.gone, ImageRow.error.is_(None)))
-    return {row.relative: (row.file_size, row.file_time) for row in rows}
+    """Return size and time of every readable file that the project has seen and that is there.
+
+    In the order of the images.
+    """
+    query = select(ImageRow.relative, ImageRow.file_size, ImageRow.file_time)
+    query = query.where(~ImageRow.gone, ImageRow.error.is_(None)).order_by(ImageRow.position)
+    return {relative: (size, time) for relative, size, time in session.execute(query)}
+
+
+def all_known(session: Session, known: Mapping[str, object], found: list[FileFacts | str]) -> bool:
+    """Tell whether a survey found nothing but what is known, all of it, and in the same order."""
+    if list(known) != found:
+        return False
+    broken = select(ImageRow.id).where(~ImageRow.gone, ImageRow.error.is_not(None)).limit(1)
+    return session.scalar(broken) is None  # one that could not be read and is gone now
+
+
+def sync(database: Database, root: Path) -> dict[str, int]:
+    """Survey the folder and bring the rows up to date; return how many are new, gone, changed."""
+    with database.reading() as session:
+        known = known_files(session)
+    found = survey(root, known)
+    with database.reading() as session:
+        if all_known(session, known, found):
+            return dict(NOTHING_NEW)
+    with database.writing() as session:
+        return take(session, found)
 
 
 def take(session: Session, found: list[FileFacts | str]) -> dict[str, int]:
@@ -85,7 +120,7 @@ def take(session: Session, found: list[FileFacts | str]) -> dict[str, int]:
     rows = {row.relative: row for row in session.scalars(select(ImageRow))}
     facts = [item if isinstance(item, FileFacts) else _facts_of(rows[item]) for item in found]
     matched = _match(list(rows.values()), facts)
-    counts = {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
+    counts = dict(NOTHING_NEW)
     _free_names(session, list(rows.values()), facts, matched)
     for position, item in enumerate(facts):
         row = matched.get(item.relative)
@@ -176,25 +211,30 @@ def _refresh(row: ImageRow, facts: FileFacts) -> bool:
 
 def select_records(session: Session, root: Path, only: int | None = None) -> list[ImageRecord]:
     """Return the images in scan order; a missing image is listed only if people worked on it."""
-    query = select(ImageRow).order_by(ImageRow.position, ImageRow.id)
+    query = select(
+        ImageRow.id, ImageRow.relative, ImageRow.content_hash, ImageRow.height, ImageRow.width,
+        ImageRow.gone, ImageRow.error, ImageRow.state, ImageRow.proposed, ImageRow.revision_id,
+    ).order_by(ImageRow.position, ImageRow.id)  # fmt: skip
     if only is not None:
         query = query.where(ImageRow.id == only)
-    rows = list(session.scalars(query))
-    return [_record(row, root) for row in rows if not row.gone or row.state != "new" or only]
-
-
-def _record(row: ImageRow, root: Path) -> ImageRecord:
-    shape = None if row.height is None or row.width is None else (row.height, row.width)
-    return ImageRecord(
-        id=row.id,
-        path=inside(root, row.relative),
-        relative=row.relative,
-        content_hash=row.content_hash,
-        shape=shape,
-        error=f"{row.relative} is gone; put it back" if row.gone else row.error,
-        state="proposed" if row.state == "new" and row.proposed else row.state,
-        revision_id=row.revision_id,
-    )
+    else:
+        query = query.where(~ImageRow.gone | (ImageRow.state != "new"))
+    return [
+        ImageRecord(
+            id=image_id,
+            path=inside(root, relative),
+            relative=relative,
+            content_hash=content_hash,
+            shape=None if height is None or width is None else (height, width),
+            error=f"{relative} is gone; put it back" if gone else error,
+            state="proposed" if state == "new" and proposed else state,
+            revision_id=revision_id,
+        )
+        for (
+            image_id, relative, content_hash, height, width, gone, error, state, proposed,
+            revision_id,
+        ) in session.execute(query)
+    ]  # fmt: skip
 
 
 def image_row(session: Session, image_id: int) -> ImageRow:

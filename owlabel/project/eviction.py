@@ -9,9 +9,12 @@ from pathlib import Path
 from owlabel.auxiliary.settings import CURRENT, KEY_PREFIX, SUMMARY
 from owlabel.checkpoints import CheckpointError, read_header
 from owlabel.project.cache import GIB, Trimmed
+from owlabel.project.records import ImageRecord
 from owlabel.project.store import Project
 
 SETTING = "cache_limit_gib"
+LOOK_AFTER = (64, 4096)
+"""Images between two looks at a cache: at least where it is small, at most while it has room."""
 LIMIT_GIB = 20.0
 """How large the cache of a project may grow unless its annotator says otherwise."""
 
@@ -37,7 +40,8 @@ def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
     heads = {model.id: _heads(model.path) for model in project.models()}
     kept = {*in_use, *heads.get(project.setting("active_model"), ())}
     others = set().union(*heads.values()) - kept
-    focus = next((r.content_hash for r in project.images() if r.id == project.focus()), None)
+    current = project.focus()
+    focus = next((r.content_hash for r in project.images() if r.id == current), None)
     clusters = _clusters(project)
 
     def may_go(head: str, image: str) -> bool:
@@ -46,6 +50,21 @@ def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
         return head in others and image != focus
 
     return project.cache.trim(int(cache_limit(project) * GIB), may_go)
+
+
+def until_full(
+    project: Project, trimmed: Trimmed, heads: Iterable[str], record: ImageRecord
+) -> int:
+    """Return how many more images like this one to embed before the cache is looked at again.
+
+    A look goes through all files.  The next one comes when half of the room is filled, and where
+    there is none after a sixteenth as many images as there are files: looks stay few, however large
+    the cache is.
+    """
+    each = sum(project.cache.bytes_of(head, record.content_hash) for head in heads)
+    room = int(cache_limit(project) * GIB) - trimmed.left
+    few, many = LOOK_AFTER
+    return max(few, trimmed.kept // 16, min(room // (2 * max(each, 1)), many))
 
 
 def _clusters(project: Project) -> set[str]:

@@ -195,11 +195,7 @@ class Project:
 
         Labels stay with an image that is gone, and go along with one that was renamed.
         """
-        with self.database.reading() as session:
-            known = catalog.known_files(session)
-        found = catalog.survey(self.images_root, known)
-        with self.database.writing() as session:
-            return catalog.take(session, found)
+        return catalog.sync(self.database, self.images_root)
 
     def set_image_error(self, image_id: int, error: str | None) -> None:
         """Note why an image cannot be read, or None that it can."""
@@ -350,11 +346,11 @@ class Project:
             catalog.image_row(session, image_id).proposed = True
 
     def candidates(
-        self, head_hash: str, limit: int = 200, offset: int = 0, image_id: int | None = None
+        self, head_hash: str, limit: int = 200, image_id: int | None = None
     ) -> list[CandidateRow]:
         """Return candidates under a head: unclaimed first, then the highest rank."""
         with self.database.reading() as session:
-            return discoveries.candidates(session, head_hash, limit, offset, image_id)
+            return discoveries.candidates(session, head_hash, limit, image_id)
 
     def set_claims(self, claims: Mapping[int, int | None]) -> None:
         """Say which class explains each candidate (by its row's id); None: none does."""

@@ -11,6 +11,7 @@ from PIL import Image
 from owlabel import grid, images
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import MAX_CLASSES, UNSET, VOID, ClassTable
+from owlabel.jobs.waiting import thinned
 from owlabel.models.embed import embed_image
 from owlabel.models.segmenter import Segmenter
 from owlabel.project.store import ImageRecord, Project
@@ -56,14 +57,6 @@ def project_frames(
     train = rows if few else [row for i, row in enumerate(rows) if i % VAL_STEP]
     val = rows if few else rows[::VAL_STEP]
     return ProjectFrames(_frames(train, classes), _frames(val, classes), sum(r[3] for r in val))
-
-
-def thinned(records: list[ImageRecord], most: int) -> list[ImageRecord]:
-    """Return at most so many records, evenly spread."""
-    if len(records) <= most:
-        return records
-    places = np.linspace(0, len(records) - 1, most).round().astype(int)
-    return [records[i] for i in places]
 
 
 Row = tuple[str, Pixels, Pixels, int]

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from owlabel import images
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import MAX_CLASSES, Labels, present
+from owlabel.jobs.waiting import thinned
 from owlabel.labelling import predict
 from owlabel.metrics import ConfusionMatrix
 from owlabel.models.segmenter import Segmenter
 from owlabel.project.store import ImageRecord, Project
 from owlabel_training.comparison import outputs_of, rule_of
-from owlabel_training.project_frames import thinned
 
 Masks = dict[int, NDArray[np.bool_]]
 MOST_IMAGES = 40

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from owlabel import images
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import UNSET, VOID, ClassTable
+from owlabel.jobs.waiting import thinned
 from owlabel.models.segmenter import Segmenter
 from owlabel.project.store import ImageRecord, Project
 from owlabel_training.project_frames import (
@@ -18,7 +19,6 @@ from owlabel_training.project_frames import (
     model_labels,
     people_labels,
     shrunk,
-    thinned,
 )
 from owlabel_training.weak_shot_data import WeakFrames
 

@@ -108,8 +108,8 @@ def test_what_was_used_longest_ago_goes_first(cache: FeatureCache) -> None:
     size = _fill(cache, "abcdefghij")
     cache.read("head", "a")  # used again
     assert cache.size() == 10 * size
-    assert cache.trim(10 * size, lambda *_: True) == Trimmed(0, 0, 10 * size)
-    assert cache.trim(9 * size, lambda *_: True) == Trimmed(2, 2 * size, 8 * size)
+    assert cache.trim(10 * size, lambda *_: True) == Trimmed(0, 0, 10 * size, 10)
+    assert cache.trim(9 * size, lambda *_: True) == Trimmed(2, 2 * size, 8 * size, 8)
     assert _kept(cache) == "adefghij"
 
 
@@ -119,12 +119,30 @@ def test_what_is_in_use_stays_however_large_it_is(cache: FeatureCache) -> None:
     assert (_kept(cache), done.left) == ("ab", 2 * size)
 
 
+def test_a_cache_is_looked_at_again_when_half_of_its_room_is_filled(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = project.images()[0]
+    project.cache.write("head", record.content_hash, {"embedding": _embedding()})
+    each = project.cache.bytes_of("head", record.content_hash)
+    monkeypatch.setattr(eviction, "cache_limit", lambda _: 1000 * each / GIB)
+
+    def images(left: int, kept: int) -> int:
+        return eviction.until_full(project, Trimmed(0, 0, left, kept), ["head", "none"], record)
+
+    assert images(400 * each, 400) == 300
+    assert images(999 * each, 999) == 64  # not at every image
+    assert images(2000 * each, 32_000) == 2000  # nothing may go: looking more often is in vain
+    monkeypatch.setattr(eviction, "cache_limit", lambda _: 1e9)
+    assert images(0, 0) == 4096  # the limit may be lowered meanwhile
+
+
 def test_a_trimmed_cache_is_told() -> None:
-    assert told(Trimmed(0, 0, 100), 1) is None
-    assert told(Trimmed(3, GIB, 100), 1) == (
+    assert told(Trimmed(0, 0, 100, 1), 1) is None
+    assert told(Trimmed(3, GIB, 100, 1), 1) == (
         "info", "Removed 3 cached embeddings of models not in use (1.0 GiB) to stay under 1 GiB."
     )  # fmt: skip
-    level, text = told(Trimmed(0, 0, 3 * GIB), 1) or ("", "")
+    level, text = told(Trimmed(0, 0, 3 * GIB, 9), 1) or ("", "")
     assert (level, text[:43]) == ("warning", "The cache has 3.0 GiB, more than its limit ")
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from owlabel.candidates import Candidate
 from owlabel.classes import UNSET
+from owlabel.project import catalog
 from owlabel.project.store import Project, ProjectError
 
 
@@ -150,6 +151,23 @@ def test_new_renamed_changed_and_lost_images_are_followed(
         assert project.sync_images() == {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
 
 
+def test_a_folder_without_changes_is_not_written_about(
+    tmp_path: Path, images_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = Path(shutil.copytree(images_folder, tmp_path / "images"))
+    with Project.create(tmp_path / "a.owlabel", images) as project:
+        with monkeypatch.context() as patch:
+            patch.delattr(catalog, "take")
+            assert not any(project.sync_images().values())
+        (images / "image2.png").rename(images / "image9.png")  # the last of them now
+        assert project.sync_images()["renamed"] == 1
+        assert [r.relative for r in project.images()] == ["image1.png", "image3.png", "image9.png"]
+        (images / "image9.png").write_text("no picture")
+        assert project.sync_images()["changed"] == 1
+        (images / "image9.png").unlink()
+        assert project.sync_images()["gone"] == 1
+
+
 def test_labels_follow_content_when_names_are_swapped(tmp_path: Path, images_folder: Path) -> None:
     images = Path(shutil.copytree(images_folder, tmp_path / "images"))
     with Project.create(tmp_path / "a.owlabel", images) as project:
@@ -249,6 +267,8 @@ def test_candidates_come_back_unclaimed_first_then_by_rank(project: Project) -> 
     assert [r.candidate for r in rows] == [_candidate(0.9), _candidate(0.5), _candidate(0.2)]
     project.set_claims({rows[0].id: 7})
     assert [r.claimed_by for r in project.candidates("head")] == [None, None, 7]
+    assert [len(project.candidates("head", limit=n)) for n in (0, 1, 2, 3, -1)] == [0, 1, 2, 3, 3]
+    assert [r.claimed_by for r in project.candidates("head", image_id=1)] == [None, 7]
     assert project.image(1).state == "proposed"
     project.replace_candidates(1, "head", [])
     assert [r.image_id for r in project.candidates("head")] == [2]

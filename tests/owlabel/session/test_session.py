@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from time import monotonic
@@ -61,6 +62,17 @@ def test_undo_takes_everything_back_and_redo_does_it_again(session: Session) -> 
     assert session.clicks, "the click that was accepted is pending again"
     session.redo()
     assert np.array_equal(session.labels().labels, after)
+
+
+def test_before_the_worker_has_counted_no_file_is_looked_for(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(toy.project.cache.folder)
+    session = Session(toy.project, start_worker=False)
+    assert session.progress == (0, 4)
+    session.submit_embedding()
+    monkeypatch.setattr(session.reader, "embedded", None)
+    assert session.progress == (0, 4)
 
 
 def test_undo_works_across_a_restart(session: Session) -> None:
