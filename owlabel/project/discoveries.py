@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import Text, case, delete, func, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from owlabel.project.details import pack_features, pack_mask, unpack_features
 from owlabel.project.records import CandidateRow
-from owlabel.project.schema import CandidateEntry, FindingRow, ImageRow, ShotMeanRow
+from owlabel.project.schema import CandidateEntry, FindingRow, ImageRow, ShotMeanRow, from_texts
 
 if TYPE_CHECKING:
     from owlabel.candidates import Candidate
@@ -68,8 +68,9 @@ def candidates(
     entry = CandidateEntry
     query = (
         select(
-            entry.id, entry.image_id, entry.score, entry.area, entry.box, entry.peak,
-            entry.likely_class, entry.rank, entry.claimed_by, entry.features,
+            type_coerce(entry.box, Text), type_coerce(entry.peak, Text), entry.id, entry.image_id,
+            entry.score, entry.area, entry.likely_class, entry.rank, entry.claimed_by,
+            entry.features,
         )
         .join(ImageRow, ImageRow.id == entry.image_id)
         .where(entry.head_hash == head_hash, ~ImageRow.gone)
@@ -81,16 +82,16 @@ def candidates(
     for claimed in (entry.claimed_by.is_(None), entry.claimed_by.is_not(None)):
         left = limit - len(found) if limit >= 0 else -1
         if left:
-            found += [_row(*row) for row in session.execute(query.where(claimed).limit(left))]
+            rows = session.execute(query.where(claimed).limit(left)).all()
+            boxes, peaks = (from_texts([str(row[i]) for row in rows]) for i in (0, 1))
+            found += [_row(*parts) for parts in zip(boxes, peaks, rows, strict=True)]
     return found
 
 
-def _row(
-    row_id: int, image_id: int, score: float, area: int, box: Sequence[int], peak: Sequence[int],
-    likely_class: int, rank: float, claimed_by: int | None, features: bytes | None,
-) -> CandidateRow:  # fmt: skip
+def _row(box: Sequence[int], peak: Sequence[int], row: Sequence[Any]) -> CandidateRow:
     from owlabel.candidates import Candidate
 
+    row_id, image_id, score, area, likely_class, rank, claimed_by, features = row[2:]
     row0, col0, row1, col1 = box
     place, top = (row0, col0, row1, col1), (peak[0], peak[1])
     candidate = Candidate(score, area, place, top, likely_class, rank)
