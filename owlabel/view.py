@@ -58,7 +58,7 @@ class View(SessionSignals):
 
     def _load(self) -> None:
         """Read everything that the project holds and this sitting keeps in memory."""
-        self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+        self._read_images()
         self.classes: ClassTable = self.project.classes()
         self.model: ModelVersion = self.project.active_model()
         self.header: CheckpointHeader = read_header(self.model.path)
@@ -78,6 +78,12 @@ class View(SessionSignals):
             if record.revision_id is not None:
                 self._refresh_shots(record)
         self._refresh_rule()
+
+    def _read_images(self) -> None:
+        """Read which images there are, and where each one stands."""
+        self._by_id = {r.id: r for r in self.project.images() if r.error is None}
+        self._ids = list(self._by_id)
+        self._places = {image_id: place for place, image_id in enumerate(self._ids)}
 
     def _read_settings(self) -> None:
         """Read what the annotator has set; else what the model's recipe names, else the paper's."""
@@ -148,7 +154,11 @@ class View(SessionSignals):
     @property
     def broken(self) -> list[ImageRecord]:
         """The images that cannot be read; `error` says why."""
-        return [r for r in self.project.images() if r.error is not None]
+        return self.project.images(broken=True)
+
+    def place(self, image_id: int) -> tuple[int, int]:
+        """Return which of `records` an image is, from 0 on, and how many there are; ValueError."""
+        return self._places[self.record(image_id).id], len(self._ids)
 
     def shots(self, class_id: int) -> int:
         """Return in how many images a human has labelled this novel class."""
@@ -328,9 +338,8 @@ class View(SessionSignals):
         self.region_changed.emit()
 
     def _step(self, by: int) -> None:
-        ids = list(self._by_id)
-        if ids and self.image_id is not None:
-            self.go_to(ids[(ids.index(self.image_id) + by) % len(ids)])
+        if self.image_id is not None:
+            self.go_to(self._ids[(self._places[self.image_id] + by) % len(self._ids)])
 
     def next_image(self) -> None:
         """Go to the next image, after the last to the first."""

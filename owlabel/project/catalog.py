@@ -209,7 +209,9 @@ def _refresh(row: ImageRow, facts: FileFacts) -> bool:
     return changed
 
 
-def select_records(session: Session, root: Path, only: int | None = None) -> list[ImageRecord]:
+def select_records(
+    session: Session, root: Path, *, only: int | None = None, broken: bool = False
+) -> list[ImageRecord]:
     """Return the images in scan order; a missing image is listed only if people worked on it."""
     query = select(
         ImageRow.id, ImageRow.relative, ImageRow.content_hash, ImageRow.height, ImageRow.width,
@@ -219,6 +221,8 @@ def select_records(session: Session, root: Path, only: int | None = None) -> lis
         query = query.where(ImageRow.id == only)
     else:
         query = query.where(~ImageRow.gone | (ImageRow.state != "new"))
+    if broken:
+        query = query.where(ImageRow.gone | ImageRow.error.is_not(None))
     return [
         ImageRecord(
             id=image_id,

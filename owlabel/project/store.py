@@ -179,16 +179,16 @@ class Project:
 
     # -- images and labels -----------------------------------------------------------------------
 
-    def images(self) -> list[ImageRecord]:
-        """Return all images in natural order; one that is missing or broken has an `error`."""
+    def images(self, *, broken: bool = False) -> list[ImageRecord]:
+        """Return all images in natural order, or only those that are missing or have an `error`."""
         with self.database.reading() as session:
-            return catalog.select_records(session, self.images_root)
+            return catalog.select_records(session, self.images_root, broken=broken)
 
     def image(self, image_id: int) -> ImageRecord:
         """Return one image; raises ValueError if there is none with this id."""
         with self.database.reading() as session:
             catalog.image_row(session, image_id)
-            return catalog.select_records(session, self.images_root, image_id)[0]
+            return catalog.select_records(session, self.images_root, only=image_id)[0]
 
     def sync_images(self) -> dict[str, int]:
         """Scan the images' folder again; return how many are new, gone, changed and renamed.

@@ -92,6 +92,9 @@ class FakeSession(SessionSignals):
         wanted = self.image_id if image_id is None else image_id
         return next(r for r in self.records if r.id == wanted)
 
+    def place(self, image_id: int) -> tuple[int, int]:
+        return [r.id for r in self.records].index(image_id), len(self.records)
+
     def image(self) -> np.ndarray:
         return np.full((*SHAPE, 3), 20 * (self.image_id or 0), np.uint8)
 

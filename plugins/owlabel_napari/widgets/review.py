@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -15,6 +16,9 @@ from owlabel_napari.widgets.parts import button, hint, row, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session import Session
+
+LOOK_EVERY = 3.0
+"""Seconds between two looks for images that cannot be read, while images are embedded."""
 
 
 class ReviewWidget(QFrame):
@@ -30,7 +34,7 @@ class ReviewWidget(QFrame):
         self.undo = button("↶ Undo", lambda: attempt(session, session.undo))
         self.redo = button("↷ Redo", lambda: attempt(session, session.redo))
         self.done, self.broken = Bar(), hint()
-        self._progress = (-1, -1)
+        self._progress, self._looked = (-1, -1), -LOOK_EVERY
         self._connections = Connections()
         self._lay_out()
         signals = (
@@ -66,10 +70,10 @@ class ReviewWidget(QFrame):
             self.name.setText("No readable image")
         else:
             record = session.record()
-            ids = [r.id for r in session.records]
             self.name.setText(Path(record.relative).name)
             self.name.setToolTip(str(record.path))
-            self.place.setText(f"{ids.index(record.id) + 1} / {len(ids)}")
+            place, total = session.place(record.id)
+            self.place.setText(f"{place + 1} / {total}")
             self.state.setText(record.state)
             self.reviewed.setText("Reopen" if record.state == "reviewed" else "Mark reviewed")
         self.reviewed.setEnabled(session.image_id is not None)
@@ -89,9 +93,10 @@ class ReviewWidget(QFrame):
         self.done.setVisible(done < total)
         self.done.show_part(done, total)
         self.done.setToolTip(f"{done} of {total} images embedded")
-        if (done, total) == self._progress:
+        soon = monotonic() - self._looked < LOOK_EVERY and done < total
+        if soon or (done, total) == self._progress:
             return
-        self._progress = (done, total)
+        self._progress, self._looked = (done, total), monotonic()
         broken = self.session.broken
         self.broken.setVisible(bool(broken))
         names = ", ".join(Path(r.relative).name for r in broken[:2])
