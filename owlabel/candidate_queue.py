@@ -13,6 +13,7 @@ from owlabel.candidates import Candidate
 from owlabel.decisions import judge_key
 from owlabel.meta import MetaClassifier
 from owlabel.project.details import judge
+from owlabel.project.discoveries import forget_claims
 from owlabel.project.proposals import Proposal
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 
@@ -103,6 +104,11 @@ class CandidateQueue:
     def release(self) -> None:
         """Put every candidate where it belongs by what is known now."""
         self._pinned = ()
+
+    def forget_claims(self) -> None:
+        """Say of every candidate that no class explains it, since no class has a shot any more."""
+        with self._project.database.writing() as session:
+            forget_claims(session, self._head)
 
     def probability_false(self, rows: Sequence[CandidateRow]) -> list[float | None]:
         """Return the probability of each candidate of being false, None where it is unknown."""

@@ -37,6 +37,7 @@ from owlabel.commands.tags import app as tags
 from owlabel.commands.train_ood import train_ood
 from owlabel.commands.weak_shot import weak_shot
 from owlabel.opening import open_or_create
+from owlabel.residuals import MODEL_KIND
 
 app = typer.Typer(
     name="owlabel",
@@ -118,6 +119,8 @@ def embed(project: ProjectArg) -> None:
         work(session)
         done, total = session.progress
         out.print(f"{done} of {total} images are embedded", highlight=False)
+        for record in session.broken:
+            err.print(f"left out: {record.error}", style="yellow", markup=False)
 
 
 @app.command()
@@ -222,10 +225,29 @@ def _percent(value: float | None) -> str:
 
 
 @app.command()
-def adopt(project: ProjectArg, model_id: int) -> None:
-    """Use a trained model from now on."""
+def models(project: ProjectArg, as_json: JsonOption = False) -> None:
+    """List the versions of the model, the oldest first."""
     with sitting(project) as session:
-        session.adopt(model_id)
+        rows = [
+            {
+                "model": v.id, "name": v.name, "kind": v.kind, "from": v.parent_id or "",
+                "in use": "yes" if v.id == session.model.id else "",
+            }
+            for v in session.project.models()
+        ]  # fmt: skip
+    print_rows(rows, as_json)
+
+
+@app.command()
+def adopt(project: ProjectArg, model_id: int) -> None:
+    """Use a trained model from now on, or go back to one that was in use before."""
+    with sitting(project) as session:
+        found = next((v for v in session.project.models() if v.id == model_id), None)
+        settled = session.project.setting(f"settled_{model_id}") == "adopted"
+        if found and found.kind != MODEL_KIND and (settled or found.parent_id is None):
+            session.switch_model(model_id)
+        else:
+            session.adopt(model_id)
         work(session)
         out.print(f"in use: {session.model.name}", highlight=False)
 
@@ -236,6 +258,7 @@ def undo(project: ProjectArg) -> None:
     with sitting(project) as session:
         out.print(f"undone: {session.can_undo or 'nothing'}", highlight=False)
         session.undo()
+        work(session)
 
 
 @app.command()
@@ -244,6 +267,7 @@ def redo(project: ProjectArg) -> None:
     with sitting(project) as session:
         out.print(f"done again: {session.can_redo or 'nothing'}", highlight=False)
         session.redo()
+        work(session)
 
 
 @app.command()

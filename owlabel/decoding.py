@@ -90,7 +90,7 @@ def errors_named(path: str | os.PathLike[str]) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(path, _TOO_LARGE) from error
     except FileNotFoundError as error:
-        raise ImageError(path, "there is no such file; scan the folder again") from error
+        raise ImageError(path, "there is no such file; was it moved or renamed?") from error
     except PermissionError as error:
         raise ImageError(path, "the file may not be read; change its permissions") from error
     except MemoryError as error:

@@ -193,6 +193,8 @@ class Editor(View):
         payload = {"image_id": record.id, "done": done}
         if done and self.embedded_heads() < len(self.header.heads):
             raise ValueError("the model in use has not looked at this image yet: wait a moment")
+        if done == (record.state == "reviewed"):
+            return
         frozen = self.labels()
         with self.project.action("review", payload, "review" if done else "reopen") as action:
             if done:

@@ -49,6 +49,12 @@ def project_folder(images: Path) -> Path:
     return images.parent / (images.name + SUFFIX)
 
 
+def is_project(folder: Path) -> bool:
+    """Tell whether a folder is a project, or one of pictures that has a project beside it."""
+    folder = folder.expanduser().resolve()
+    return any((found / DATABASE).is_file() for found in (folder, project_folder(folder)))
+
+
 def open_or_create(
     folder: Path, model: str | Path | None = None, project: Path | None = None
 ) -> Project:

@@ -77,7 +77,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         if start_worker:
             self._ensure_worker()  # jobs that a killed window left behind go on
             self.submit_embedding()
-            self._rule_changed()
+            self._relabelling_due = bool(self.rule.prototypes or self._trained_heads())
             self.refit_where_others_decided()
 
     def close(self) -> None:
@@ -121,8 +121,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     @property
     def worker_pid(self) -> int | None:
         """The process number of the running worker, or None."""
-        alive = self._worker is not None and self._worker.poll() is None
-        return self._worker.pid if alive and self._worker is not None else None
+        return self._worker.pid if self._worker and self._worker.poll() is None else None
 
     def submit_embedding(self) -> None:
         """Queue a job: embed every image that is not in the cache, the current one first."""
@@ -131,15 +130,16 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
 
     def submit_relabelling(self) -> None:
         """Queue a job: look for the novel classes in the whole data set."""
+        prototypes = [[p.class_id, p.vector.tolist()] for p in self.rule.prototypes]
         payload = {
-            "head_hash": self.header.heads[0].hash,
-            "prototypes": [[p.class_id, p.vector.tolist()] for p in self.rule.prototypes],
-            "lambda_novel": self.lambda_novel,
-            "key": self._findings_key(),
-            "heads": self._trained_heads(),
-        }
-        if self.rule.prototypes or payload["heads"]:
+            "head_hash": self.header.heads[0].hash, "prototypes": prototypes, "key":
+            self._findings_key(), "lambda_novel": self.lambda_novel, "heads": self._trained_heads(),
+        }  # fmt: skip
+        if prototypes or payload["heads"]:
             self._submit("relabel", payload, RELABEL)
+        else:
+            self.candidates.forget_claims()
+            self.queue_changed.emit()
 
     def _rule_changed(self) -> None:
         """Soon look for the novel classes in the whole data set, unless that was done before."""
@@ -159,7 +159,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         if row is None:
             return super().progress
         left = row.total - row.done if row.total else len(self._missing)
-        return len(self._by_id) - left, len(self._by_id)
+        return len(self._ids) - left, len(self._ids)
 
     def jobs(self) -> list[JobRow]:
         """Return the jobs of this project, newest first."""

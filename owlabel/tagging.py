@@ -164,10 +164,14 @@ class Tagging(Editor):
             self._overruled(class_id, states) for class_id, states in found.tags.items()
         )
         count = 0
-        if any(all_states) or found.new:
+        if found.new or any(self._new(*one) for one in found.tags.items()):
             count = self.tag_all(found.tags, found.new, label=f"tags of {path.name}")
         tagged = len({i for states in all_states for i in states})
         return ImportedTags(count, tagged, overruled, tuple(found.new), found.skipped)
+
+    def _new(self, class_id: int, states: Mapping[int, str]) -> bool:
+        before = self.project.tags.by_class(class_id)
+        return any(before.get(i, "unknown") != state for i, state in states.items())
 
     def _overruled(self, class_id: int, states: Mapping[int, str]) -> int:
         before = self.project.tags.by_class(class_id)

@@ -295,9 +295,9 @@ class View(SessionSignals):
     @property
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
-        missing = [i for i in self._missing if not self.reader.embedded(self.record(i))]
-        self._missing = missing
-        return len(self.records) - len(missing), len(self.records)
+        left = [self._by_id[i] for i in self._missing if i in self._by_id]  # else found unreadable
+        self._missing = [r.id for r in left if not self.reader.embedded(r)]
+        return len(self._ids) - len(self._missing), len(self._ids)
 
     def embedded_heads(self) -> int:
         """Return how many heads' outputs of the current image are there."""

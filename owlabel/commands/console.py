@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from owlabel.opening import open_or_create
+from owlabel.opening import is_project, open_or_create
+from owlabel.project.catalog import REPLACED
 
 out = Console()
 err = Console(stderr=True)
@@ -40,7 +41,13 @@ def sitting(folder: Path) -> Iterator[Any]:
     from owlabel.session import Session
 
     with one_line_errors():
-        session = Session(open_or_create(folder), start_worker=False)
+        known = is_project(folder)
+        project = open_or_create(folder)
+        if not known:
+            err.print(f"made a project: {project.folder}", markup=False, highlight=False)
+        session = Session(project, start_worker=False)
+        for name in session.project.replaced:
+            err.print(f"{name}{REPLACED}", style="yellow", markup=False, highlight=False)
         try:
             yield session
         finally:
@@ -49,7 +56,11 @@ def sitting(folder: Path) -> Iterator[Any]:
 
 def image_id(session: Any, image: str) -> int:
     """Return the id of the image of this name (its path below the folder, or its file name)."""
-    named = [r for r in session.records if image in (r.relative, Path(r.relative).name)]
+    named = [r for r in session.records if image == r.relative]
+    named = named or [r for r in session.records if image == Path(r.relative).name]
+    for record in () if named else session.broken:
+        if image in (record.relative, Path(record.relative).name):
+            raise ValueError(f"{record.relative} cannot be read: {record.error}")
     if len(named) != 1:
         raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
     return int(named[0].id)

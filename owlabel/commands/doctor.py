@@ -173,7 +173,7 @@ def project_findings(project: Path) -> Iterator[Finding]:
         root = opened.images_root
         yield Finding(
             "pictures", root.is_dir(), str(root), "" if root.is_dir() else
-            "bring the folder back, or open the folder where they are now",
+            "bring the folder back under this name",
         )  # fmt: skip
         yield _cache(opened)
         yield from (_model(m.name, m.path, m.hash) for m in opened.models())

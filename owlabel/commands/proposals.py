@@ -91,7 +91,7 @@ def _chosen(session: Any, ids: list[int], name: str, at_least: float, all_: bool
     for number in ids:  # before anything is done
         if number not in wanted:
             raise ValueError(f"no open proposal has the number {number}: see `list`")
-    return ids or wanted
+    return list(dict.fromkeys(ids)) or wanted
 
 
 def _each(act: Callable[[int], Any], ids: list[int]) -> list[Any]:

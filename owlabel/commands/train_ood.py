@@ -51,12 +51,17 @@ def train_ood(
 
 def tell_result(session: Any, result: Any, adopt: bool, as_json: bool) -> None:
     """Print what a training changed, and use its model at once where that is wanted."""
-    print_rows(_rows(result.comparison), as_json)
+    rows = _rows(result.comparison)
+    if rows or as_json:
+        print_rows(rows, as_json)
+    else:
+        out.print("nothing was compared: of the images kept aside, people have labelled none")
     if adopt:
         session.adopt(result.model_id)
         work(session)
     if not as_json:
-        out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
+        told = "in use" if adopt else f"trained; to use it: owlabel adopt PROJECT {result.model_id}"
+        out.print(f"model {result.model_id} is {told}", highlight=False)
 
 
 def _source(proxy: Path | None) -> str:

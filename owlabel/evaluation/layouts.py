@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,8 @@ def class_folder(root: Path, split: str | None = None) -> DataSet:
     )
     pictures = {p.relative_to(root / "images").with_suffix("").as_posix(): p
                 for p in scan(_folder(root / "images"))}  # fmt: skip
+    if not split:
+        _refuse_more(pictures, set(names), masks)
     cases = [Case(name, pictures.get(name), masks / f"{name}.png") for name in names]
     return DataSet(f"{root.name} {split or ''}".strip(), rule, tuple(cases))
 
@@ -251,7 +253,18 @@ def _two_folders(name: str, images: Path, masks: Path, rule: LabelRule) -> DataS
     for mask in scan(masks):
         key = mask.relative_to(masks).with_suffix("").as_posix()
         cases.append(Case(key, pictures.get(key), mask))
+    _refuse_more(pictures, {case.name for case in cases}, masks)
     return DataSet(name, rule, tuple(cases))
+
+
+def _refuse_more(pictures: Mapping[str, Path], masked: Collection[str], masks: Path) -> None:
+    """Raise ValueError where a picture has no mask, which would be left out without a word."""
+    more = [path for name, path in pictures.items() if name not in masked]
+    if more:
+        others = f" (and {len(more) - 1} more)" if len(more) > 1 else ""
+        raise ValueError(
+            f"{more[0]} has no mask in {masks}{others}: add it, or move the picture away"
+        )
 
 
 def _folder(path: Path) -> Path:

@@ -139,7 +139,8 @@ class _Resolving:
 
     def take(self, line: TagLine) -> None:
         """Take one statement."""
-        key, image_id = self._class_of(line), self._images.find(line.image)
+        image_id = self._images.find(line.image)
+        key = self._class_of(line, make=image_id is not None)
         if image_id is None:
             self._leave_out(f"no image is named {line.image!r}", line.image, line.place)
         elif isinstance(image_id, str):
@@ -151,8 +152,11 @@ class _Resolving:
                 self._refuse_second(line, *said[image_id])
             said[image_id] = (line.state, line.place)
 
-    def _class_of(self, line: TagLine) -> int | str | None:
-        """Return the id of a class, the name of one to be made, or None for one left out."""
+    def _class_of(self, line: TagLine, *, make: bool) -> int | str | None:
+        """Return the id of a class, the name of one to be made, or None for one left out.
+
+        No class is made for an image that is not there.
+        """
         if line.name not in self._class_keys:
             try:
                 name = clean_name(line.name)
@@ -160,6 +164,9 @@ class _Resolving:
                 raise ValueError(f"{self.path}, {line.place}: {error}. {NOTHING}") from error
             known = self.classes.find(name)
             self._class_keys[line.name] = None if known is None else known.id
+            if known is None and self.how.create_classes and not make:
+                del self._class_keys[line.name]
+                return None
             if known is None and self.how.create_classes:
                 made = self._made.setdefault(name.casefold(), name)
                 self._class_keys[line.name] = made

@@ -78,9 +78,12 @@ class AuxiliaryLabelsJob:
 
 
 def build_clusters(
-    project: Project, job: AuxiliaryLabelsJob, work: Path
+    project: Project, job: AuxiliaryLabelsJob, work: Path, *, keep_named: bool = False
 ) -> Generator[Progress, None, ClusterSet]:
-    """Build auxiliary labels, summary and clusters of candidates of a project; see the job."""
+    """Build auxiliary labels, summary and clusters of candidates of a project; see the job.
+
+    They are what is shown from now on, unless `keep_named` and a cluster that is shown has a name.
+    """
     from owlabel.checkpoints import read_header
 
     settings = job.chosen(project)
@@ -97,7 +100,9 @@ def build_clusters(
     stored = replace(settings, weights=_kept(settings))
     length = header.prototype_length
     found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
-    found.store(project.cache)
+    shown = cluster_set.current(project.cache)
+    if not (keep_named and shown is not None and cluster_set.names(project, shown.key)):
+        found.store(project.cache)
     return found
 
 

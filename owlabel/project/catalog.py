@@ -19,6 +19,8 @@ from owlabel.project.schema import ImageRow
 if TYPE_CHECKING:
     from owlabel.project.database import Database
 
+_opened = ImageRow.error.is_(None) | (ImageRow.content_hash != "")
+REPLACED = " has another content than when it was labelled; its labels were kept: look at it again"
 NOTHING_NEW = {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
 """How many images a survey has found to be so."""
 
@@ -83,12 +85,13 @@ def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | st
 
 
 def known_files(session: Session) -> dict[str, tuple[int, int]]:
-    """Return size and time of every readable file that the project has seen and that is there.
+    """Return size and time of every file that the project has seen and that is there, in order.
 
-    In the order of the images.
+    One that could not be opened is left out: it is looked at again, since rights may be given
+    without a trace.  One that could not be decoded is as broken as before while it is the same.
     """
     query = select(ImageRow.relative, ImageRow.file_size, ImageRow.file_time)
-    query = query.where(~ImageRow.gone, ImageRow.error.is_(None)).order_by(ImageRow.position)
+    query = query.where(~ImageRow.gone, _opened).order_by(ImageRow.position)
     return {relative: (size, time) for relative, size, time in session.execute(query)}
 
 
@@ -96,20 +99,33 @@ def all_known(session: Session, known: Mapping[str, object], found: list[FileFac
     """Tell whether a survey found nothing but what is known, all of it, and in the same order."""
     if list(known) != found:
         return False
-    broken = select(ImageRow.id).where(~ImageRow.gone, ImageRow.error.is_not(None)).limit(1)
-    return session.scalar(broken) is None  # one that could not be read and is gone now
+    closed = select(ImageRow.id).where(~ImageRow.gone, ~_opened).limit(1)
+    return session.scalar(closed) is None  # one that could not be opened and is gone now
 
 
-def sync(database: Database, root: Path) -> dict[str, int]:
-    """Survey the folder and bring the rows up to date; return how many are new, gone, changed."""
+def sync(database: Database, root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Survey the folder and bring the rows up to date.
+
+    Returns
+    -------
+    tuple
+        How many images are new, gone, changed and renamed; and which labelled ones have another
+        content of the same size now: their labels were kept.
+    """
     with database.reading() as session:
         known = known_files(session)
     found = survey(root, known)
     with database.reading() as session:
         if all_known(session, known, found):
-            return dict(NOTHING_NEW)
+            return dict(NOTHING_NEW), ()
     with database.writing() as session:
-        return take(session, found)
+        labelled = ImageRow.revision_id.is_not(None) | ImageRow.review_labels_id.is_not(None)
+        hashes = select(ImageRow.id, ImageRow.content_hash).where(labelled)
+        before = {row.id: row.content_hash for row in session.execute(hashes)}
+        counts = take(session, found)
+        now = session.scalars(select(ImageRow).where(labelled, ~ImageRow.gone))
+        replaced = (r.relative for r in now if r.content_hash != before[r.id] and r.error is None)
+        return counts, tuple(replaced)
 
 
 def take(session: Session, found: list[FileFacts | str]) -> dict[str, int]:

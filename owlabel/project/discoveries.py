@@ -98,6 +98,12 @@ def _row(box: Sequence[int], peak: Sequence[int], row: Sequence[Any]) -> Candida
     return CandidateRow(row_id, image_id, candidate, claimed_by, unpack_features(features))
 
 
+def forget_claims(session: Session, head_hash: str) -> None:
+    """Say of every candidate under a head that no class explains it."""
+    claimed = CandidateEntry.head_hash == head_hash, CandidateEntry.claimed_by.is_not(None)
+    session.execute(update(CandidateEntry).where(*claimed).values(claimed_by=None))
+
+
 def set_claims(session: Session, claims: Mapping[int, int | None]) -> None:
     """Say which class explains each candidate, None for none; missing ones are passed over."""
     for candidate_id, class_id in claims.items():

@@ -66,6 +66,7 @@ class Project:
         self.label_index = LabelIndex(self.database)
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
+        self.replaced: tuple[str, ...] = ()  # see `catalog.sync`
 
     @classmethod
     def create(
@@ -195,7 +196,8 @@ class Project:
 
         Labels stay with an image that is gone, and go along with one that was renamed.
         """
-        return catalog.sync(self.database, self.images_root)
+        counts, self.replaced = catalog.sync(self.database, self.images_root)
+        return counts
 
     def set_image_error(self, image_id: int, error: str | None) -> None:
         """Note why an image cannot be read, or None that it can."""

@@ -50,7 +50,7 @@ class FakeSession(SessionSignals):
         tags = SimpleNamespace(all=dict, counts=dict, of=lambda _image_id: {})
         proposals = SimpleNamespace(count=lambda _source=None: len(self.proposals()))
         self.project = SimpleNamespace(
-            folder=folder / "toy.owlabel", tags=tags, proposals=proposals
+            folder=folder / "toy.owlabel", tags=tags, proposals=proposals, replaced=()
         )
         self.records = [self._record(folder, i) for i in (1, 2, 3)]
         self.broken: list[Any] = []

@@ -88,7 +88,7 @@ class PretrainJob:
                     "there is nothing to tune on: no pixel is labelled, and the model in use is "
                     "sure of none; label a part of some images first"
                 )
-            found = yield from build_clusters(project, build, context.work)
+            found = yield from build_clusters(project, build, context.work, keep_named=True)
             pretrained = project.folder / "models" / f"pretrained-{context.work.name}.safetensors"
             if not pretrained.exists():
                 yield from self._contrast(project, found, header, recipe, context, pretrained)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from owlabel.project.catalog import REPLACED
 from owlabel_napari.connections import Connections
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.bar import Bar
@@ -97,12 +98,16 @@ class ReviewWidget(QFrame):
         if soon or (done, total) == self._progress:
             return
         self._progress, self._looked = (done, total), monotonic()
-        broken = self.session.broken
-        self.broken.setVisible(bool(broken))
+        broken, replaced = self.session.broken, self.session.project.replaced
+        self.broken.setVisible(bool(broken or replaced))
         names = ", ".join(Path(r.relative).name for r in broken[:2])
         more = f" and {len(broken) - 2} more" if len(broken) > 2 else ""
-        self.broken.setText(f"⚠ not readable: {names}{more} (hover for reasons)")
-        self.broken.setToolTip("\n".join(f"{r.relative}: {r.error}" for r in broken))
+        lines = [f"⚠ not readable: {names}{more} (hover for reasons)"] if broken else []
+        if replaced:
+            lines.append(f"⚠ {len(replaced)} labelled images have another content (hover)")
+        reasons = [f"{r.relative}: {r.error}" for r in broken]
+        self.broken.setText("\n".join(lines))
+        self.broken.setToolTip("\n".join([*reasons, *(f"{n}{REPLACED}" for n in replaced)]))
 
     def _review(self) -> None:
         reviewed = self.session.record().state == "reviewed"

@@ -190,3 +190,11 @@ def test_palettes_and_one_bit_masks_are_ids(tmp_path: Path) -> None:
 
 def test_ranges_in_words() -> None:
     assert ranges([0, 1, 2, 5, 255]) == "0 .. 2, 5, 255"
+
+
+def test_a_picture_without_mask_is_named(tmp_path: Path, picture, mask) -> None:
+    for name in ("a", "b", "c"):
+        picture(f"images/{name}.png")
+    mask("masks/a.png", [0, 1])
+    with pytest.raises(ValueError, match=r"b\.png has no mask in .*masks \(and 1 more\): add it"):
+        layouts.read("plain", tmp_path)

@@ -108,6 +108,12 @@ def test_new_classes_are_made_where_wanted(read) -> None:  # type: ignore[no-unt
     assert found.new == {"elk": {1: "present", 2: "present"}, "7": {1: "present"}}
 
 
+def test_no_class_is_made_for_images_that_are_not_there(read) -> None:  # type: ignore[no-untyped-def]
+    text = "class,image\nx/9.png,elk\na/1.png,elk\n"
+    found = read("t.csv", text, create_classes=True, skip_unknown=True)
+    assert found.new == {"elk": {1: "present"}}
+
+
 def test_what_is_unknown_is_left_out_where_wanted(read) -> None:  # type: ignore[no-untyped-def]
     text = "a/1.png,elk\nc/9.png,deer\na/1.png,deer\n"
     found = read("t.csv", text, skip_unknown=True)

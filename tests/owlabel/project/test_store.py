@@ -168,6 +168,19 @@ def test_a_folder_without_changes_is_not_written_about(
         assert project.sync_images()["gone"] == 1
 
 
+def test_another_picture_under_a_labelled_one_is_told(tmp_path: Path, images_folder: Path) -> None:
+    images = Path(shutil.copytree(images_folder, tmp_path / "images"))
+    with Project.create(tmp_path / "a.owlabel", images) as project:
+        with project.action("paint") as action:
+            action.set_labels(1, np.zeros((24, 36), np.uint8))
+        for name in ("image1.png", "image3.png"):
+            Image.fromarray(np.full((24, 36, 3), 99, np.uint8)).save(images / name)
+        assert project.sync_images()["changed"] == 2
+        assert project.replaced == ("image1.png",)  # nobody has worked on the other
+        project.sync_images()
+        assert project.replaced == ()
+
+
 def test_labels_follow_content_when_names_are_swapped(tmp_path: Path, images_folder: Path) -> None:
     images = Path(shutil.copytree(images_folder, tmp_path / "images"))
     with Project.create(tmp_path / "a.owlabel", images) as project:

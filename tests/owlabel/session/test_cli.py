@@ -77,3 +77,32 @@ def test_bad_input_is_one_clear_line(arguments: list[str], words: str, folder: s
     assert done.exit_code == 1
     assert words in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.output
+
+
+def test_one_can_go_back_to_a_model_that_was_in_use(toy: Any, stranger: Path) -> None:
+    made = toy.project.add_model(stranger, "other", "plm", toy.project.active_model().id)
+    toy.project.close()
+    folder = str(toy.images)
+    assert run(app, ["adopt", folder, str(made.id)]).exit_code == 0
+    assert "in use: toy" in run(app, ["adopt", folder, "1"]).stdout
+    rows = json.loads(run(app, ["models", folder, "--json"]).stdout)
+    assert [row["in use"] for row in rows] == ["yes", ""]
+    assert run(app, ["adopt", folder, str(made.id)]).exit_code == 0
+
+
+def test_an_image_is_named_by_its_path_first(toy: Any) -> None:
+    (toy.images / "more").mkdir()
+    (toy.images / "more" / "deer_1.png").write_bytes((toy.images / "empty_1.png").read_bytes())
+    (toy.images / "broken.png").write_text("no picture")
+    toy.project.close()
+    folder = str(toy.images)
+    assert run(app, ["click", folder, "deer_1.png", "24", "34"]).exit_code == 0
+    failed = run(app, ["click", folder, "broken.png", "1", "1"])
+    assert "broken.png cannot be read: " in failed.stderr
+
+
+def test_a_project_that_is_made_on_the_way_is_told(toy: Any, tmp_path: Path) -> None:
+    toy.project.close()
+    moved = toy.images.rename(tmp_path / "moved")
+    assert "made a project: " in run(app, ["info", str(moved)]).stderr
+    assert "made a project" not in run(app, ["info", str(moved)]).stderr

@@ -64,6 +64,40 @@ def test_undo_takes_everything_back_and_redo_does_it_again(session: Session) -> 
     assert np.array_equal(session.labels().labels, after)
 
 
+def test_an_image_that_turns_out_unreadable_is_none_of_those_left(toy: Any) -> None:
+    record = toy.project.images()[1]
+    shutil.rmtree(toy.project.cache.folder)
+    session = Session(toy.project, start_worker=False)
+    toy.project.set_image_error(record.id, "cut off")  # as the worker does
+    session._read_images()
+    assert session.progress == (0, 3)
+    assert [r.error for r in session.broken] == ["cut off"]
+    toy.project.sync_images()
+    assert [r.error for r in session.broken] == ["cut off"], "the file is the same"
+    record.path.write_bytes(b"other bytes")
+    toy.project.sync_images()
+    assert [r.error == "cut off" for r in session.broken] == [False], "looked at again"
+
+
+def test_reviewing_twice_is_one_act(session: Session) -> None:
+    session.review()
+    session.review()
+    session.undo()
+    assert session.record().state != "reviewed"
+    session.review(False)
+    assert session.can_redo is not None, "nothing was done since"
+
+
+def test_without_any_shot_left_no_candidate_is_claimed(session: Session) -> None:
+    rows = session.project.candidates(session.header.heads[0].hash)
+    deer = labelled_deer(session)
+    session.project.set_claims({rows[0].id: deer})
+    session.undo()
+    session.submit_relabelling()
+    claims = {r.claimed_by for r in session.project.candidates(session.header.heads[0].hash)}
+    assert claims == {None}
+
+
 def test_before_the_worker_has_counted_no_file_is_looked_for(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,15 @@ def test_an_import_is_one_act(session: Session, deer: int, tmp_path: Path) -> No
     assert session.classes.find("elk") is None
 
 
+def test_an_import_without_news_is_no_act(session: Session, deer: int, tmp_path: Path) -> None:
+    session.tag([1], deer, "present")
+    before = len(session.project.events())
+    path = tmp_path / "tags.csv"
+    path.write_text("deer_1,deer\n")
+    assert session.import_tags(path).tags == 0
+    assert len(session.project.events()) == before
+
+
 def test_a_wrong_file_changes_nothing(session: Session, deer: int, tmp_path: Path) -> None:
     path = tmp_path / "tags.csv"
     path.write_text("deer_1.png,deer\nnowhere.png,deer\n")
