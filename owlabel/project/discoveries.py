@@ -74,7 +74,7 @@ def candidates(
         )
         .join(ImageRow, ImageRow.id == entry.image_id)
         .where(entry.head_hash == head_hash, ~ImageRow.gone)
-        .order_by(entry.rank.desc(), entry.id)
+        .order_by(entry.rank.desc(), entry.id.desc())  # backwards through the index, no sorting
     )  # fmt: skip
     if image_id is not None:
         query = query.where(entry.image_id == image_id)

@@ -32,7 +32,7 @@ from owlabel_training.results import write_result
 
 ACTS = 15
 HEIGHT, WIDTH = 24, 32
-NOTE = __doc__.splitlines()[2]
+NOTE = "no worker, no drawing; pictures of 32 x 24 pixels with made-up embeddings and candidates"
 
 
 def make_pictures(folder: Path, count: int, seed: int = 0) -> None:
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 4000, 16_000])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
 

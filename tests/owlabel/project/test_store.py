@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import event
 
 from owlabel.candidates import Candidate
 from owlabel.classes import UNSET
@@ -285,6 +287,19 @@ def test_candidates_come_back_unclaimed_first_then_by_rank(project: Project) -> 
     assert project.image(1).state == "proposed"
     project.replace_candidates(1, "head", [])
     assert [r.image_id for r in project.candidates("head")] == [2]
+
+
+def test_the_best_candidates_come_from_an_index_without_sorting(project: Project) -> None:
+    said: list[tuple[str, Any]] = []
+    engine = project.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *a: said.append((a[2], a[3])))
+    project.candidates("head")
+    query, values = next(one for one in said if one[0].startswith("SELECT"))
+    with sqlite3.connect(project.folder / "project.db") as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+    connection.close()
+    assert "ix_candidate_queue" in str(plan)
+    assert "TEMP B-TREE" not in str(plan)
 
 
 def test_findings_count_images_not_pixels(project: Project) -> None:
