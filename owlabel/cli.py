@@ -145,6 +145,9 @@ def candidates(
             }
             for item in session.queue(limit)
         ]
+        done, total = session.progress
+    if done < total:
+        err.print(f"{done} of {total} images are embedded: run `owlabel embed` for the others")
     print_rows(rows, as_json)
 
 

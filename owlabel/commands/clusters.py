@@ -19,6 +19,7 @@ from owlabel.commands.console import (
     finished,
     out,
     print_rows,
+    refuse_existing,
     sitting,
     work,
 )
@@ -107,9 +108,13 @@ def gallery(
     context: typer.Context,
     cluster: ClusterArg,
     file: Annotated[Path, typer.Argument(help="A PNG file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write a picture of patches that shows what a cluster looks like."""
     with sitting(context.obj) as session:
+        if file.suffix.lower() != ".png":
+            raise ValueError(f"patches are written as PNG: {file.name!r} does not end in .png")
+        refuse_existing(file, overwrite)
         found = next((info for info in _all(session) if info.name == cluster), None)
         if found is None or not found.examples:
             raise ValueError(f"there is no cluster {cluster!r} with a patch: see `list`")

@@ -96,6 +96,14 @@ def finished(session: Any, job_id: int, what: str) -> Any:
     return row
 
 
+def refuse_existing(file: Path, overwrite: bool) -> None:
+    """Raise ValueError where a file cannot be written, or would be replaced without being asked."""
+    if not file.parent.is_dir():
+        raise ValueError(f"there is no folder {file.parent}: make it first")
+    if file.exists() and not overwrite:
+        raise ValueError(f"{file} exists: choose another name, or --overwrite")
+
+
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print rows of equal keys as a table, or as JSON."""
     if as_json:

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, image_id, out, print_rows, sitting
+from owlabel.commands.console import (
+    JsonOption,
+    ProjectArg,
+    image_id,
+    out,
+    print_rows,
+    refuse_existing,
+    sitting,
+)
 from owlabel.formats.tag_files import Reading
 
 app = typer.Typer(help="Say which classes are in which images.", no_args_is_help=True)
@@ -115,8 +123,10 @@ def _counts(session: Any) -> list[dict[str, Any]]:
 @app.command()
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A .csv or .json file; it is replaced.")],
+    file: Annotated[Path, typer.Argument(help="A .csv or .json file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write all tags as CSV or JSON."""
     with sitting(context.obj) as session:
+        refuse_existing(file, overwrite)
         out.print(f"{session.export_tags(file)} tags in {file}", highlight=False)

@@ -55,6 +55,12 @@ def test_files_go_in_and_out(folder: str, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     assert run(app, ["tags", folder, "export", str(out)]).exit_code == 0
     assert json.loads(out.read_text()) == {"tags": {"deer_1.png": {"present": ["deer"]}}}
+    out.write_text("notes of mine")
+    refused = run(app, ["tags", folder, "export", str(out)])
+    assert (refused.exit_code, out.read_text()) == (1, "notes of mine")
+    assert run(app, ["tags", folder, "export", str(out), "--overwrite"]).exit_code == 0
+    lost = run(app, ["tags", folder, "export", str(tmp_path / "gone" / "out.json")])
+    assert "make it first" in " ".join(lost.stderr.split())
 
 
 @pytest.fixture
