@@ -37,7 +37,7 @@ class OverlayWidget(QWidget):
             label="Score",
         )
         self.opacity = FloatSlider(value=overlays.opacity, min=0, max=1, label="Opacity")
-        self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="From")
+        self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="Threshold")
         self.threshold.tooltip = (
             "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
             "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "

@@ -9,11 +9,10 @@ from magicgui.widgets import ComboBox, Container, SpinBox
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from owlabel_napari.connections import Connections
-from owlabel_napari.jobs_view import time_left
 from owlabel_napari.messages import attempt
 from owlabel_napari.widgets.comparison import ComparisonWidget
 from owlabel_napari.widgets.loss_plot import LossPlot
-from owlabel_napari.widgets.ood_training import OodTrainingWidget
+from owlabel_napari.widgets.ood_training import OodTrainingWidget, tell
 from owlabel_napari.widgets.parts import button, hint, row, scrolled, tight, title
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ class TrainWidget(QWidget):
             self._job_id, self._seen = job.id, 0
             self.plot.clear()
         self._read_metrics(job.id)
-        self.progress.setText(_tell(job))
+        self.progress.setText(tell(job))
 
     def _read_metrics(self, job_id: int) -> None:
         rows = self.session.metrics(job_id, self._seen)
@@ -147,14 +146,3 @@ class TrainWidget(QWidget):
         if name:
             attempt(self.session, self.session.add_model_file, Path(name))
             self.refresh()
-
-
-def _tell(job: Any) -> str:
-    """Return in one line how a training goes or ended."""
-    if job.state == "failed":
-        return f"Failed: {job.error}"
-    if job.state == "queued":
-        return "Waiting for the worker …"
-    if job.state == "running":
-        return f"Step {job.done} of {job.total}{time_left(job.eta_s)}. {job.message or ''}"
-    return f"Training {job.state}."
