@@ -33,7 +33,7 @@ def test_the_page_holds_what_is_there(tmp_path: Path) -> None:
     }
     starts = {
         "random": {"0": {"miou": 0.2}, "1": {"miou": 0.3}},
-        "model": {"0": {"miou": 0.5, "pmiou": one}},
+        "model": {"0": {"miou": 0.5, "pmiou": one, "cpu_minutes": 7.2}},
     }
     budget = {
         "share": 0.1, "steps": 4, "pretraining_steps": 5, "network": "n", "crop": [1, 2],
@@ -45,4 +45,5 @@ def test_the_page_holds_what_is_there(tmp_path: Path) -> None:
     made = page(tmp_path)
     assert "| handmade: usual | 17 | 20.0 | 30.0 | 20.0 | 30.0 |" in made
     assert "| random weights | 25.0 ± 5.0 | - | - | 2 |" in made
+    assert "7 CPU minutes, in pieces that the command found done, on m" in made
     assert "labelled part | 50.0 | +30.0 | 20.0 | 1 |" in made  # the same seed starts from 20

@@ -31,15 +31,24 @@ def page(folder: Path) -> str:
         parts += [*_pmiou(content["results"]), _source(content)]
     for path in sorted(folder.glob("pretraining_[01]*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        parts += [*_starts(content["results"]), _source(content)]
+        parts += [*_starts(content["results"]), _source(content, _spent(content["results"]))]
     return "\n\n".join(parts) + "\n"
 
 
-def _source(content: Mapping[str, Any]) -> str:
+def _source(content: Mapping[str, Any], rows: float = 0) -> str:
+    took = f"{content['cpu_minutes']} CPU minutes ({content['minutes']} of wall time)"
+    if rows > content["cpu_minutes"]:
+        took = f"{rows:.0f} CPU minutes, in pieces that the command found done,"
     return (
-        f"`{content['command']}`: {content['cpu_minutes']} CPU minutes ({content['minutes']} of "
-        f"wall time) on {content['machine']}, commit {content['commit'][:10]}. {content['note']}."
+        f"`{content['command']}`: {took} on {content['machine']}, commit "
+        f"{content['commit'][:10]}. {content['note']}."
     )
+
+
+def _spent(results: Mapping[str, Any]) -> float:
+    """Return the CPU minutes of all rows."""
+    rows = [run for runs in results["starts"].values() for run in runs.values()]
+    return float(sum(run.get("cpu_minutes", 0) for run in rows))
 
 
 def _pmiou(results: Mapping[str, Any]) -> list[str]:
