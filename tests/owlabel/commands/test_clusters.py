@@ -45,6 +45,25 @@ def test_clusters_are_built_listed_shown_and_named(project: Path, tmp_path: Path
     assert {row["source"] for row in shown} == {"cluster"}
 
 
+def test_undo_takes_back_what_a_name_proposed(project: Path, tmp_path: Path) -> None:
+    run("clusters", str(project), "build", *BUILD)
+    largest = json.loads(run("clusters", str(project), "list", "--json").stdout)[0]["cluster"]
+    run("clusters", str(project), "name", largest, "stuff")
+    shown = json.loads(run("proposals", str(project), "list", "--json").stdout)
+    number = str(shown[0]["id"])
+    accepted = run("proposals", str(project), "accept", number, number)
+    assert "1 accepted" in accepted.output
+    for act in ("accept", "name"):
+        undone = run("undo", str(project))
+        assert undone.exit_code == 0, undone.output
+        assert act in undone.output
+    assert json.loads(run("proposals", str(project), "list", "--json").stdout) == []
+    sheet = tmp_path / "sheet.png"
+    sheet.write_text("mine")
+    refused = run("clusters", str(project), "gallery", largest, str(sheet))
+    assert (refused.exit_code, sheet.read_text()) == (1, "mine")
+
+
 def test_bad_input_ends_in_one_line(project: Path, tmp_path: Path) -> None:
     for words, reason in (
         (("list",), "there are no clusters yet"),

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from owlabel import cluster_set
 from owlabel.auxiliary.maps import AuxiliaryMap
 from owlabel.auxiliary.summary import EXAMPLES, Summary, patch, pieces
 from owlabel.candidates import find_segments
-from owlabel.cli import app
 from owlabel.cluster_proposals import Proposer
 from owlabel.clustering import ClusterRequest
 from owlabel.jobs.clusters import AuxiliaryLabelsJob, build_clusters
@@ -396,24 +394,3 @@ def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Pa
     built.name_cluster(built.clusters()[0].name, "something")
     five, shown = key_built_and_key_shown(5)
     assert five != shown == four
-
-
-def test_the_command_that_undoes_a_name_takes_its_proposals_back(built: Session) -> None:
-    built.name_cluster("0", "something")
-    work(built)
-    built.close()
-    undone = CliRunner().invoke(app, ["undo", str(built.project.folder)])
-    assert undone.exit_code == 0, undone.output
-    with Project.open(built.project.folder) as project:
-        assert not project.proposals.open("cluster")
-
-
-def test_a_proposal_that_is_named_twice_is_accepted_once(built: Session) -> None:
-    built.name_cluster("0", "something")
-    work(built)
-    number = str(built.project.proposals.open("cluster")[0].id)
-    built.close()
-    done = CliRunner().invoke(
-        app, ["proposals", str(built.project.folder), "accept", number, number]
-    )
-    assert "1 accepted" in done.stdout, done.output
