@@ -226,13 +226,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    import napari
+    from owlabel_napari.main import new_window
 
-    from owlabel_napari.main import panel_of
-
-    viewer = napari.Viewer(show=True)
+    viewer, panel = new_window()
     viewer.window.resize(1600, 1000)
-    panel = panel_of(viewer)
     results: dict[str, Any] = {
         "command": "python -m owlabel_napari.bench " + " ".join(sys.argv[1:]),
         "machine": f"{os.cpu_count()} cores, no GPU, software OpenGL under Xvfb",

@@ -13,7 +13,6 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from owlabel.session import QueueItem, Session
-    from owlabel_napari.panel import OWLabelPanel
 
 STEP_SECONDS = 900.0
 SHOTS = 3
@@ -66,10 +65,8 @@ class Walk:
     """
 
     def __init__(self, out: Path) -> None:
-        import napari
-
         import owlabel_samples
-        from owlabel_napari.main import panel_of
+        from owlabel_napari.main import new_window
 
         self.out = out
         self.labels = owlabel_samples.labels()
@@ -77,8 +74,7 @@ class Walk:
         self.novel = {c["id"] for c in owlabel_samples.classes() if c["novel"]}
         self.images = owlabel_samples.images()
         self.began = time.perf_counter()
-        self.viewer = napari.Viewer(title="OWLabel")
-        self.panel: OWLabelPanel = panel_of(self.viewer)
+        self.viewer, self.panel = new_window()
         self.viewer.window.resize(1600, 1000)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,21 @@ def show_gallery() -> None:
         panel.workspace.show_gallery()
 
 
+def new_window() -> tuple[napari.viewer.Viewer, OWLabelPanel]:
+    """Return a new viewer with the panel.
+
+    What is loaded by now stays as long as the window does, so garbage collections leave it out: a
+    full one would stop the window for a tenth of a second, again and again.
+    """
+    import napari
+
+    viewer = napari.Viewer(title="OWLabel")
+    panel = panel_of(viewer)
+    gc.collect()
+    gc.freeze()
+    return viewer, panel
+
+
 def open_window(
     path: str | Path | None, model: str | Path | None = None, project: str | Path | None = None
 ) -> None:
@@ -74,8 +90,7 @@ def open_window(
     """
     import napari
 
-    viewer = napari.Viewer(title="OWLabel")
-    panel = panel_of(viewer)
+    panel = new_window()[1]
     if path is not None:
         panel.open(path, model, None if project is None else Path(project))
     napari.run()

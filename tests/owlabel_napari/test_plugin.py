@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from npe2 import PluginManifest
 
 import owlabel_napari
+from owlabel_napari import main
 from owlabel_napari.reader import napari_get_reader
 
 MANIFEST = Path(owlabel_napari.__file__).parent / "napari.yaml"
@@ -106,3 +108,16 @@ def test_the_menu_opens_the_gallery_or_says_what_to_do_first(
     assert list(viewer.window.dock_widgets) == [DOCK, NAME]
     assert viewer.window.dock_widgets[NAME] is panel.workspace.gallery.gallery
     panel.close_project()
+
+
+def test_garbage_collections_leave_out_what_a_window_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari.Viewer", lambda title: title)
+    monkeypatch.setattr(main, "panel_of", lambda viewer: f"panel of {viewer}")
+    gc.unfreeze()
+    try:
+        assert main.new_window() == ("OWLabel", "panel of OWLabel")
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
