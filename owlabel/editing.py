@@ -300,7 +300,7 @@ class Editor(View):
             self.model_changed.emit()
         self.classes = self.project.classes()
         images = sorted(int(row) for table, row in flipped if table == "image")
-        for image_id in images:
+        for image_id in self._by_id.keys() & images:
             self._human.pop(image_id, None)
             self._by_id[image_id] = self.project.image(image_id)
             self._refresh_shots(self._by_id[image_id])

@@ -231,7 +231,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
             done = row.result or {}
             self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
         elif row.kind == "embed":
-            self._read_images()
+            self._read_images_again()
             if row.result is not None and row.result.get("told"):
                 self.message.emit(*row.result["told"])
             if self._with_worker:

@@ -85,6 +85,14 @@ class View(SessionSignals):
         self._ids = list(self._by_id)
         self._places = {image_id: place for place, image_id in enumerate(self._ids)}
 
+    def _read_images_again(self) -> None:
+        """Read which images there are; leave the current one where it turned out unreadable."""
+        self._read_images()
+        if self.image_id is not None and self.image_id not in self._by_id:
+            self.image_id = None
+            if self._ids:
+                self.go_to(self._ids[0])
+
     def _read_settings(self) -> None:
         """Read what the annotator has set; else what the model's recipe names, else the paper's."""
         of_model = self.header.lambda_novel

@@ -5,6 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,30 @@ def test_an_image_that_turns_out_unreadable_is_none_of_those_left(toy: Any) -> N
     record.path.write_bytes(b"other bytes")
     toy.project.sync_images()
     assert [r.error == "cut off" for r in session.broken] == [False], "looked at again"
+
+
+def test_the_current_image_that_turns_out_unreadable_is_left(toy: Any) -> None:
+    session = Session(toy.project, start_worker=False)
+    first, second = (r.id for r in session.records[:2])
+    toy.project.set_image_error(first, "cut off")
+    session._job_turned(SimpleNamespace(kind="embed", state="done", result={}))  # type: ignore[arg-type]
+    assert session.image_id == second
+    session.previous_image()
+    assert session.place(session.image_id or 0) == (2, 3)
+
+
+def test_undo_of_an_image_that_is_gone_brings_it_not_back(toy: Any) -> None:
+    session = Session(toy.project, start_worker=False)
+    gone = session.record()
+    painted = session.human().copy()
+    painted[0, 0] = 1
+    session.paint(painted)
+    gone.path.unlink()
+    toy.project.sync_images()
+    session._read_images_again()
+    session.undo()
+    assert gone.id not in [r.id for r in session.records]
+    assert (toy.project.human_labels(gone.id) == UNSET).all()
 
 
 def test_reviewing_twice_is_one_act(session: Session) -> None:
