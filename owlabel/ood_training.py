@@ -136,6 +136,29 @@ class OodResult:
     told: Mapping[str, Any]
 
 
+def basis(result: OodResult) -> str:
+    """Return in words what a result's numbers rest on, and what to do where it is no better."""
+    told = result.told
+    count = told.get("val_objects", 0)
+    text = (
+        f"In percent, on {told.get('val_frames', 0)} images kept apart, with "
+        f"{count} object{'' if count == 1 else 's'} pasted. "
+    )
+    measured = [result.comparison.get(when, {}).get("AP") for when in ("before", "after")]
+    if None not in measured and measured[1] < measured[0]:
+        text = (
+            "It sees unknown objects worse than before: discard it, train longer or take more "
+            f"objects. {text}"
+        )
+    if told.get("val_objects") and told.get("objects", 0) < 4:
+        text += "So few objects are trained on and measured on alike. "
+    human = told.get("val_human_pixels", 0)
+    return text + (
+        f"{human:,} of their pixels were labelled by people; the others count as the model saw "
+        "them before."
+    )
+
+
 class OodTraining(Calibrating):
     """An editor that can have its model trained on OoD objects; `Session` has the worker."""
 

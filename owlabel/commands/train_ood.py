@@ -16,7 +16,7 @@ from owlabel.commands.console import (
     sitting,
     work,
 )
-from owlabel.ood_training import METHODS, OodRequest
+from owlabel.ood_training import METHODS, OodRequest, basis
 
 
 def train_ood(
@@ -46,7 +46,10 @@ def train_ood(
     with sitting(project) as session:
         job_id = session.train_ood(request)
         finished(session, job_id, "training")
-        tell_result(session, session.ood_result(), adopt, as_json)
+        result = session.ood_result()
+        tell_result(session, result, adopt, as_json)
+        if not as_json and result is not None:
+            out.print(basis(result), highlight=False)
 
 
 def tell_result(session: Any, result: Any, adopt: bool, as_json: bool) -> None:

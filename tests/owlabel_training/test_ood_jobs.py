@@ -13,9 +13,11 @@ from owlabel.classes import UNSET, ClassTable, LabelClass
 from owlabel.jobs.runner import Runner
 from owlabel.models.checkpoint import save
 from owlabel.models.segmenter import Segmenter
-from owlabel.ood_training import OodRequest
+from owlabel.ood_training import OodRequest, basis
 from owlabel.project.store import Project
 from owlabel.session import Session, StaleResultError
+from owlabel_training.ood_loop import Course
+from owlabel_training.ood_runs import summary
 
 CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
 QUICK: dict[str, Any] = {
@@ -91,6 +93,27 @@ def test_rpl_is_trained_adopted_and_gives_its_score(session: Session) -> None:
     assert np.isfinite(score).all()
     assert session.ood_result() is None
     np.testing.assert_array_equal(session.prediction().labels, before)
+
+
+def test_miou_is_no_truth_where_people_have_labelled_nothing(session: Session) -> None:
+    rows = [{"epoch": 0.0, "miou": 1.0, "ap": 0.1}, {"epoch": 1.0, "miou": 0.9, "ap": 0.3}]
+    own = summary(Course(rows, best=1), labelled=False)["comparison"]
+    assert own["after"] == {"mIoU against the old model": 0.9, "AP": 0.3}
+    with session.project.action("accept", {}, "nothing left") as action:
+        for record in session.project.images()[:1]:
+            action.set_labels(record.id, np.full((72, 96), UNSET, np.uint8))
+    result = trained(session, "rpl")
+    assert result.told["val_human_pixels"] == 0
+    assert " 0 of their pixels were labelled by people" in basis(result)
+    assert result.comparison["before"] == {}, "the model is not sure of a pixel either"
+
+
+def test_reviewed_pixels_count_as_people_s(session: Session) -> None:
+    before = trained(session, "rpl").told["val_human_pixels"]
+    session.set_lambda(0.0)  # else the deer, seen twice, claims all of it
+    session.go_to(session.records[4].id)
+    session.review()
+    assert trained(session, "rpl").told["val_human_pixels"] > before > 0
 
 
 def test_undo_takes_a_block_out_of_use_and_redo_puts_it_back(session: Session) -> None:

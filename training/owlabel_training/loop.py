@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,7 +118,10 @@ def set_rates(optimiser: torch.optim.Optimizer, recipe: TrainingRecipe, done: fl
 
 
 def miou(segmenter: nn.Module, frames: Frames) -> tuple[float, NDArray[np.float64]]:
-    """Return the mean IoU of whole frames, pixels pooled, and the IoU per class (NaN: absent)."""
+    """Return the mean IoU of whole frames, pixels pooled, and the IoU per class (NaN: absent).
+
+    Without a labelled pixel the mean is NaN, too.
+    """
     n = len(frames.classes)
     counts = np.zeros((n, n), np.int64)
     for image, label in zip(frames.images, frames.labels, strict=True):
@@ -129,7 +133,7 @@ def miou(segmenter: nn.Module, frames: Frames) -> tuple[float, NDArray[np.float6
     union = counts.sum(0) + counts.sum(1) - hit
     with np.errstate(invalid="ignore"):
         iou = np.where(counts.sum(1) > 0, hit / union, np.nan)
-    return float(np.nanmean(iou)), iou
+    return (float(np.nanmean(iou)) if counts.any() else math.nan), iou
 
 
 @torch.inference_mode()

@@ -93,7 +93,10 @@ class OodTrainingJob:
             frames = project_frames(project, segmenter, header)
         data = ood_data((frames.train, frames.val), proxies, recipe.proxy)
         trained = yield from train_method(segmenter, data, recipe, context.work)
-        told = {**summary(trained.course), **self._told(data, frames.val_human)}
+        told = {
+            **summary(trained.course, labelled=frames.val_human > 0),
+            **self._told(data, frames.val_human),
+        }
         with Project.open(context.project) as project:
             target = project.folder / "models" / f"ood-{context.work.name}.safetensors"
             write_result(trained.module, target, header, recipe, trained.course)

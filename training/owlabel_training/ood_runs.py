@@ -24,6 +24,7 @@ from owlabel_training.proxy import read_proxies
 from owlabel_training.residual_training import ResidualTraining, fingerprint
 
 MEASURES = {"miou": "closed-set mIoU", "ap": "AP", "auroc": "AUROC", "fpr95": "FPR95"}
+AGREEMENT = "mIoU against the old model"
 """Key of a course's row to its name for people."""
 
 
@@ -140,12 +141,17 @@ def check_classes(header: CheckpointHeader, frames: Frames) -> None:
         )
 
 
-def summary(course: Course) -> dict[str, Any]:
-    """Return the course and the rows before and after, in plain values."""
+def summary(course: Course, labelled: bool = True) -> dict[str, Any]:
+    """Return the course and the rows before and after, in plain values.
+
+    Where people have labelled nothing, the frames' labels are the model's own from before: then
+    their mIoU is told as the agreement that it is.
+    """
     first, best = course.rows[0], course.rows[course.best]
+    names = MEASURES if labelled else MEASURES | {"miou": AGREEMENT}
     return {
         "comparison": {
-            key: {name: round(row[k], 4) for k, name in MEASURES.items() if k in row}
+            key: {name: round(row[k], 4) for k, name in names.items() if k in row}
             for key, row in (("before", first), ("after", best))
         },
         "course": [{k: round(v, 5) for k, v in row.items()} for row in course.rows],

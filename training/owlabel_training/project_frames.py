@@ -75,7 +75,7 @@ def _frame(
     labels = sure_labels(project, record, segmenter, header, image)
     spoken = people_labels(project, record)
     labels = np.where(spoken == UNSET, labels, spoken)
-    people = int((project.human_labels(record.id) < segmenter.n_classes).sum())
+    people = int((spoken < segmenter.n_classes).sum())
     labels = np.where(labels < segmenter.n_classes, labels, np.uint8(VOID)).astype(np.uint8)
     return record.relative, *shrunk(image, labels, segmenter.largest_side), people
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from owlabel.ood_training import KIND, METHODS, OodRequest
+from owlabel.ood_training import KIND, METHODS, OodRequest, basis
 from owlabel_napari.connections import Connections
 from owlabel_napari.jobs_view import time_left
 from owlabel_napari.messages import attempt
@@ -192,25 +192,7 @@ class OodComparison(ComparisonWidget):
 
     def told(self, result: OodResult) -> str:
         """Return what the numbers rest on."""
-        told = result.told
-        count = told.get("val_objects", 0)
-        text = (
-            f"In percent, on {told.get('val_frames', 0)} images kept apart, with "
-            f"{count} object{'' if count == 1 else 's'} pasted. "
-        )
-        measured = [result.comparison.get(when, {}).get("AP") for when in ("before", "after")]
-        if None not in measured and measured[1] < measured[0]:
-            text = (
-                "It sees unknown objects worse than before: discard it, train longer or take more "
-                f"objects. {text}"
-            )
-        if told.get("val_objects") and told.get("objects", 0) < 4:
-            text += "So few objects are trained on and measured on alike. "
-        human = told.get("val_human_pixels", 0)
-        return text + (
-            f"{human:,} of their pixels were labelled by hand; the others count as the model saw "
-            "them before."
-        )
+        return basis(result)
 
 
 def tell(job: Any) -> str:
