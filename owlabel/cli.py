@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -164,7 +165,9 @@ def click(
         show(session, image)
         session.click(row, col, add=not remove)
         area = 0 if session.region is None else session.region.area
-        out.print(f"region of {area} pixels, {len(session.clicks)} clicks", highlight=False)
+        clicks = len(session.clicks)
+        told = f"region of {area} pixels, {clicks} click{'s' * (clicks != 1)}"
+        out.print(told, highlight=False)
 
 
 @app.command()
@@ -325,18 +328,26 @@ def replay(
     model: ModelOption = "sample",
 ) -> None:
     """Do a recorded sitting again on a new project; fails unless all labels are the same."""
+    from owlabel.replay import read_recording
     from owlabel.replay import replay as again
 
     if project.exists():
         err.print(f"owlabel: {project} exists: choose another folder", style="red", markup=False)
         raise typer.Exit(1)
     with one_line_errors():
+        read_recording(recording)  # refused before anything is made
         open_or_create(images, model, project).close()
-    with sitting(project) as session:
-        differing = again(session, recording, lambda: work(session))
+    try:
+        with sitting(project) as session:
+            differing = again(session, recording, lambda: work(session))
+            count = len(session.records)
+    except typer.Exit:
+        shutil.rmtree(project)  # made by this command: nobody has worked in it
+        raise
+    with one_line_errors():
         if differing:
             raise ValueError(f"labels differ in {len(differing)} images: {', '.join(differing)}")
-        out.print(f"byte-identical labels in {len(session.records)} images", highlight=False)
+    out.print(f"byte-identical labels in {count} images", highlight=False)
 
 
 app.command()(evaluate)

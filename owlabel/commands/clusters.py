@@ -99,8 +99,10 @@ def name(
     with sitting(context.obj) as session:
         session.name_cluster(cluster, class_name)
         work(session)
-        count = len(session.proposals("cluster"))
-        out.print(f"{count} proposals are open: see `owlabel proposals`", highlight=False)
+        found = session.proposals("cluster")
+        here = sum(p.origin == cluster for p in found)
+        told = f"{here} of {len(found)} open proposals are from {cluster}: see `owlabel proposals`"
+        out.print(told, highlight=False)
 
 
 @app.command()

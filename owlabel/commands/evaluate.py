@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from owlabel import __version__
-from owlabel.commands.console import one_line_errors, out, print_rows
+from owlabel.commands.console import err, one_line_errors, out, print_rows
 from owlabel.evaluation.cases import DataSet, check
 from owlabel.evaluation.layouts import read
 from owlabel.evaluation.model import predictions_of
@@ -28,6 +28,10 @@ from owlabel.metrics import FprRule
 from owlabel.opening import find_checkpoint
 
 Names = list[str] | None
+NO_OOD = (
+    "no pixel of these masks is out of distribution, so AUROC, AP and FPR95 say nothing: name the "
+    "classes that count as OoD with --held-out"
+)
 
 
 def evaluate(
@@ -91,6 +95,8 @@ def evaluate(
                 results.append((measure(dataset, predictions, chosen, _progress), predictions))
             write(folder, dataset, results, _about(), overwrite)
         print_rows([_row(result) for result, _ in results], as_json=False)
+        if all(result.pooled.positives == 0 for result, _ in results):
+            err.print(NO_OOD, style="yellow", markup=False, highlight=False)
         out.print(str(folder / PAGE), highlight=False, markup=False)
 
 

@@ -38,7 +38,7 @@ def test_clusters_are_built_listed_shown_and_named(project: Path, tmp_path: Path
         assert picture.width % 96 == 0
     done = run("clusters", str(project), "name", largest, "stuff")
     assert done.exit_code == 0, done.output
-    assert "proposals are open" in done.output
+    assert f"open proposals are from {largest}" in done.output
     listed = json.loads(run("clusters", str(project), "list", "--json").stdout)
     assert listed[0]["name"] == "stuff"
     shown = json.loads(run("proposals", str(project), "list", "--json").stdout)

@@ -56,6 +56,14 @@ def test_a_model_is_run_in_a_process_of_its_own(data: Path) -> None:
     assert scores[0]["pooled"]["positives"] == 1000
 
 
+def test_masks_without_ood_say_what_to_name(data: Path, mask) -> None:
+    for name in ("a", "b"):
+        mask(f"masks/{name}.png", [], (64, 96), rest=0)
+    done = run(app, ["evaluate", str(data), str(data / "out"), "--maps", str(data / "maps")])
+    assert done.exit_code == 0, done.output
+    assert "--held-out" in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

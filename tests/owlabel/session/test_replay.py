@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from owlabel.cli import app
 from owlabel.project.store import Project
 from owlabel.replay import read_recording, recorded, replay
 from owlabel.session import Session
@@ -71,6 +73,18 @@ def test_another_model_is_refused(recording: Path, toy: Any, stranger: Path) -> 
     with pytest.raises(ValueError, match="another base model"):
         replay(session, recording, lambda: None)
     session.close()
+
+
+def test_a_replay_that_fails_leaves_no_project(toy: Any, recording: Path, tmp_path: Path) -> None:
+    lines = read_recording(recording)
+    lines[1]["payload"]["image"] = "nowhere.png"
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    half = tmp_path / "half.owlabel"
+    words = ["replay", str(recording), str(toy.images), "--model", str(toy.checkpoint)]
+    done = CliRunner().invoke(app, [*words, "--project", str(half)])
+    assert done.exit_code == 1
+    assert "'nowhere.png', which is not there" in done.output
+    assert not half.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]\n", "{}\n", "no json\n", '{"owlabel_recording": 99}\n'])
