@@ -6,7 +6,7 @@ another model, whose candidates are others, finds its rows in the same labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ LEAST = 5
 """Rows of each class below which nothing is fitted."""
 EVERY = 10
 """Decisions after which the classifier is fitted again."""
+MOST = 20_000
+"""Candidates whose features tell what is usual in a data set."""
 
 
 def probabilities(embedding: Floats, length: float) -> Floats:
@@ -143,83 +145,93 @@ def _by_review(
 
 @dataclass(frozen=True)
 class Rows:
-    """The candidates of a data set and what people decided about them.
+    """The candidates of a data set that people decided about, and some of all others.
 
     Attributes
     ----------
-    ids, images : ndarray of int, shape (m,)
-        Row and image of each candidate.
-    values : ndarray, shape (m, n)
-        Features.
-    false : dict
-        Id to whether it is false, of those that somebody decided about.
+    ids, images : ndarray of int, shape (k,)
+        Row and image of each decided candidate.
+    values : ndarray, shape (k, n)
+        Their features.
+    false : ndarray of bool, shape (k,)
+        Whether they are false.
+    population : ndarray, shape (m, n)
+        Features of candidates of the whole data set, decided or not: all of them, or `MOST` spread
+        evenly.
+    candidates : int
+        How many there are.
     columns : tuple of str
     """
 
     ids: NDArray[np.int64]
     images: NDArray[np.int64]
     values: Doubles
-    false: dict[int, bool]
+    false: NDArray[np.bool_]
+    population: Doubles
+    candidates: int
     columns: tuple[str, ...]
-
-    def labelled(self) -> tuple[Doubles, NDArray[np.bool_], list[int]]:
-        """Return features, whether false, and image of the decided candidates."""
-        chosen = np.array([int(i) in self.false for i in self.ids], bool)
-        false = np.array([self.false[int(i)] for i in self.ids[chosen]], bool)
-        return self.values[chosen], false, [int(i) for i in self.images[chosen]]
 
     def fit(self) -> MetaClassifier:
         """Return the classifier of these rows; it keeps all below `LEAST` rows of a class."""
-        values, false, _ = self.labelled()
-        if min(int(false.sum()), int((~false).sum())) < LEAST:
+        if min(int(self.false.sum()), int((~self.false).sum())) < LEAST:
             none = np.zeros((0, len(self.columns)))
             return MetaClassifier.fit(none, np.zeros(0, bool), self.columns)
-        return MetaClassifier.fit(values, false, self.columns, population=self.values)
+        return MetaClassifier.fit(self.values, self.false, self.columns, population=self.population)
+
+
+def said_images(project: Project) -> list[ImageRecord]:
+    """Return the images that somebody has labelled or reviewed."""
+    return [r for r in project.images() if r.revision_id is not None or r.state == "reviewed"]
 
 
 def gather(project: Project, header: CheckpointHeader) -> Iterator[Rows | None]:
-    """Yield None after each image, then the rows of the whole data set.
+    """Yield None after each image that is looked at, then the rows of the whole data set.
 
-    Features that are missing, as in a project from before, are computed from the cached embedding
-    and stored.
+    Only images about which somebody said something are read, so that a fit costs what was decided
+    and not what there is.  Features that are missing, as in a project from before, are computed
+    from the cached embedding and stored.
     """
     head, columns = header.heads[0].hash, feature_names(header.heads[0].outputs)
-    false: dict[int, bool] = {}
-    ids: list[int] = []
-    images: list[int] = []
-    values: list[Doubles] = []
-    by_image: dict[int, list[Details]] = {}
-    for one in details.details(project.database, head):
-        by_image.setdefault(one.image_id, []).append(one)
-    for record in project.images():
-        found = by_image.get(record.id, [])
-        if not found:
-            continue
-        said = _said(project, record, header)
-        if said is not None or any(
-            d.features is None or len(d.features) != len(columns) for d in found
-        ):
-            embedding = _embedding(project, head, record)
-            if embedding is None:
-                continue
-            found = completed(project, header, record, found, embedding)
-            if said is not None:
-                false |= decide(found, embedding, said)
-        for one in found:
-            if one.features is not None and len(one.features) == len(columns):
-                ids.append(one.id)
-                images.append(one.image_id)
-                values.append(one.features)
+    database = project.database
+    unfinished = set(details.unfinished(database, head, len(columns)))
+    for record in project.images() if unfinished else ():
+        embedding = _embedding(project, head, record) if record.id in unfinished else None
+        if embedding is not None:
+            found = details.details(database, head, record.id)
+            completed(project, header, record, found, embedding)
+            yield None
+    decided: list[tuple[Details, bool]] = []
+    for record in said_images(project):
+        said, embedding = _said(project, record, header), _embedding(project, head, record)
+        if embedding is not None:
+            found = details.details(database, head, record.id)
+            false = decide(found, embedding, said)
+            decided += [(one, false[one.id]) for one in _whole(found, columns) if one.id in false]
         yield None
-    table = np.array(values, np.float64).reshape(len(values), len(columns))
-    kept = {i: false[i] for i in ids if i in false}
-    yield Rows(np.array(ids, np.int64), np.array(images, np.int64), table, kept, columns)
+    some, count = details.spread(database, head, MOST)
+    yield Rows(
+        np.array([one.id for one, _ in decided], np.int64),
+        np.array([one.image_id for one, _ in decided], np.int64),
+        _table([one for one, _ in decided], columns),
+        np.array([false for _, false in decided], bool),
+        _table(_whole(some, columns), columns),
+        count,
+        columns,
+    )
 
 
-def _said(project: Project, record: ImageRecord, header: CheckpointHeader) -> Said | None:
+def _whole(found: Iterable[Details], columns: Sequence[str]) -> list[Details]:
+    """Return the candidates whose features are those that are expected."""
+    return [one for one in found if one.features is not None and len(one.features) == len(columns)]
+
+
+def _table(found: Sequence[Details], columns: Sequence[str]) -> Doubles:
+    rows = [one.features for one in found]
+    return np.array(rows, np.float64).reshape(len(rows), len(columns))
+
+
+def _said(project: Project, record: ImageRecord, header: CheckpointHeader) -> Said:
     reviewed = project.reviewed(record.id)
-    if record.revision_id is None and reviewed is None:
-        return None
     labels = None if reviewed is None else reviewed[0]
     return Said(project.human_labels(record.id), labels, header.heads[0].outputs)
 

@@ -22,7 +22,7 @@ def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
     """Fit the classifier of false candidates to all decisions, and measure it on held-out ones."""
     with sitting(project) as session:
         *_, rows = (None, *gather(session.project, session.header))
-        if rows is None or not len(rows.ids):
+        if rows is None or not rows.candidates:
             raise ValueError("no candidate to look at: run `owlabel embed` first")
         checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
         folder = session.project.folder
@@ -45,10 +45,10 @@ def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
 
 def report(rows: Rows, names: dict[int, str]) -> dict[str, Any]:
     """Return counts, what held-out candidates show, and the largest coefficients."""
-    values, false, images = rows.labelled()
+    values, false, images = rows.values, rows.false, rows.images.tolist()
     classifier = rows.fit()
     result: dict[str, Any] = {
-        "candidates": len(rows.ids),
+        "candidates": rows.candidates,
         "real": int((~false).sum()),
         "false": int(false.sum()),
         "keeps_all": classifier.keeps_all,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owlabel.checkpoints import read_header
-from owlabel.decisions import gather, judge_key
+from owlabel.decisions import gather, judge_key, said_images
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project.catalog import inside
 from owlabel.project.details import last_event, store_judge
@@ -27,18 +27,20 @@ class JudgeJob:
     checkpoint: str
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Look at all images, then fit; yields after each image."""
+        """Look at all images that somebody labelled, then fit; yields after each image."""
         with Project.open(context.project) as project:
             header = read_header(inside(project.folder, self.checkpoint))
-            total, event = len(project.images()), last_event(project.database)
+            total, event = len(said_images(project)), last_event(project.database)
             rows = None
             for done, found in enumerate(gather(project, header), start=1):
                 rows = found
                 yield Progress(min(done, total), total, "looking at what was decided")
-            if rows is None:
-                raise ValueError("no candidate to look at: embed the pictures first")
+            assert rows is not None  # the last that is yielded
             classifier = rows.fit()
-            decided = {str(i): false for i, false in rows.false.items()}
+            decided = {
+                str(i): false
+                for i, false in zip(rows.ids.tolist(), rows.false.tolist(), strict=True)
+            }
             value = {"classifier": classifier.to_json(), "decided": decided, "event": event}
             store_judge(project.database, judge_key(header.heads[0].hash), value)
             return {"true": classifier.true, "false": classifier.false}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from owlabel.project.history import last
 from owlabel.project.schema import CandidateEntry, ImageRow, MetaRow
@@ -87,33 +88,50 @@ def unpack_features(stored: bytes | None) -> Doubles | None:
     return np.frombuffer(stored, "<f8").astype(np.float64)
 
 
-def details(database: Database, head_hash: str, image_id: int | None = None) -> list[Details]:
-    """Return all candidates of images that are there, under a head, by image and id."""
-    query = (
-        select(
-            CandidateEntry.id,
-            CandidateEntry.image_id,
-            CandidateEntry.peak,
-            CandidateEntry.mask,
-            CandidateEntry.features,
-        )
-        .join(ImageRow, ImageRow.id == CandidateEntry.image_id)
-        .where(CandidateEntry.head_hash == head_hash, ~ImageRow.gone)
-        .order_by(CandidateEntry.image_id, CandidateEntry.id)
-    )
-    if image_id is not None:
-        query = query.where(CandidateEntry.image_id == image_id)
+def details(database: Database, head_hash: str, image_id: int) -> list[Details]:
+    """Return the candidates of an image under a head, by id; none where the image is gone."""
+    query = _columns(_there(head_hash)).where(CandidateEntry.image_id == image_id)
     with database.reading() as session:
-        return [
-            Details(
-                row.id,
-                row.image_id,
-                (int(row.peak[0]), int(row.peak[1])),
-                row.mask,
-                unpack_features(row.features),
-            )
-            for row in session.execute(query)
-        ]
+        return [_unpacked(row) for row in session.execute(query.order_by(CandidateEntry.id))]
+
+
+def spread(database: Database, head_hash: str, most: int) -> tuple[list[Details], int]:
+    """Return at most so many candidates of a data set, spread evenly, and how many there are."""
+    there = _there(head_hash)
+    with database.reading() as session:
+        count = session.scalar(there.with_only_columns(func.count())) or 0
+        query = _columns(there)
+        if count > most:
+            query = query.where(CandidateEntry.id % math.ceil(count / most) == 0)
+        query = query.order_by(CandidateEntry.image_id, CandidateEntry.id)
+        return [_unpacked(row) for row in session.execute(query)], count
+
+
+def unfinished(database: Database, head_hash: str, columns: int) -> list[int]:
+    """Return the images with a candidate whose mask, or that many features, are not stored."""
+    query = _there(head_hash).with_only_columns(CandidateEntry.image_id).distinct()
+    with database.reading() as session:
+        features, mask = CandidateEntry.features, CandidateEntry.mask
+        missing = or_(features.is_(None), func.length(features) != 8 * columns, mask.is_(None))
+        return list(session.scalars(query.where(missing)))
+
+
+def _there(head_hash: str) -> Select[Any]:
+    """Return the query for all candidates, under a head, of images that are there."""
+    query = select(CandidateEntry.id).join(ImageRow, ImageRow.id == CandidateEntry.image_id)
+    return query.where(CandidateEntry.head_hash == head_hash, ~ImageRow.gone)
+
+
+def _columns(query: Select[Any]) -> Select[Any]:
+    return query.with_only_columns(
+        CandidateEntry.id, CandidateEntry.image_id, CandidateEntry.peak, CandidateEntry.mask,
+        CandidateEntry.features,
+    )  # fmt: skip
+
+
+def _unpacked(row: Any) -> Details:
+    peak = (int(row.peak[0]), int(row.peak[1]))
+    return Details(row.id, row.image_id, peak, row.mask, unpack_features(row.features))
 
 
 def store(database: Database, found: Iterable[Details]) -> None:

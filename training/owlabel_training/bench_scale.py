@@ -27,6 +27,7 @@ from owlabel.jobs.waiting import nearest_first
 from owlabel.opening import open_or_create
 from owlabel.project import discoveries
 from owlabel.project.store import Project
+from owlabel.segments import feature_names
 from owlabel.session import Session
 from owlabel_training.results import write_result
 
@@ -48,6 +49,7 @@ def embed_all(project: Project, seed: int = 0) -> None:
     """Put an embedding and two candidates of each image into the project, as a worker does."""
     header = read_header(project.active_model().path)
     head, classes = header.heads[0], channel_classes(header, 0)
+    columns = len(feature_names(head.outputs))
     rng = np.random.default_rng(seed)
     shape = (HEIGHT, WIDTH)
     records = project.images()
@@ -58,7 +60,7 @@ def embed_all(project: Project, seed: int = 0) -> None:
             grid[:, :3, :3] = grid[:, 3:, 5:] = rng.uniform(0, 0.3)
             found, segments = candidates_of(grid, shape, classes, header, 0.3)
             project.cache.write(head.hash, record.content_hash, {"embedding": grid})
-            features = rng.normal(size=(len(found), 46))
+            features = rng.normal(size=(len(found), columns))
             discoveries.replace_candidates(session, record.id, head.hash, found, segments, features)
 
 
@@ -95,6 +97,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
         "click_and_name": click_and_name,
         "undo": session.undo,
         "queue": session.queue,
+        "fit_what_is_false": session.refit,
         "poll": session.poll,
         "nearest_of_all": lambda: next(waiting),
     }

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from owlabel.candidates import Candidate
 from owlabel.checkpoints import FORMAT, KEY, CheckpointHeader, HeadInfo
 from owlabel.classes import ClassTable, LabelClass
-from owlabel.decisions import describe
+from owlabel.decisions import describe, gather
 from owlabel.project import details
 from owlabel.project.store import Project
 from owlabel.session import Session
@@ -187,14 +187,33 @@ def test_what_is_pinned_keeps_its_place(session: Session) -> None:
 def test_candidates_of_an_older_project_are_described_when_needed(
     session: Session, project: Project
 ) -> None:
-    first = details.details(project.database, HEAD)
+    first, count = details.spread(project.database, HEAD, 10**6)
+    assert len(first) == count
     bare = [details.Details(d.id, d.image_id, d.peak, d.mask, None) for d in first]
+    cut = first[-1]
+    bare[-1] = details.Details(cut.id, cut.image_id, cut.peak, cut.mask, np.zeros(3))
     details.store(project.database, bare)
     assert project.candidates(HEAD)[0].features is None
     ten(session)
     assert session.candidates.classifier.true == 5
-    for old, new in zip(first, details.details(project.database, HEAD), strict=True):
+    for old, new in zip(first, details.spread(project.database, HEAD, 10**6)[0], strict=True):
         np.testing.assert_allclose(old.features, new.features, atol=2e-3)  # from 16-bit embeddings
+
+
+def test_a_fit_reads_what_was_decided_and_some_of_the_others(
+    session: Session, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ten(session)
+    every, count = details.spread(project.database, HEAD, 10**6)
+    some, again = details.spread(project.database, HEAD, count // 3)
+    assert again == count
+    assert count // 4 <= len(some) <= count // 3
+    assert {one.id for one in some} < {one.id for one in every}
+    monkeypatch.setattr("owlabel.decisions.MOST", count // 3)
+    *_, rows = gather(project, session.header)
+    assert len(rows.population) == len(some)
+    assert rows.candidates == count
+    assert dict(zip(rows.ids.tolist(), rows.false.tolist(), strict=True)) == session.decisions
 
 
 def test_a_stored_classifier_that_was_damaged_counts_as_none(
