@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -23,7 +24,7 @@ from sqlalchemy.types import TypeDecorator
 
 from owlabel.project.records import ProjectError
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a database at this revision is opened without loading alembic."""
 
 
@@ -199,6 +200,7 @@ class CandidateEntry(Base):
     features: Mapped[bytes | None] = mapped_column(LargeBinary)
     __table_args__ = (
         Index("ix_candidate_queue", "head_hash", "rank"),
+        Index("ix_candidate_open", "head_hash", "rank", sqlite_where=text("claimed_by IS NULL")),
         {"sqlite_autoincrement": True},
     )
 

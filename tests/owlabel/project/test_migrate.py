@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0099"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade():
@@ -77,9 +77,9 @@ def test_an_older_project_is_backed_up_and_migrated(project: Project, later: Pat
         assert again.can_undo == "set"
     assert migrate.found_revision(path) == "0099"
     assert {row[0] for row in _query(path, "SELECT note FROM meta")} == {"migrated"}
-    backup = project.folder / "project-0003.backup"
+    backup = project.folder / "project-0004.backup"
     assert _query(backup, "SELECT value FROM setting") == [("5",)]
-    assert migrate.found_revision(backup) == "0003"
+    assert migrate.found_revision(backup) == "0004"
 
 
 def test_a_migration_that_fails_leaves_the_old_database(project: Project, later: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_migration_that_fails_leaves_the_old_database(project: Project, later:
     with pytest.raises(ProjectError, match="missing"):
         Project.open(project.folder)
     path = project.folder / "project.db"
-    assert migrate.found_revision(path) == "0003"
+    assert migrate.found_revision(path) == "0004"
     assert "note" not in [row[1] for row in _query(path, "PRAGMA table_info(meta)")]
 
 
@@ -120,7 +120,10 @@ def test_a_project_from_before_tags_keeps_everything(project: Project) -> None:
         action.set_labels(1, labels)
     project.close()
     path = project.folder / "project.db"
-    before_tags = "DROP TABLE tag; DROP TABLE proposal; UPDATE alembic_version SET version_num = {}"
+    before_tags = """
+        DROP TABLE tag; DROP TABLE proposal; DROP INDEX ix_candidate_open;
+        UPDATE alembic_version SET version_num = {}
+    """
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(before_tags.format("'0002'"))
     tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
