@@ -182,7 +182,9 @@ def softmax_terms(logits: Array, scratch: Scratch, second: bool = False) -> Soft
 
 def inner(first: Array, second: Array) -> Array:
     """Return the inner product over the channels: (C, H, W) twice to (H, W)."""
-    return namespace(first).einsum("chw,chw->hw", first, second)
+    if namespace(first) is np:
+        return np.einsum("chw,chw->hw", first, second)
+    return (first * second).sum(0)  # einsum of tensors is a product of matrices, which is not fused
 
 
 def _top(block: Array, losers: Array) -> Array:
@@ -216,11 +218,19 @@ def _limit(shifted: Array, peak: Array) -> bool:
 
 
 def _tensor_terms(logits: Array, second: bool) -> SoftmaxTerms:
-    """Return the same terms of a torch tensor, op by op: torch can fuse them where it compiles."""
+    """Return the same terms of a torch tensor, in sums over the channels that torch can fuse.
+
+    Compiled for a GPU they are one kernel that reads each logit once.  The classes on top are
+    counted apart from the others, whose terms a float32 sum with a 1 in it would swallow.
+    """
     xp = namespace(logits)
     peak = logits.amax(0)
-    shifted = xp.where(logits == peak, 0.0, logits - peak).clip(min=_LOWEST_SHIFT)
+    top = logits == peak
+    shifted = xp.where(top, 0.0, logits - peak).clip(min=_LOWEST_SHIFT)
     powers = shifted.exp()
-    tail = (powers.sum(0, dtype=xp.float64) - 1).to(powers.dtype)
-    largest = powers.topk(2, dim=0).values[1] if second else None
-    return SoftmaxTerms(peak, tail, inner(powers, shifted), largest, logits.shape[0])
+    losers = xp.where(top, 0.0, powers)
+    ties = top.sum(0, dtype=powers.dtype) - 1
+    largest = xp.where(ties > 0, 1.0, losers.amax(0)) if second else None
+    return SoftmaxTerms(
+        peak, losers.sum(0) + ties, inner(powers, shifted), largest, logits.shape[0]
+    )
