@@ -11,7 +11,8 @@ from owlabel.classes import UNSET, VOID, LabelClass, Labels, present
 from owlabel.labelling import Rule
 from owlabel.metric_scores import MmspNorm, check_mixture
 from owlabel.project.eviction import SETTING as CACHE_LIMIT
-from owlabel.project.store import Action, Event
+from owlabel.project.following import events_of_others, last_event
+from owlabel.project.store import Action, Event, Project
 from owlabel.regions import Region
 from owlabel.sitting import Click, click_region, findings_key
 from owlabel.view import View
@@ -21,6 +22,10 @@ class Editor(View):
     """A view whose labels and classes can be changed.  Each act is on disk when it returns."""
 
     _stroke = "paint"  # kind of the event of a brush stroke
+
+    def __init__(self, project: Project) -> None:
+        self._followed = last_event(project.database)  # memory is up to date with it
+        super().__init__(project)
 
     # -- regions and labels ------------------------------------------------------------------
 
@@ -176,6 +181,9 @@ class Editor(View):
 
     def _write(self, action: Action, labels: Labels) -> None:
         record = self.record()
+        newest = action.labels_since(record.id, record.revision_id)
+        if newest is not None:  # another process has labelled the image: both stay
+            labels = np.where(labels != self.human(), labels, newest)
         action.set_labels(record.id, labels)
         if record.state == "reviewed":
             action.set_review(record.id, None, None)
@@ -294,7 +302,31 @@ class Editor(View):
         """Bring memory up to date with what an undo or redo has flipped, and go there."""
         if event is None:
             return
-        flipped = {(change.table, change.row) for change in event.changes}
+        self.project.own_events.add(event.seq)
+        self._take([event])
+        touched = event.payload.get("image_id", self.image_id)
+        if touched in self._by_id:
+            self.go_to(touched)
+            self.labels_changed.emit(touched)
+
+    def _follow(self) -> None:
+        """Bring memory up to date with what other processes have done to this project."""
+        newest = last_event(self.project.database)
+        if newest == self._followed:
+            return
+        project = self.project
+        others = events_of_others(project.database, self._followed, project.own_events)
+        self._followed = newest
+        if others:
+            self._take(others)
+            self._refresh_region()
+            if self.image_id is not None:
+                self.labels_changed.emit(self.image_id)
+            self.queue_changed.emit()
+
+    def _take(self, events: Sequence[Event]) -> None:
+        """Bring memory up to date with what events have changed that no act here has made."""
+        flipped = {(change.table, change.row) for event in events for change in event.changes}
         if ("setting", "active_model") in flipped:
             self._load()
             self.model_changed.emit()
@@ -308,10 +340,6 @@ class Editor(View):
             del self._means[class_id]
         self._reload_rule()
         self.classes_changed.emit()
-        touched = event.payload.get("image_id", self.image_id)
-        if touched in self._by_id:
-            self.go_to(touched)
-            self.labels_changed.emit(touched)
 
     # -- after an act ------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -11,7 +12,8 @@ from owlabel.decisions import EVERY, LEAST, Said, decide
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.judge import JudgeJob
 from owlabel.meta_words import Explanation, explain
-from owlabel.project.details import details, last_event
+from owlabel.project.details import details
+from owlabel.project.following import last_event
 from owlabel.project.store import CandidateRow, Event
 
 JUDGE = 15
@@ -121,11 +123,11 @@ class Judging(Calibrating):
         super()._after_labels(image_id)
         self._look_at_decisions(image_id)
 
-    def _travel(self, event: Event | None) -> None:
-        super()._travel(event)
-        for change in () if event is None else event.changes:
-            if change.table == "image" and int(change.row) in self._by_id:
-                self._look_at_decisions(int(change.row))
+    def _take(self, events: Sequence[Event]) -> None:
+        super()._take(events)
+        images = {int(c.row) for e in events for c in e.changes if c.table == "image"}
+        for image_id in sorted(images & self._by_id.keys()):
+            self._look_at_decisions(image_id)
 
     def _look_at_decisions(self, image_id: int) -> None:
         """Note what is decided on an image now; fit again after enough new decisions."""

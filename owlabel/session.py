@@ -176,10 +176,8 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         self.jobs_changed.emit()
 
     def poll(self) -> None:
-        """Look what the worker has done since the last call and tell who listens.
-
-        To be called about five times a second; costs a few queries.
-        """
+        """Look what the worker and other processes have done, and tell: five times a second."""
+        self._follow()
         self._revive_worker()
         self._calibrate_if_due()
         rows = self.jobs()

@@ -200,16 +200,15 @@ class Tagging(Editor):
         self.queue_changed.emit()  # only a tagged class may be proposed
         self.history_changed.emit()
 
-    def _travel(self, event: Event | None) -> None:
-        super()._travel(event)
-        if event is None:
-            return
-        back = event.kind == UNDO
-        changed = {
-            int(c.row): {int(i): s or "unknown" for i, s in (c.before if back else c.after).items()}
-            for c in event.changes
-            if c.table == "tag"
-        }
+    def _take(self, events: Sequence[Event]) -> None:
+        super()._take(events)
+        changed: dict[int, dict[int, str]] = {}
+        for event in events:
+            for c in event.changes:
+                if c.table == "tag":
+                    now = c.before if event.kind == UNDO else c.after
+                    said = {int(i): state or "unknown" for i, state in now.items()}
+                    changed.setdefault(int(c.row), {}).update(said)
         if changed:
             self.tags_changed.emit(changed)
 

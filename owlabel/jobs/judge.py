@@ -10,7 +10,8 @@ from owlabel.checkpoints import read_header
 from owlabel.decisions import gather, judge_key, said_images
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.project.catalog import inside
-from owlabel.project.details import last_event, store_judge
+from owlabel.project.details import store_judge
+from owlabel.project.following import last_event
 from owlabel.project.store import Project
 
 

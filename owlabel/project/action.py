@@ -9,7 +9,15 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from owlabel.classes import MAX_CLASSES, ClassTable, LabelClass, Labels, clean_name, distinct_color
+from owlabel.classes import (
+    MAX_CLASSES,
+    UNSET,
+    ClassTable,
+    LabelClass,
+    Labels,
+    clean_name,
+    distinct_color,
+)
 from owlabel.project import history, tags
 from owlabel.project.catalog import image_row
 from owlabel.project.proposals import PROPOSAL_STATES, proposal_row
@@ -63,6 +71,19 @@ class Action:
     def seq(self) -> int:
         """The number that this action has in the event log."""
         return self._event.seq
+
+    def labels_since(self, image_id: int, revision_id: int | None) -> Labels | None:
+        """Return the human layer (H, W) of an image, None where that is still the revision given.
+
+        An edit rests on labels that were read before its transaction; another process may have
+        written others meanwhile.
+        """
+        image = self._image(image_id)
+        if image.revision_id == revision_id:
+            return None
+        if image.revision_id is None:
+            return np.full((image.height or 0, image.width or 0), UNSET, np.uint8)
+        return self._revisions.read(self._session, image.revision_id)
 
     def set_labels(self, image_id: int, labels: Labels) -> int:
         """Replace the human layer of an image and return its revision's id.

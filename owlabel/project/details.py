@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Select, func, or_, select, update
 
-from owlabel.project.history import last
 from owlabel.project.schema import CandidateEntry, ImageRow, MetaRow
 
 if TYPE_CHECKING:
@@ -150,13 +149,6 @@ def store_judge(database: Database, key: str, value: dict[str, Any]) -> None:
     """Store a fitted classifier as plain JSON under its key, in place of an earlier one."""
     with database.writing() as session:
         session.merge(MetaRow(key=f"judge {key}", value=value))
-
-
-def last_event(database: Database) -> int:
-    """Return the number of the newest event, 0 in a new project."""
-    with database.reading() as session:
-        row = last(session)
-        return 0 if row is None else row.seq
 
 
 def judge(database: Database, key: str) -> dict[str, Any] | None:

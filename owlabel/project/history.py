@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -150,6 +151,15 @@ def events(session: Session, since: int = 0) -> list[Event]:
     rows = list(session.scalars(query))
     changes = changes_of(session, (r.seq for r in rows))
     return [as_event(r, changes.get(r.seq, ())) for r in rows]
+
+
+def flips(session: Session, since: int) -> list[Event]:
+    """Return the events after a `seq`; an undo and a redo have the changes of what they flipped."""
+    found = []
+    for event in events(session, since):
+        seq = event.seq if event.target is None else event.target
+        found.append(replace(event, changes=changes_of(session, [seq]).get(seq, ())))
+    return found
 
 
 def effective(log: list[Event]) -> list[Event]:

@@ -67,6 +67,7 @@ class Project:
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
         self.replaced: tuple[str, ...] = ()  # see `catalog.sync`
+        self.own_events: set[int] = set()  # what was done here, not in another process
 
     @classmethod
     def create(
@@ -300,6 +301,7 @@ class Project:
             action = Action(session, self._revisions, event)
             yield action
         action.committed()
+        self.own_events.add(action.seq)
 
     def undo(self) -> Event | None:
         """Take back the last action, whoever did it; None if there is none."""
