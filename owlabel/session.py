@@ -12,6 +12,7 @@ from owlabel.candidate_queue import QueueItem
 from owlabel.checkpoints import read_header
 from owlabel.jobs.export import ExportJob
 from owlabel.jobs.job import JOB_WORDS
+from owlabel.jobs.presence import lives_here, worker_name
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
 from owlabel.judging import Judging
@@ -106,9 +107,9 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         return job_id
 
     def _drop_foreign_exports(self) -> None:
-        """Cancel exports from before: a project from elsewhere must not write anywhere."""
+        """Cancel exports that nobody here waits for: what comes from elsewhere must not write."""
         for row in self._jobs.active():
-            if row.kind == "export":
+            if row.kind == "export" and not lives_here(str(row.payload.get("asked_by", ""))):
                 self._jobs.cancel(row.id)
 
     def _revive_worker(self) -> None:
@@ -393,6 +394,6 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         ValueError
             If the folder exists and `overwrite` is False, or nothing would be exported.
         """
-        job = ExportJob(str(folder), format_name, which, overwrite, abstain)
+        job = ExportJob(str(folder), format_name, which, overwrite, abstain, worker_name())
         job.check(self.project)
         return self._submit("export", asdict(job), EXPORT)

@@ -36,6 +36,9 @@ class ExportJob:
         Put the export in the place of an existing folder.
     abstain : float or None
         Absolute EDS score from which a base label is withdrawn (255); None withdraws nothing.
+    asked_by : str
+        Name of the process that asked, see `presence`: a project from elsewhere may hold exports
+        that nobody here asked for.
     """
 
     folder: str
@@ -43,6 +46,7 @@ class ExportJob:
     which: str = "reviewed"
     overwrite: bool = False
     abstain: float | None = None
+    asked_by: str = ""
 
     def check(self, project: Project) -> None:
         """Raise ValueError where the export could not begin."""

@@ -41,8 +41,15 @@ def worker_name(pid: int | None = None) -> str:
 
 def is_alive(worker: str) -> bool:
     """Tell whether the process behind a name lives; one of another machine counts as alive."""
-    node, _, rest = worker.rpartition(":")
-    node, _, pid = node.rpartition(":")
-    if node != platform.node() or not pid.isdecimal():
-        return bool(worker)
-    return started_at(int(pid)) == rest
+    return lives_here(worker) if _node(worker) == platform.node() else bool(worker)
+
+
+def lives_here(worker: str) -> bool:
+    """Tell whether a living process of this machine is behind a name."""
+    pid, _, start = worker.removeprefix(f"{_node(worker)}:").rpartition(":")
+    here = _node(worker) == platform.node() and pid.isdecimal()
+    return here and started_at(int(pid)) == start
+
+
+def _node(worker: str) -> str:
+    return worker.rpartition(":")[0].rpartition(":")[0]

@@ -9,7 +9,7 @@ import pytest
 
 from owlabel.jobs import queue as queue_module
 from owlabel.jobs.job import Progress
-from owlabel.jobs.presence import is_alive, worker_name
+from owlabel.jobs.presence import is_alive, lives_here, worker_name
 from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue
 
 ME = worker_name()
@@ -146,3 +146,6 @@ def test_a_process_is_alive_only_under_its_own_start() -> None:
     assert not is_alive(DEAD)
     assert is_alive("another-machine:1:1")
     assert not is_alive("")
+    assert lives_here(ME)
+    for name in (DEAD, "another-machine:1:1", "", "x", ME.removesuffix(ME[-1])):
+        assert not lives_here(name)

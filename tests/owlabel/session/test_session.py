@@ -300,6 +300,13 @@ def test_an_export_that_waits_in_a_project_from_elsewhere_is_dropped(toy: Any) -
     assert queue.get(job_id).state == "cancelled"
 
 
+def test_an_export_that_another_window_waits_for_is_left(toy: Any, tmp_path: Path) -> None:
+    first = Session(toy.project, start_worker=False)
+    job_id = first.export(tmp_path / "out", "masks", which="all")
+    Session(toy.project, start_worker=False)
+    assert first._jobs.get(job_id).state == "queued"
+
+
 def test_a_killed_worker_is_started_again(toy: Any) -> None:
     session = Session(toy.project)
     told: list[str] = []
