@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from owlabel.project import history
 from owlabel.project.records import Event
+from owlabel.project.schema import EventRow
 
 if TYPE_CHECKING:
     from owlabel.project.database import Database
@@ -22,4 +25,6 @@ def last_event(database: Database) -> int:
 def events_of_others(database: Database, since: int, own: Set[int]) -> list[Event]:
     """Return the events after a `seq` but for some; undo and redo with what they flipped."""
     with database.reading() as session:
-        return [event for event in history.flips(session, since) if event.seq not in own]
+        newer = select(EventRow.seq).where(EventRow.seq > since).order_by(EventRow.seq)
+        others = [seq for seq in session.scalars(newer) if seq not in own]
+        return [history.event_with_flips(session, seq) for seq in others]

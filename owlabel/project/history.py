@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -153,13 +152,11 @@ def events(session: Session, since: int = 0) -> list[Event]:
     return [as_event(r, changes.get(r.seq, ())) for r in rows]
 
 
-def flips(session: Session, since: int) -> list[Event]:
-    """Return the events after a `seq`; an undo and a redo have the changes of what they flipped."""
-    found = []
-    for event in events(session, since):
-        seq = event.seq if event.target is None else event.target
-        found.append(replace(event, changes=changes_of(session, [seq]).get(seq, ())))
-    return found
+def event_with_flips(session: Session, seq: int) -> Event:
+    """Return an event; an undo or a redo has the changes of what it flipped."""
+    row = session.get_one(EventRow, seq)
+    source = seq if row.target is None else row.target
+    return as_event(row, changes_of(session, [source]).get(source, ()))
 
 
 def effective(log: list[Event]) -> list[Event]:
