@@ -95,7 +95,10 @@ def details(database: Database, head_hash: str, image_id: int) -> list[Details]:
 
 
 def spread(database: Database, head_hash: str, most: int) -> tuple[list[Details], int]:
-    """Return at most so many candidates of a data set, spread evenly, and how many there are."""
+    """Return about so many candidates of a data set, spread by their ids, and how many there are.
+
+    All of them where there are no more.
+    """
     there = _there(head_hash)
     with database.reading() as session:
         count = session.scalar(there.with_only_columns(func.count())) or 0

@@ -24,8 +24,9 @@ from owlabel_training.proxy import read_proxies
 from owlabel_training.residual_training import ResidualTraining, fingerprint
 
 MEASURES = {"miou": "closed-set mIoU", "ap": "AP", "auroc": "AUROC", "fpr95": "FPR95"}
-AGREEMENT = "mIoU against the old model"
 """Key of a course's row to its name for people."""
+AGREEMENT = "mIoU against the old model"
+"""Name of the mIoU where no person has labelled a pixel that it is measured on."""
 
 
 @dataclass(frozen=True)

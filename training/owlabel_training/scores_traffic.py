@@ -1,4 +1,4 @@
-"""Bytes that the scores move on a GPU, counted without: python -m owlabel_training.scores_traffic.
+"""What scores move on a GPU, counted without one: python -m owlabel_training.scores_traffic.
 
 torch compiles the scores of a tensor (C, H, W) for a made-up device with the figures of an H200 and
 counts what the kernels read and write.  Nothing is run or timed: where memory is the limit, as in
