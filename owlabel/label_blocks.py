@@ -40,6 +40,17 @@ class PixelBlocks:
 class LabelBlock:
     """Some rows of the label map: the pixels that lie in segments, and those that touch them.
 
+    Up to 32,767 segments are walked in 16 bits, which halves what the windows read and write.
+
+    Parameters
+    ----------
+    segments : ndarray of int, shape (h, w)
+        The whole map.
+    start, stop : int
+        Its rows.
+    count : int
+        The largest id in the map.
+
     Attributes
     ----------
     at : ndarray of int, shape (n,)
@@ -50,16 +61,19 @@ class LabelBlock:
         Whether its whole 3x3 neighbourhood lies in its segment.
     """
 
-    def __init__(self, segments: NDArray[Any], start: int, stop: int) -> None:
+    def __init__(self, segments: NDArray[Any], start: int, stop: int, count: int) -> None:
         self.width = segments.shape[1]
+        small = count <= np.iinfo(np.int16).max
+        self._type = np.dtype(np.int16 if small else np.int32)
+        self._unsigned = np.dtype(f"u{self._type.itemsize}")
         self._first = start * self.width
         above, below = max(start - 1, 0), min(stop + 1, len(segments))
-        self._padded = np.zeros((stop - start + 2, self.width + 2), np.int32)
+        self._padded = np.zeros((stop - start + 2, self.width + 2), self._type)
         self._padded[above - start + 1 : below - start + 1, 1:-1] = segments[above:below]
         self._labels = self._padded[1:-1, 1:-1].ravel()
-        at = np.flatnonzero(self._labels)
+        at = np.flatnonzero(self._labels != 0)  # three times as quick as on the numbers themselves
         self.busy = bool(at.size or self._padded.any())
-        self.at, self.label = at + self._first, self._labels[at]
+        self.at, self.label = at + self._first, self._labels[at].astype(np.int32)
         self._largest = _window(self._padded, np.maximum)
         self.inside = _window(self._padded, np.minimum)[at] == self._largest[at]
 
@@ -77,8 +91,8 @@ class LabelBlock:
 
         A pair comes once, however many pixels of the segment touch the pixel.
         """
-        no_label = (self._padded - 1).view(np.uint32)  # 0 becomes the largest number
-        smallest = _window(no_label, np.minimum).view(np.int32)
+        no_label = (self._padded - 1).view(self._unsigned)  # 0 becomes the largest number
+        smallest = _window(no_label, np.minimum).view(self._type)
         smallest += 1
         several = np.flatnonzero(smallest != self._largest)
         alone = (self._largest > 0) & (self._labels == 0)
@@ -86,9 +100,10 @@ class LabelBlock:
         places = np.flatnonzero(alone)
         more = self._of_several(several)
         at = np.concatenate([places, *(place for place, _ in more)]) + self._first
-        return at, np.concatenate([self._largest[places], *(touched for _, touched in more)])
+        touched = np.concatenate([self._largest[places], *(label for _, label in more)])
+        return at, touched.astype(np.int32)
 
-    def _of_several(self, at: Ints) -> list[tuple[Ints, NDArray[np.int32]]]:
+    def _of_several(self, at: Ints) -> list[tuple[Ints, NDArray[np.signedinteger[Any]]]]:
         """Do the same for pixels that have more than one segment in their neighbourhood."""
         stride = self.width + 2
         centre = at + 2 * (at // self.width) + stride + 1

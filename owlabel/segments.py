@@ -99,7 +99,10 @@ def probability_entropy(probabilities: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def segment_features(
-    probabilities: NDArray[Any], segments: NDArray[np.integer[Any]], extended: bool = False
+    probabilities: NDArray[Any],
+    segments: NDArray[np.integer[Any]],
+    extended: bool = False,
+    entropy: NDArray[np.float32] | None = None,
 ) -> SegmentTable:
     """Describe every segment by its softmax probabilities, size, shape, neighbours and place.
 
@@ -129,6 +132,9 @@ def segment_features(
         0 outside, 1 .. k in the segments, see `owlabel.candidates.segments`.  Segments may touch.
     extended : bool
         The columns of the released code instead of the paper's.
+    entropy : ndarray of float32, shape (h, w), optional
+        What `probability_entropy` gave for the same probabilities, where it is at hand: the table
+        is the same, and a logarithm of every pixel of a segment is saved.
 
     Returns
     -------
@@ -151,14 +157,16 @@ def segment_features(
             f"segments must be integers of shape {(height, width)}, "
             f"got {segments.dtype} {segments.shape}"
         )
+    if entropy is not None and entropy.shape != (height, width):
+        raise ValueError(f"entropy must have shape {(height, width)}, got {entropy.shape}")
     if segments.size and segments.min() < 0:
         raise ValueError(f"segment ids must be at least 0, got {segments.min()}")
     count = int(segments.max(initial=0))
     step = max(1, _ROWS_PIXELS // max(1, width))
     pixels = PixelBlocks(probabilities, min(step, height))
-    sums = _Sums(pixels, q, count, extended)
+    sums = _Sums(pixels, q, count, extended, entropy)
     for start, stop in _row_blocks(height, step):
-        block = LabelBlock(segments, start, stop)
+        block = LabelBlock(segments, start, stop, count)
         if block.busy:
             pixels.turn_to(start * width, (stop - start) * width)
             sums.add(block)
@@ -191,8 +199,8 @@ def _entropy(p: Floats) -> Floats:
     return np.asarray(np.clip(total, 0, 1, out=total))
 
 
-def _maps(p: Floats) -> Floats:
-    """Return E, V and M of each column of p (q, n), shape (3, n)."""
+def _maps(p: Floats, entropy: Floats | None) -> Floats:
+    """Return E, V and M of each column of p (q, n), shape (3, n); E may be at hand."""
     first = p[0].copy()
     second = np.zeros_like(first)
     smaller = np.empty_like(first)
@@ -201,7 +209,7 @@ def _maps(p: Floats) -> Floats:
         np.maximum(second, smaller, out=second)
         np.maximum(first, channel, out=first)
     maps = np.empty((3, p.shape[1]), p.dtype)
-    maps[0] = _entropy(p)
+    maps[0] = _entropy(p) if entropy is None else entropy
     np.subtract(1, first, out=maps[1])
     np.add(maps[1], second, out=maps[2])
     return maps
@@ -259,8 +267,11 @@ def _five(
 class _Sums:
     """What is summed over the pixels of each segment."""
 
-    def __init__(self, pixels: PixelBlocks, q: int, count: int, extended: bool) -> None:
+    def __init__(
+        self, pixels: PixelBlocks, q: int, count: int, extended: bool, entropy: Floats | None
+    ) -> None:
         self.pixels, self.q = pixels, q
+        self.entropy = None if entropy is None else np.ascontiguousarray(entropy).reshape(-1)
         self.sums = np.zeros((_P.start + self.q, count + 1))
         self.moments = _Moments(count) if extended else None
         self.near = np.zeros((count + 1, q), np.int32)
@@ -278,7 +289,7 @@ class _Sums:
         runs = Runs(starts, label, block.at.size)
         row, col = np.divmod(block.at[starts], block.width)
         p = self.pixels.at(block.at)
-        maps = _maps(p)
+        maps = _maps(p, None if self.entropy is None else self.entropy[block.at])
         length = runs.length
         inside = np.add.reduceat(block.inside, starts, dtype=np.int64)
         of_runs = np.stack([length, length * row, length * (col + (length - 1) / 2), inside])

@@ -220,6 +220,35 @@ def test_sixty_thousand_segments() -> None:
     assert table["C_w"][59_999] == 796
 
 
+@pytest.mark.parametrize("count", [32_767, 32_768])
+def test_ids_of_two_sizes(count: int) -> None:
+    labels = np.zeros((400, 400), np.int64)
+    corners = labels[::2, ::2].size
+    labels[::2, ::2] = np.arange(1, corners + 1).reshape(200, 200)
+    labels[labels > count] = 0
+    labels[1::2, 1::2][labels[::2, ::2] == count] = 1  # two pixels of one, next to the last
+    p = random_p((400, 400), 2)
+    table = segment_features(p, labels, extended=True)
+    assert table["S"].sum() == count + 1
+    row, col = divmod(count - 1, 200)
+    touched = p[:, max(2 * row - 1, 0) : 2 * row + 2, max(2 * col - 1, 0) : 2 * col + 2]
+    ones = (touched.argmax(axis=0) == 1).sum() - (p[:, 2 * row, 2 * col].argmax() == 1)
+    assert table["N1"][-1] == pytest.approx(ones / (touched[0].size - 1))
+    np.testing.assert_allclose(table["V"][-1], 1 - p[:, 2 * row, 2 * col].max(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_an_entropy_at_hand_changes_nothing(extended: bool) -> None:
+    p = random_p((40, 50), 4).astype(np.float32)
+    entropy = probability_entropy(p)
+    labels = label(entropy)
+    with_it = segment_features(p, labels, extended, entropy).values
+    np.testing.assert_array_equal(with_it, segment_features(p, labels, extended).values)
+    assert not np.array_equal(with_it, segment_features(p, labels, extended, entropy / 2).values)
+    with pytest.raises(ValueError, match=r"entropy must have shape \(40, 50\), got \(50, 40\)"):
+        segment_features(p, labels, extended, entropy.T)
+
+
 def test_nothing_gives_an_empty_table() -> None:
     assert segment_features(random_p((4, 5)), np.zeros((4, 5), int)).values.shape == (0, 14)
 

@@ -26,7 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from owlabel.segments import feature_names, probability_entropy, segment_features
+from owlabel.segments import (
+    SegmentTable,
+    feature_names,
+    probability_entropy,
+    segment_features,
+)
 from owlabel_training.segment_search import compiler, search_features
 
 THRESHOLD = 0.3
@@ -96,6 +101,12 @@ def label(entropy: NDArray[Any]) -> NDArray[np.int32]:
     return np.asarray(ndimage.label(entropy >= THRESHOLD, EIGHT)[0], np.int32)
 
 
+def from_probabilities(p: NDArray[Any], extended: bool = False) -> SegmentTable:
+    """Return the table of p, entropy and labelling included."""
+    entropy = probability_entropy(p)
+    return segment_features(p, label(entropy), extended, entropy)
+
+
 def _timed(act: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     act()
@@ -110,9 +121,9 @@ def measure(shape: tuple[int, int], classes: int, sigma: float) -> dict[str, Any
     steps: dict[str, Callable[[], Any]] = {
         "entropy_ms": lambda: probability_entropy(p),
         "labelling_ms": lambda: label(entropy),
-        "features_ms": lambda: segment_features(p, segments),
-        "extended_ms": lambda: segment_features(p, segments, extended=True),
-        "all_ms": lambda: segment_features(p, label(probability_entropy(p))),
+        "features_ms": lambda: segment_features(p, segments, entropy=entropy),
+        "extended_ms": lambda: segment_features(p, segments, extended=True, entropy=entropy),
+        "all_ms": lambda: from_probabilities(p),
         "plain_ms": lambda: plain_features(p, segments),
     }
     if compiler():

@@ -110,7 +110,7 @@ def collect(
         kept.append(frame)
         for t, row in rows.items():
             segments, _ = predicted_segments(frame.entropy, frame.truth, t)
-            row.values.append(segment_features(p, segments).values)
+            row.values.append(segment_features(p, segments, entropy=frame.entropy).values)
             row.false.append(false_segments(segments, frame.truth))
     return kept, rows, len(outputs.grids[0])
 
