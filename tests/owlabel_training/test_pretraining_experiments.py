@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from owlabel_training import pretraining_experiments as experiments
 from owlabel_training.pretraining_experiments import labelled_names
 from owlabel_training.pretraining_table import page
 
@@ -19,6 +20,28 @@ def test_labelled_frames_are_neighbours_in_each_drive() -> None:
     assert labelled_names(NAMES, 1.0, 1) == NAMES
     with pytest.raises(ValueError, match="got 0"):
         labelled_names(NAMES, 0, 0)
+
+
+def test_more_test_frames_measure_the_same_checkpoint_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, measured = [], []
+    said = {"cpu_minutes": 1.5, "pmiou": {"pmiou_hungarian": 0.2}}
+    monkeypatch.setattr(experiments, "_tuned", lambda *given: trained.append(given) or said)
+    monkeypatch.setattr(experiments, "load", lambda path: (path, None))
+    monkeypatch.setattr(experiments, "_spread", lambda data, file, count: (file, count))
+
+    def miou(segmenter: Path, frames: tuple[str, int]) -> tuple[float, list[float]]:
+        measured.append((segmenter.name, *frames))
+        return frames[1] / 1000, [0.5]
+
+    monkeypatch.setattr(experiments, "miou", miou)
+    for count, trainings, measurements in ((78, 1, 1), (78, 1, 1), (156, 1, 2)):
+        setup = experiments.Setup(tmp_path, tmp_path, 0.2, 6, 8, count, 0)
+        row = experiments._run(setup, "handmade: DBSCAN", 1)
+        assert row == {"miou": count / 1000, "iou": [0.5], "test_frames": count, **said}
+        assert (len(trained), len(measured)) == (trainings, measurements)
+    assert measured[1] == ("handmade_DBSCAN_0.2_6_8_0_1_tuned.safetensors", "test.txt", 156)
 
 
 def test_the_page_holds_what_is_there(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ VARIANTS: dict[str, AuxiliarySettings] = {
 STARTS = ("random", "random_longer", "pixel", "superpixel", "handmade", "model")
 OTHER = tuple(f"handmade: {name}" for name in VARIANTS if name != "usual")
 SETTINGS = {"width": 64, "low_width": 24, "rates": [3, 6, 9]}
+TOLD = ("cpu_minutes", "contrastive_loss", "pmiou")  # of the training, in the row of a run
 RESULTS = Path("docs/results")
 
 Data = Annotated[Path, typer.Option(envvar="OWLABEL_CAMVID", help="The CamVid folder.")]
@@ -267,14 +268,31 @@ def labelled_names(names: Sequence[str], share: float, seed: int) -> list[str]:
 
 
 def _run(setup: Setup, start: str, seed: int) -> dict[str, Any]:
-    """Pre-train (or not), fine-tune, and measure on test frames; what is done is not done again."""
+    """Train, and measure on test frames; what is done is not done again.
+
+    Another number of test frames measures the tuned checkpoint again, without training.
+    """
     stem = _file_name(
         f"{start}_{setup.share:g}_{setup.steps}_{setup.pretraining}_{setup.unlabelled}_{seed}"
     )
-    done = setup.work / f"{stem}.json"
-    if done.exists():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return found
+    kept = setup.work / f"{stem}.json"
+    row: dict[str, Any] = {}
+    if kept.exists():
+        row = json.loads(kept.read_text(encoding="utf-8"))
+        if row.get("test_frames") == setup.test:
+            return row
+    told = {key: row[key] for key in TOLD if key in row} or _tuned(setup, start, seed, stem)
+    segmenter = load(_checkpoint(setup, f"{stem}_tuned"))[0]
+    mean, per_class = miou(segmenter, _spread(setup.data, "test.txt", setup.test))
+    iou = [round(float(v), 4) for v in per_class]
+    row = {"miou": mean, "iou": iou, "test_frames": setup.test, **told}
+    kept.write_text(json.dumps(row), encoding="utf-8")
+    typer.echo(f"{stem}: {mean:.4f} {told}")
+    return row
+
+
+def _tuned(setup: Setup, start: str, seed: int, stem: str) -> dict[str, Any]:
+    """Pre-train (or not) and fine-tune; return what is told of it."""
     began, weightless = time.process_time(), start.startswith("random")
     initial, told = ("", {}) if weightless else _pretrained(setup, start, seed, stem)
     steps = setup.steps + (setup.pretraining if start == "random_longer" else 0)
@@ -288,16 +306,12 @@ def _run(setup: Setup, start: str, seed: int) -> dict[str, Any]:
             rare_share=0.3, validate_every=steps, seed=seed,
         ),
     )  # fmt: skip
-    tuned = run_to_end(BaseTraining(recipe, setup.data, setup.work / recipe.name).run())
-    segmenter = load(Path(tuned["checkpoint"]))[0]
-    mean, per_class = miou(segmenter, _spread(setup.data, "test.txt", setup.test))
-    minutes = round((time.process_time() - began) / 60, 1)
-    iou = [round(float(v), 4) for v in per_class]
-    result = {"miou": mean, "iou": iou, "cpu_minutes": minutes, **told}
-    setup.work.mkdir(parents=True, exist_ok=True)
-    done.write_text(json.dumps(result), encoding="utf-8")
-    typer.echo(f"{stem}: {mean:.4f} {told}")
-    return result
+    run_to_end(BaseTraining(recipe, setup.data, setup.work / recipe.name).run())
+    return {"cpu_minutes": round((time.process_time() - began) / 60, 1), **told}
+
+
+def _checkpoint(setup: Setup, name: str) -> Path:
+    return setup.work / name / f"{name}.safetensors"
 
 
 def _file_name(words: str) -> str:
@@ -319,8 +333,7 @@ def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, di
     positives = start if start in ("pixel", "superpixel") else "auxiliary"
     if start == "model":  # trained on the labelled part, from random weights
         _run(setup, "random", seed)
-        name = stem.replace("model", "random") + "_tuned"
-        weights = setup.work / name / f"{name}.safetensors"
+        weights = _checkpoint(setup, stem.replace("model", "random") + "_tuned")
         labels = AuxiliarySettings(classes=CLASSES, extractor="model", weights=str(weights))
     else:  # no label has a part in it: the same for every share
         variant = VARIANTS[start.partition(": ")[2] or "usual"]
