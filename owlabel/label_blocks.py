@@ -32,9 +32,11 @@ class PixelBlocks:
         self._near[:] = self._flat[:, first : first + pixels]
         self._first = first
 
-    def at(self, index: Ints) -> Floats:
-        """Return the probabilities of some pixels of the block, (q, n)."""
-        return self._near.take(index - self._first, axis=1, mode="clip")
+    def at(self, index: Ints, free: int = 0) -> Floats:
+        """Return the probabilities of some pixels of the block, below free rows: (free + q, n)."""
+        found = np.empty((free + len(self._near), index.size), self._near.dtype)
+        self._near.take(index - self._first, axis=1, out=found[free:], mode="clip")
+        return found
 
 
 class LabelBlock:

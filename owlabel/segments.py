@@ -199,8 +199,8 @@ def _entropy(p: Floats) -> Floats:
     return np.asarray(np.clip(total, 0, 1, out=total))
 
 
-def _maps(p: Floats, entropy: Floats | None) -> Floats:
-    """Return E, V and M of each column of p (q, n), shape (3, n); E may be at hand."""
+def _put_maps(maps: Floats, p: Floats, entropy: Floats | None) -> None:
+    """Write E, V and M of each column of p (q, n) to maps (3, n); E may be at hand."""
     first = p[0].copy()
     second = np.zeros_like(first)
     smaller = np.empty_like(first)
@@ -208,11 +208,9 @@ def _maps(p: Floats, entropy: Floats | None) -> Floats:
         np.minimum(first, channel, out=smaller)
         np.maximum(second, smaller, out=second)
         np.maximum(first, channel, out=first)
-    maps = np.empty((3, p.shape[1]), p.dtype)
     maps[0] = _entropy(p) if entropy is None else entropy
     np.subtract(1, first, out=maps[1])
     np.add(maps[1], second, out=maps[2])
-    return maps
 
 
 class _Moments:
@@ -288,17 +286,18 @@ class _Sums:
         starts, label = block.runs()
         runs = Runs(starts, label, block.at.size)
         row, col = np.divmod(block.at[starts], block.width)
-        p = self.pixels.at(block.at)
-        maps = _maps(p, None if self.entropy is None else self.entropy[block.at])
+        values = self.pixels.at(block.at, len(_MAPS))
+        maps, p = values[: len(_MAPS)], values[len(_MAPS) :]
+        _put_maps(maps, p, None if self.entropy is None else self.entropy[block.at])
         length = runs.length
         inside = np.add.reduceat(block.inside, starts, dtype=np.int64)
         of_runs = np.stack([length, length * row, length * (col + (length - 1) / 2), inside])
         self.sums[: len(of_runs), runs.range] += runs.sums_of_runs(of_runs)
-        self.sums[_P, runs.range] += runs.sums(p)
         if self.moments is None:
-            self.sums[_E_V_M, runs.range] += runs.sums(maps.astype(np.float64))
+            self.sums[_E_V_M.start :, runs.range] += runs.sums(values)
         else:
-            self.moments.add(maps, 2 * block.label + block.inside)
+            self.sums[_P, runs.range] += runs.sums(p)
+            self.moments.add(maps.copy(), 2 * block.label + block.inside)
 
     def _add_neighbours(self, at: Ints, segment: NDArray[np.int32]) -> None:
         """Count pixels that touch segments by their most probable class."""

@@ -8,11 +8,16 @@ Softmax maps of smooth noise, 19 classes; segments are where the normalised entr
 probabilities, then a mask, an erosion and a dilation within the box of each segment.  "search" is
 a compiled walk over the pixels from probabilities to the 2q + 37 columns, our re-implementation of
 what the authors' code does (`segment_search`), beside ours from probabilities to the same columns.
+
+`--published FOLDER` sets the authors' own module beside ours: FOLDER holds `metrics`, compiled from
+src/metaseg/metrics.pyx of github.com/robin-chan/meta-ood as its metrics_setup.py says (-O3).  From
+probabilities to their columns with IoU, with the mask of their meta_classification.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -20,12 +25,14 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 
+from owlabel.evaluation.segments import false_segments
 from owlabel.segments import (
     SegmentTable,
     feature_names,
@@ -35,7 +42,7 @@ from owlabel.segments import (
 from owlabel_training.segment_search import compiler, search_features
 
 THRESHOLD = 0.3
-ROUNDS = 5
+ROUNDS, PUBLISHED_ROUNDS = 5, 2
 CASES = {"about 50": 80.0, "about 500": 24.0, "about 5000": 8.0}
 """Smoothness of the noise, in pixels, for each number of segments at 2048x1024."""
 EIGHT = np.ones((3, 3), bool)
@@ -107,13 +114,63 @@ def from_probabilities(p: NDArray[Any], extended: bool = False) -> SegmentTable:
     return segment_features(p, label(entropy), extended, entropy)
 
 
+def published_features(module: ModuleType, p: NDArray[Any]) -> dict[str, list[float]]:
+    """Return the table of the authors' compiled module, from p; no pixel is out of distribution."""
+    mask = (stats.entropy(p) / np.log(len(p)) >= THRESHOLD).astype(np.uint8)
+    truth = np.zeros(mask.shape, np.uint8)
+    found = module.compute_metrics_components(p, truth, ood_mask=mask, ood_index=[254])
+    return cast(dict[str, list[float]], found[0])
+
+
+def with_truth(p: NDArray[Any]) -> tuple[SegmentTable, NDArray[np.bool_]]:
+    """Return what the authors' module returns: all columns, and whether nothing true is hit."""
+    entropy = probability_entropy(p)
+    segments = label(entropy)
+    table = segment_features(p, segments, extended=True, entropy=entropy)
+    return table, false_segments(segments, np.zeros(segments.shape, np.uint8))
+
+
+def beside(module: ModuleType, p: NDArray[Any]) -> dict[str, Any]:
+    """Time the authors' module and ours by turns on p, and tell how far the means are apart."""
+    theirs, ours = [], []
+    for _ in range(PUBLISHED_ROUNDS):
+        theirs.append(_timed(lambda: published_features(module, p))[1])
+        ours += [_timed(lambda: with_truth(p))[1] for _ in range(ROUNDS)]
+    found, (table, _) = published_features(module, p), with_truth(p)
+    result: dict[str, Any] = {
+        "published_ms": round(float(np.median(theirs)), 1),
+        "ours_with_truth_ms": round(float(np.median(ours)), 1),
+        "published_over_ours_cpu": round(float(np.median(theirs) / np.median(ours)), 1),
+        "published_segments": len(found["S"]),
+    }
+    if len(found["S"]) == len(table):
+        pairs = {"S": "S", "E": "E", "V": "V", "M": "D", "C_h": "mean_x", "C_w": "mean_y"}
+        apart = max(
+            float((np.abs(table[k] - found[v]) / np.maximum(np.abs(found[v]), 1)).max())
+            for k, v in pairs.items()
+        )
+        result["largest_difference_to_published"] = float(f"{apart:.2g}")
+    return result
+
+
+def compiled_module(folder: Path) -> ModuleType:
+    """Import `metrics` from a folder; raises SystemExit where there is none."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        return importlib.import_module("metrics")
+    except ImportError as error:
+        sys.exit(f"bench_segments: no compiled module `metrics` in {folder}: {error}")
+
+
 def _timed(act: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     act()
     return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
 
 
-def measure(shape: tuple[int, int], classes: int, sigma: float) -> dict[str, Any]:
+def measure(
+    shape: tuple[int, int], classes: int, sigma: float, module: ModuleType | None = None
+) -> dict[str, Any]:
     """Time all steps on one map; ours and the plain way take turns."""
     p = noise(shape, classes, sigma)
     entropy = probability_entropy(p)
@@ -153,6 +210,7 @@ def measure(shape: tuple[int, int], classes: int, sigma: float) -> dict[str, Any
         "extra_mib": round(_peak(lambda: segment_features(p, segments)), 1),
         "extra_mib_extended": round(_peak(lambda: segment_features(p, segments, True)), 1),
         **_errors(p, segments),
+        **({} if module is None else beside(module, p)),
     }
 
 
@@ -201,8 +259,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--published", type=Path, help="folder of the authors' compiled module")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    module = compiled_module(given.published) if given.published else None
     result: dict[str, Any] = {
         "machine": f"{os.cpu_count()} CPU cores, no GPU; one is used",
         "load_before": round(os.getloadavg()[0], 1),
@@ -213,7 +273,7 @@ def main() -> None:
             if shape[0] == 360 and name == "about 5000":
                 continue
             smooth = sigma if shape[0] == 1024 else sigma / 3.5
-            row = measure(shape, classes, smooth)
+            row = measure(shape, classes, smooth, module)
             result["cases"][f"{shape[1]}x{shape[0]}x{classes}, {name}"] = row
             sys.stderr.write(f"{shape} {name}: {row}\n")
     result |= extremes()
