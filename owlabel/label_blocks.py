@@ -80,13 +80,17 @@ class LabelBlock:
         self.inside = _window(self._padded, np.minimum)[at] == self._largest[at]
 
     def runs(self) -> tuple[Ints, NDArray[np.int32]]:
-        """Return where in `at` runs of one segment in one row begin, and their segments."""
+        """Return where in `at` runs of one group in one row begin, and their groups.
+
+        Group 2s + 1 is the inside of segment s, group 2s its boundary.
+        """
+        group = 2 * self.label + self.inside
         new = np.ones(self.at.size, bool)
-        new[1:] = (self.at[1:] - self.at[:-1] != 1) | (self.label[1:] != self.label[:-1])
+        new[1:] = (self.at[1:] - self.at[:-1] != 1) | (group[1:] != group[:-1])
         rows = np.arange(self.at[0] // self.width, self.at[-1] // self.width + 1)
         new[np.searchsorted(self.at, rows * self.width)] = True
         starts = np.flatnonzero(new)
-        return starts, self.label[starts]
+        return starts, group[starts]
 
     def neighbours(self) -> tuple[Ints, NDArray[np.int32]]:
         """Return flat index in the image and segment of each pixel that touches a segment.

@@ -19,8 +19,8 @@ from owlabel.label_blocks import Doubles, Floats, Ints, LabelBlock, PixelBlocks,
 _BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: stay in the processor's cache
 _ROWS_PIXELS = 65536  # where few pixels of a block are wanted, more work a block is better
 _MAPS = ("E", "V", "M")
-_E_V_M, _P = slice(4, 7), slice(7, None)
-"""Rows of the sums; before them: pixels, sums of row and column, pixels inside."""
+_E_V_M, _P = slice(3, 6), slice(6, None)
+"""Rows of the sums; before them: pixels, sums of row and column."""
 
 
 def feature_names(classes: int, extended: bool = False) -> tuple[str, ...]:
@@ -213,27 +213,95 @@ def _put_maps(maps: Floats, p: Floats, entropy: Floats | None) -> None:
     np.add(maps[1], second, out=maps[2])
 
 
-class _Moments:
-    """Mean and variance of maps over the inside and the boundary of each segment, in two passes.
+def _five(
+    whole: Doubles, inside: Doubles, edge: Doubles, ratios: list[Doubles]
+) -> tuple[Doubles, ...]:
+    return whole, inside, edge, whole * ratios[0], inside * ratios[1]
+
+
+class _Sums:
+    """What is summed over the inside and the boundary of each segment, and over what touches it.
 
     Group 2s + 1 is the inside of segment s, group 2s its boundary.
     """
 
-    def __init__(self, count: int) -> None:
-        self._sums = np.zeros((1 + len(_MAPS), 2 * (count + 1)))
-        self._parts: list[tuple[Floats, Runs]] = []
+    def __init__(
+        self, pixels: PixelBlocks, q: int, count: int, extended: bool, entropy: Floats | None
+    ) -> None:
+        self.pixels, self.q, self.extended = pixels, q, extended
+        self.entropy = None if entropy is None else np.ascontiguousarray(entropy).reshape(-1)
+        self.sums = np.zeros((_P.start + self.q, 2 * (count + 1)))
+        self.maps: list[tuple[Floats, Runs]] = []
+        self.near = np.zeros((count + 1, q), np.int32)
 
-    def add(self, maps: Floats, group: Ints) -> None:
-        """Add maps (3, n) of pixels of the groups named, (n,)."""
-        starts = np.flatnonzero(np.diff(group, prepend=-1))
-        runs = Runs(starts, group[starts], group.size)
-        self._sums[:1, runs.range] += runs.sums_of_runs(runs.length[None])
-        self._sums[1:, runs.range] += runs.sums(maps.astype(np.float64))
-        self._parts.append((maps, runs))
+    def add(self, block: LabelBlock) -> None:
+        """Add the pixels of a block and those that touch segments."""
+        if block.at.size:
+            self._add_pixels(block)
+        at, segment = block.neighbours()
+        if at.size:
+            self._add_neighbours(at, segment)
 
-    def columns(self, ratios: list[Doubles]) -> Iterator[Doubles]:
+    def _add_pixels(self, block: LabelBlock) -> None:
+        starts, group = block.runs()
+        runs = Runs(starts, group, block.at.size)
+        row, col = np.divmod(block.at[starts], block.width)
+        length = runs.length
+        of_runs = np.stack([length, length * row, length * (col + (length - 1) / 2)])
+        values = self.pixels.at(block.at, len(_MAPS))
+        maps, p = values[: len(_MAPS)], values[len(_MAPS) :]
+        _put_maps(maps, p, None if self.entropy is None else self.entropy[block.at])
+        self.sums[: len(of_runs), runs.range] += runs.sums_of_runs(of_runs)
+        self.sums[len(of_runs) :, runs.range] += runs.sums(values)
+        if self.extended:
+            self.maps.append((maps.copy(), runs))
+
+    def _add_neighbours(self, at: Ints, segment: NDArray[np.int32]) -> None:
+        """Count pixels that touch segments by their most probable class."""
+        best, _ = running_argmax(self.pixels.at(at))
+        low, high = int(segment.min()), int(segment.max())
+        pair = (segment.astype(np.int64) - low) * self.q + best
+        counts = np.bincount(pair, minlength=(high + 1 - low) * self.q)
+        self.near[low : high + 1] += counts.reshape(-1, self.q)
+
+    def table(self) -> Doubles:
+        """Return the features of all segments, (k, columns), and let go of the sums: call once."""
+        pixels, of_maps = self.sums[0].copy(), self.sums[_E_V_M].copy()
+        sums = self.sums[:, 2::2] + self.sums[:, 3::2]
+        del self.sums  # of 60,000 segments 23 MiB
+        if not sums[0].all():
+            missing = int(np.flatnonzero(sums[0] == 0)[0]) + 1
+            raise ValueError(f"segment ids must be 1 .. k without gaps, {missing} has no pixel")
+        names = feature_names(self.q, self.extended)
+        table = np.empty((len(names), sums.shape[1]))  # column by column: 60,000 are 34 MiB
+        columns = self._columns(sums, pixels, of_maps)
+        for row, column in zip(table, columns, strict=True):
+            row[:] = column
+            if not np.isfinite(row).all():
+                raise ValueError("probabilities must be numbers in [0, 1], got NaN or infinity")
+        return table.T
+
+    def _columns(self, sums: Doubles, pixels: Doubles, of_maps: Doubles) -> Iterator[Doubles]:
+        """Yield the columns in the order of `feature_names`, each (k,).
+
+        From the sums over segments, (rows, k), pixels of groups and sums of maps over them.
+        """
+        size, edge, inside = sums[0], pixels[2::2], pixels[3::2]
+        ratios = [size / edge, inside / edge]
+        if self.extended:
+            yield from self._moments(pixels, of_maps / np.maximum(pixels, 1), ratios)
+            yield from (size, inside, edge, *ratios)
+            yield from (row / size for row in sums[_P])
+        else:
+            yield from (row / size for row in sums[_P])
+            yield from (row / size for row in sums[_E_V_M])
+            yield from (size, *ratios)
+        near = np.maximum(self.near[1:].sum(axis=1), 1)
+        yield from (self.near[1:, j] / near for j in range(self.q))
+        yield from (sums[1] / size, sums[2] / size)
+
+    def _moments(self, pixels: Doubles, mean: Doubles, ratios: list[Doubles]) -> Iterator[Doubles]:
         """Yield, of each map, the five kinds of its mean, then of its variance, each (k,)."""
-        pixels, mean = self._sums[0], self._sums[1:] / np.maximum(self._sums[0], 1)
         square = self._squares(mean)
         edge, inside = slice(2, None, 2), slice(3, None, 2)
         whole = pixels[edge] + pixels[inside]
@@ -249,92 +317,8 @@ class _Moments:
     def _squares(self, mean: Doubles) -> Doubles:
         """Return the sum of squares of each map about its group's mean, both (3, groups)."""
         squares = np.zeros_like(mean)
-        for maps, runs in self._parts:
+        for maps, runs in self.maps:
             apart = maps - runs.spread(mean)
             apart *= apart
             squares[:, runs.range] += runs.sums(apart)
         return squares
-
-
-def _five(
-    whole: Doubles, inside: Doubles, edge: Doubles, ratios: list[Doubles]
-) -> tuple[Doubles, ...]:
-    return whole, inside, edge, whole * ratios[0], inside * ratios[1]
-
-
-class _Sums:
-    """What is summed over the pixels of each segment."""
-
-    def __init__(
-        self, pixels: PixelBlocks, q: int, count: int, extended: bool, entropy: Floats | None
-    ) -> None:
-        self.pixels, self.q = pixels, q
-        self.entropy = None if entropy is None else np.ascontiguousarray(entropy).reshape(-1)
-        self.sums = np.zeros((_P.start + self.q, count + 1))
-        self.moments = _Moments(count) if extended else None
-        self.near = np.zeros((count + 1, q), np.int32)
-
-    def add(self, block: LabelBlock) -> None:
-        """Add the pixels of a block and those that touch segments."""
-        if block.at.size:
-            self._add_pixels(block)
-        at, segment = block.neighbours()
-        if at.size:
-            self._add_neighbours(at, segment)
-
-    def _add_pixels(self, block: LabelBlock) -> None:
-        starts, label = block.runs()
-        runs = Runs(starts, label, block.at.size)
-        row, col = np.divmod(block.at[starts], block.width)
-        values = self.pixels.at(block.at, len(_MAPS))
-        maps, p = values[: len(_MAPS)], values[len(_MAPS) :]
-        _put_maps(maps, p, None if self.entropy is None else self.entropy[block.at])
-        length = runs.length
-        inside = np.add.reduceat(block.inside, starts, dtype=np.int64)
-        of_runs = np.stack([length, length * row, length * (col + (length - 1) / 2), inside])
-        self.sums[: len(of_runs), runs.range] += runs.sums_of_runs(of_runs)
-        if self.moments is None:
-            self.sums[_E_V_M.start :, runs.range] += runs.sums(values)
-        else:
-            self.sums[_P, runs.range] += runs.sums(p)
-            self.moments.add(maps.copy(), 2 * block.label + block.inside)
-
-    def _add_neighbours(self, at: Ints, segment: NDArray[np.int32]) -> None:
-        """Count pixels that touch segments by their most probable class."""
-        best, _ = running_argmax(self.pixels.at(at))
-        low, high = int(segment.min()), int(segment.max())
-        pair = (segment.astype(np.int64) - low) * self.q + best
-        counts = np.bincount(pair, minlength=(high + 1 - low) * self.q)
-        self.near[low : high + 1] += counts.reshape(-1, self.q)
-
-    def table(self) -> Doubles:
-        """Return the features of all segments, shape (k, columns); see `segment_features`."""
-        size = self.sums[0, 1:]
-        if not size.all():
-            missing = int(np.flatnonzero(size == 0)[0]) + 1
-            raise ValueError(f"segment ids must be 1 .. k without gaps, {missing} has no pixel")
-        names = feature_names(self.q, self.moments is not None)
-        table = np.empty((len(names), size.size))  # column by column: 60,000 segments are 34 MiB
-        for row, column in zip(table, self._columns(size), strict=True):
-            row[:] = column
-            if not np.isfinite(row).all():
-                raise ValueError("probabilities must be numbers in [0, 1], got NaN or infinity")
-        return table.T
-
-    def _columns(self, size: Doubles) -> Iterator[Doubles]:
-        """Yield the columns in the order of `feature_names`, each (k,)."""
-        sums = self.sums[:, 1:]
-        inside = sums[3]
-        edge = size - inside
-        ratios = [size / edge, inside / edge]
-        if self.moments is None:
-            yield from (row / size for row in sums[_P])
-            yield from (row / size for row in sums[_E_V_M])
-            yield from (size, *ratios)
-        else:
-            yield from self.moments.columns(ratios)
-            yield from (size, inside, edge, *ratios)
-            yield from (row / size for row in sums[_P])
-        near = np.maximum(self.near[1:].sum(axis=1), 1)
-        yield from (self.near[1:, j] / near for j in range(self.q))
-        yield from (sums[1] / size, sums[2] / size)
