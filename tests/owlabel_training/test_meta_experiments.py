@@ -66,8 +66,25 @@ def test_a_threshold_is_chosen_on_other_frames() -> None:
         "t": 0.2, "sum": 20, "epsilon_percent": 1.0, "against_the_best_plain_percent": 0.0
     }  # fmt: skip
     assert found["m meta_image"]["against_the_best_plain_percent"] == -50
+    assert meta_experiments.chosen_elsewhere(test, val, 0.5) == {}
+    val["m"]["0.2"]["plain"]["epsilon_percent"] = 9.0
+    found = meta_experiments.chosen_elsewhere(test, val, 5.0)
+    assert (found["m plain"]["t"], found["m meta_image"]["t"]) == (0.1, 0.2)
     with pytest.raises(ValueError, match="no model"):
         meta_experiments.chosen_elsewhere(test, {})
+
+
+def test_models_of_several_seeds_are_told_together() -> None:
+    rows = {
+        name: {"sum": errors, "epsilon_percent": 1.0, "t": 0.5}
+        for name, errors in {"m plain": 4, "m_seed_1 plain": 8, "m meta_image": 1, "n x": 7}.items()
+    }
+    told = meta_experiments.over_seeds({**rows, "m_seed_2 plain": None})
+    assert told == {
+        "m plain": {
+            "sum": [4, 8], "epsilon_percent": [1, 1], "t": [0.5, 0.5], "mean": 6, "std": 2
+        }
+    }  # fmt: skip
 
 
 def best_ways(best: dict[str, object]) -> list[str]:
