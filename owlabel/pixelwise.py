@@ -18,14 +18,13 @@ _CHUNK = 1 << 16
 _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 0 * inf (torch)
 
 
-def _powers() -> tuple[Any, float]:
-    """Return the quicker of exp and exp2 on this processor, and 1 or log2 e."""
-    targets = opt_func_info(func_name="^exp2$", signature="^float32$").get("exp2", {})
-    vectorised = any("baseline" not in str(one["current"]) for one in targets.values())
-    return (np.exp2, math.log2(math.e)) if vectorised else (np.exp, 1.0)
+def vectorised(name: str) -> bool:
+    """Tell whether NumPy has vector instructions of this processor for a function of float32."""
+    targets = opt_func_info(func_name=f"^{name}$", signature="^float32$").get(name, {})
+    return any("baseline" not in str(one["current"]) for one in targets.values())
 
 
-_POWER, _UNIT = _powers()
+_POWER, _UNIT = (np.exp2, math.log2(math.e)) if vectorised("exp2") else (np.exp, 1.0)
 """``_POWER(_UNIT * x) = exp(x)``: half the time of exp where exp2 has vector instructions."""
 
 

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from owlabel.cells import running_argmax
 from owlabel.label_blocks import Doubles, Floats, Ints, LabelBlock, PixelBlocks, Runs
+from owlabel.pixelwise import vectorised
 
 _BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: stay in the processor's cache
 _ROWS_PIXELS = 65536  # where few pixels of a block are wanted, more work a block is better
+_LOG, _LOG_OF = (np.log2, math.log2) if vectorised("log2") else (np.log, math.log)
+"""Entropy over log q is the same to any base; log2 takes two thirds of the time where it can."""
 _MAPS = ("E", "V", "M")
 _E_V_M, _P = slice(3, 6), slice(6, None)
 """Rows of the sums; before them: pixels, sums of row and column."""
@@ -192,10 +195,10 @@ def _as_float(block: NDArray[Any]) -> Floats:
 def _entropy(p: Floats) -> Floats:
     """Return the entropy over log q of each column of p (q, n), in [0, 1]."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.einsum("qn,qn->n", np.log(p), p)
+        total = np.einsum("qn,qn->n", _LOG(p), p)
     if np.isnan(total).any():  # 0 log 0 is 0, which costs another pass where it occurs
-        total = np.einsum("qn,qn->n", np.log(np.maximum(p, np.finfo(p.dtype).tiny)), p)
-    total /= -math.log(len(p))
+        total = np.einsum("qn,qn->n", _LOG(np.maximum(p, np.finfo(p.dtype).tiny)), p)
+    total /= -_LOG_OF(len(p))
     return np.asarray(np.clip(total, 0, 1, out=total))
 
 
