@@ -185,8 +185,7 @@ class Editor(View):
         if newest is not None:  # another process has labelled the image: both stay
             labels = np.where(labels != self.human(), labels, newest)
         action.set_labels(record.id, labels)
-        if record.state == "reviewed":
-            action.set_review(record.id, None, None)
+        action.set_review(record.id, None, None)  # it may be frozen elsewhere since it was read
         action.set_state(record.id, "edited")
 
     def review(self, done: bool = True) -> None:
@@ -195,7 +194,8 @@ class Editor(View):
         Raises
         ------
         ValueError
-            If the model in use has not looked at the image yet: what is frozen is what was seen.
+            If the model in use has not looked at the image yet, or another process has just
+            labelled it: what is frozen is what was seen.
         """
         record = self.record()
         payload = {"image_id": record.id, "done": done}
@@ -206,6 +206,11 @@ class Editor(View):
         frozen = self.labels()
         with self.project.action("review", payload, "review" if done else "reopen") as action:
             if done:
+                if action.labels_since(record.id, record.revision_id) is not None:
+                    raise ValueError(
+                        f"{record.relative} has just been labelled elsewhere: look at it, then "
+                        "review it again"
+                    )
                 action.set_review(record.id, frozen.labels, frozen.source)
                 action.set_state(record.id, "reviewed")
             else:

@@ -44,6 +44,9 @@ class Painting:
         if layer is not None and same_image and np.array_equal(layer.data, values):
             self._known = values
             return
+        if layer is not None and same_image and layer._block_history:
+            self._merge(layer, values)
+            return
         self._image_id, self._known = self.session.image_id, values
         self._busy = True
         try:
@@ -51,6 +54,13 @@ class Painting:
             layer._reset_history()  # else Ctrl+Z writes this image's strokes into the next
         finally:
             self._busy = False
+
+    def _merge(self, layer: Any, values: Labels) -> None:
+        """Take over what another process has labelled, but for the stroke that is under way."""
+        changed = (values != self._known) & (layer.data == self._known)
+        layer.data[changed] = values[changed]
+        self._known = values
+        layer.refresh()
 
     def _watch(self, kind: str, layer: Any) -> None:
         if kind != "labels":

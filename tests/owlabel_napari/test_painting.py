@@ -33,6 +33,23 @@ def test_a_stroke_of_many_dabs_is_painted_once(labels: Any, session: Any) -> Non
     assert session.human()[20, 30] == 1
 
 
+def test_a_stroke_under_way_outlives_what_another_process_labels(labels: Any, session: Any) -> None:
+    with labels.block_history():
+        labels.paint((20, 10), 2, refresh=False)
+        elsewhere = session.human().copy()
+        elsewhere[40:44] = 0
+        session._human[session.image_id] = elsewhere
+        session.labels_changed.emit(session.image_id)  # as a poll does
+        assert labels.data[20, 10] == 2
+        assert (labels.data[40:44] == 1).all()
+        labels.paint((20, 30), 2, refresh=False)
+        assert paints(session) == 0
+    assert paints(session) == 1
+    human = session.human()
+    assert human[20, 10] == human[20, 30] == 1
+    assert (human[40:44] == 0).all()
+
+
 @pytest.mark.parametrize(
     "edit",
     [

@@ -43,6 +43,28 @@ def test_both_strokes_on_one_image_stay(session: Session, other: Session) -> Non
     assert (other.human()[4:] == UNSET).all()
 
 
+def test_an_edit_reopens_what_the_other_has_just_reviewed(session: Session, other: Session) -> None:
+    session.review()
+    other.paint(rows(other, 10, 0))
+    session.poll()
+    assert session.record().state == "edited"
+    assert session.project.reviewed(session.image_id) is None
+    other.undo()
+    session.poll()
+    assert session.record().state == "reviewed"
+
+
+def test_what_was_not_seen_is_not_reviewed(session: Session, other: Session) -> None:
+    session.paint(rows(session, 0, 1))
+    with pytest.raises(ValueError, match="labelled elsewhere: look at it"):
+        other.review()
+    assert other.record().state != "reviewed"
+    other.poll()
+    other.review()
+    session.poll()
+    assert session.record().state == "reviewed"
+
+
 def test_where_both_painted_the_later_stroke_counts(session: Session, other: Session) -> None:
     session.paint(rows(session, 0, 1))
     other.paint(rows(other, 2, 0))
