@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,21 @@ def test_own_acts_are_not_taken_twice(session: Session) -> None:
     session.labels_changed.connect(told.append)
     session.poll()
     assert told == []
+
+
+def test_a_model_that_the_other_has_chosen_is_followed(
+    session: Session, other: Session, stranger: Path
+) -> None:
+    told: list[str] = []
+    other.model_changed.connect(lambda: told.append("model"))
+    before = other.model.id
+    other.paint(rows(other, 0, 1))
+    session.switch_model(session.project.add_model(stranger, "other", "plm", None, {}).id)
+    other.poll()
+    assert told == ["model"]
+    assert other.model.name == "other"
+    assert other.header.heads[0].hash == session.header.heads[0].hash
+    assert (other.human()[:4] == 1).all()
+    session.undo()
+    other.poll()
+    assert (other.model.id, told) == (before, ["model", "model"])
