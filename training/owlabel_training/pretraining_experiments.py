@@ -220,6 +220,7 @@ def finetune(
     ] = None,
     test: Annotated[int, typer.Option(help="Test frames measured.")] = 52,
     seed: Seeds = None,
+    name: Annotated[str, typer.Option(help="Of the JSON file, after pretraining_SHARE.")] = "",
     out: Out = RESULTS,
 ) -> None:
     """Test mIoU after fine-tuning on some labels, from random weights and from pre-trained ones."""
@@ -230,11 +231,11 @@ def finetune(
             raise ValueError(f"unknown starts {unknown}; there are {', '.join(STARTS + OTHER)}")
         table: dict[str, Any] = {}
         for one in seed or (0, 1, 2):
-            for name in start or STARTS:
-                table.setdefault(name, {})[str(one)] = _run(setup, name, one)
+            for begin in start or STARTS:
+                table.setdefault(begin, {})[str(one)] = _run(setup, begin, one)
         return {"starts": table, "budget": _budget(setup)}
 
-    write_result(out / f"pretraining_{share:g}.json", measure, NOTE)
+    write_result(out / f"pretraining_{share:g}{name}.json", measure, NOTE)
 
 
 def labelled_names(names: Sequence[str], share: float, seed: int) -> list[str]:

@@ -97,7 +97,7 @@ def _starts(results: Mapping[str, Any]) -> list[str]:
         )
     share = f"{100 * budget['share']:g}"
     return [
-        f"## {share} % of the training frames labelled",
+        f"## {share} % of the training frames labelled, {budget['steps']} steps",
         f"{budget['network']}, {budget['steps']} steps of fine-tuning for every start (random "
         f"weights have no others), {budget['pretraining_steps']} steps of pre-training on "
         f"{budget['unlabelled'] or 'all'} train frames without labels, crops of "
