@@ -176,14 +176,24 @@ class Editor(View):
         if np.array_equal(labels, human):
             return
         with self.project.action(self._stroke, {"image_id": self.record().id}, "paint") as action:
-            self._write(action, labels)
+            self._write(action, labels, over_others=True)
         self._after_labels(self.record().id)
 
-    def _write(self, action: Action, labels: Labels) -> None:
+    def _write(self, action: Action, labels: Labels, *, over_others: bool = False) -> None:
+        """Store labels that rest on `human`; where others have labelled since, theirs stay."""
         record = self.record()
         newest = action.labels_since(record.id, record.revision_id)
-        if newest is not None:  # another process has labelled the image: both stay
-            labels = np.where(labels != self.human(), labels, newest)
+        if newest is not None:
+            mine = labels != self.human()
+            if not over_others:  # this act promises to leave alone what people have labelled
+                mine &= newest == self.human()
+            labels = np.where(mine, labels, newest)
+        active = action.class_ids()
+        if active != set(self.classes.names):
+            gone = sorted(set(present(labels)) - active - {VOID, UNSET})
+            if gone:
+                named = self.classes.names.get(gone[0], str(gone[0]))
+                raise ValueError(f"the class {named!r} has just been taken back: choose another")
         action.set_labels(record.id, labels)
         action.set_review(record.id, None, None)  # it may be frozen elsewhere since it was read
         action.set_state(record.id, "edited")
@@ -215,7 +225,8 @@ class Editor(View):
                 action.set_state(record.id, "reviewed")
             else:
                 action.set_review(record.id, None, None)
-                action.set_state(record.id, "edited" if record.revision_id else "proposed")
+                labelled = action.has_labels(record.id)
+                action.set_state(record.id, "edited" if labelled else "proposed")
         self._after_labels(record.id)
 
     def rename_class(self, class_id: int, name: str) -> None:
@@ -324,8 +335,8 @@ class Editor(View):
         self._followed = newest
         if others:
             self._take(others)
-            self._refresh_region()
             if self.image_id is not None:
+                self._refresh_region()
                 self.labels_changed.emit(self.image_id)
             self.queue_changed.emit()
 
@@ -334,6 +345,7 @@ class Editor(View):
         flipped = {(change.table, change.row) for event in events for change in event.changes}
         if ("setting", "active_model") in flipped:
             self._load()
+            self._leave_unreadable()
             self.model_changed.emit()
         self.classes = self.project.classes()
         images = sorted(int(row) for table, row in flipped if table == "image")

@@ -112,6 +112,8 @@ class Proposing(Tagging):
         free = mask & (human == UNSET)
         payload = payload_of(proposal, mask)
         with self.project.action("accept_proposal", payload, f"accept {named.name}") as action:
+            if action.state(proposal.image_id) == "reviewed":
+                raise ValueError(f"{self.record().relative} is reviewed: reopen it first")
             action.set_proposal(proposal_id, "accepted")
             if free.any():
                 self._write(action, np.where(free, np.uint8(named.id), human))
@@ -186,7 +188,7 @@ class Proposing(Tagging):
     def _refresh_region(self) -> None:
         """Make the pending region from the proposal that is corrected, else from the clicks."""
         record = self.record()
-        events = self.project.trailing_events(*KINDS)
+        events = self.project.trailing_events(record.id, *KINDS)
         shape = record.shape or self.image().shape[:2]
         self.correction = pending(events, record.id, shape)
         self._stroke = "paint" if self.correction is None else "touch_up"

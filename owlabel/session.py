@@ -68,8 +68,8 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         self._jobs = JobQueue(project)
         self._with_worker = start_worker
         self._worker: subprocess.Popen[bytes] | None = None
-        failed = [r.id for r in self._jobs.recent() if r.state == "failed"]  # told already
-        self._seen: dict[int, tuple[Any, ...]] = dict.fromkeys(failed, ("failed",))
+        ended = [r for r in self._jobs.recent() if r.state not in ("queued", "running")]
+        self._seen: dict[int, tuple[Any, ...]] = {r.id: (r.state,) for r in ended}  # told already
         self._shown: tuple[int | None, int] = (None, 0)
         self._queue_told = 0.0
         self._relabelling_due = False
@@ -323,6 +323,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
             if kind == "adopt":
                 action.set_setting(f"settled_{version.id}", "adopted")
         self._load()
+        self._leave_unreadable()
         self.model_changed.emit()
         self.classes_changed.emit()
         self._after_model()

@@ -88,6 +88,13 @@ class View(SessionSignals):
     def _read_images_again(self) -> None:
         """Read which images there are; leave the current one where it turned out unreadable."""
         self._read_images()
+        self._leave_unreadable()
+
+    def _leave_unreadable(self) -> None:
+        self._shots_waiting &= self._by_id.keys()
+        for shots in self._means.values():
+            for image_id in shots.keys() - self._by_id.keys():
+                del shots[image_id]
         if self.image_id is not None and self.image_id not in self._by_id:
             self.image_id = None
             if self._ids:
@@ -208,16 +215,7 @@ class View(SessionSignals):
     def false_alarms(self, name: str, fraction: float | None = None) -> float | None:
         """Return how many pixels of a usual image lie above the threshold of a score.
 
-        Parameters
-        ----------
-        name : str
-        fraction : float, optional
-            Of the score's scale; the threshold by default.
-
-        Returns
-        -------
-        float or None
-            None while the score is not calibrated.
+        Or above another fraction of its scale; None while the score is not calibrated.
         """
         height, width = self.record().shape or self.image().shape[:2]
         wanted = self.threshold if fraction is None else fraction
@@ -337,7 +335,7 @@ class View(SessionSignals):
     def _refresh_region(self) -> None:
         """Make the pending region from the clicks that nobody has accepted yet."""
         record = self.record()
-        self.clicks = pending_clicks(self.project.trailing_events("click"), record.id)
+        self.clicks = pending_clicks(self.project.trailing_events(record.id, "click"), record.id)
         self.region = None
         if any(c.add for c in self.clicks):
             output = self.output()

@@ -58,7 +58,7 @@ def accept(
     """Paint masks into the human layer where nobody has said anything; each is one act."""
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
-        pixels = _each(session.accept_proposal, chosen)
+        pixels = _each(session, session.accept_proposal, chosen)
         out.print(f"{len(pixels)} accepted, {sum(pixels)} pixels", highlight=False)
 
 
@@ -73,7 +73,9 @@ def reject(
     """Say that masks are wrong; they are not shown again."""
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
-        out.print(f"{len(_each(session.reject_proposal, chosen))} rejected", highlight=False)
+        out.print(
+            f"{len(_each(session, session.reject_proposal, chosen))} rejected", highlight=False
+        )
 
 
 def _wanted(session: Any, name: str, at_least: float) -> list[Any]:
@@ -94,5 +96,11 @@ def _chosen(session: Any, ids: list[int], name: str, at_least: float, all_: bool
     return list(dict.fromkeys(ids)) or wanted
 
 
-def _each(act: Callable[[int], Any], ids: list[int]) -> list[Any]:
-    return [act(number) for number in ids]
+def _each(session: Any, act: Callable[[int], Any], ids: list[int]) -> list[Any]:
+    """Act on each proposal that is still to be reviewed: people may go on meanwhile."""
+    done = []
+    for number in ids:
+        session.poll()
+        if any(p.id == number for p in session.proposals()):
+            done.append(act(number))
+    return done

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from owlabel.classes import VOID, ClassTable, Labels
+from owlabel.decoding import pixel_limit
 from owlabel.formats import coco, runs
 from owlabel.formats import stream as steps
 from owlabel.formats.coco import Content
@@ -123,11 +124,13 @@ def _read_image(folder: Path, image: Content, row: Content, known: set[int]) -> 
 def _read_numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
     """Read the segment numbers of a picture of `shape`; raises ExportError naming the file."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
             if picture.mode != "RGB" or picture.size != (shape[1], shape[0]):
                 raise ExportError(f"{path} must be RGB of {shape[0]} x {shape[1]} pixels")
             return from_color(np.asarray(picture, np.uint8))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (
+        OSError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError
+    ) as error:  # fmt: skip
         raise ExportError(f"{path} cannot be read: {error}") from error
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from owlabel.classes import VOID, ClassTable, Labels, Source
+from owlabel.decoding import pixel_limit
 from owlabel.formats.target import ExportError, write_json
 
 MAX_PIXELS = 400_000_000
@@ -177,12 +178,14 @@ def write_indexed(path: Path, values: Labels, palette: NDArray[np.uint8]) -> Non
 def read_indexed(path: Path, shape: tuple[int, int]) -> Labels:
     """Read the indices of a PNG of `shape`; raises ExportError naming the file."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
             if picture.mode not in ("P", "L") or picture.size != (shape[1], shape[0]):
                 found = f"{picture.mode} of {picture.size[1]} x {picture.size[0]}"
                 raise ExportError(
                     f"{path} must be indexed, {shape[0]} x {shape[1]}, but is {found}"
                 )
             return np.asarray(picture, np.uint8)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (
+        OSError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError
+    ) as error:  # fmt: skip
         raise ExportError(f"{path} cannot be read: {error}") from error

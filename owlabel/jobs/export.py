@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from owlabel import __version__, labelling
-from owlabel.classes import Source
+from owlabel.checkpoints import read_header
+from owlabel.classes import UNSET, Source
 from owlabel.formats.exporters import EXPORTERS
 from owlabel.formats.provenance import LabelledImage, Provenance
 from owlabel.jobs.job import JobContext, Progress
-from owlabel.project.store import ImageRecord, Project
+from owlabel.labelling import LabelMap
+from owlabel.project.snapshot import FrozenImage, snapshot
+from owlabel.project.store import Project
+from owlabel.reading import Reader
 from owlabel.view import View
 
 WHICH = ("reviewed", "all")
@@ -61,25 +65,41 @@ class ExportJob:
             raise ValueError(f"{target} exists: choose another folder, or allow to overwrite it")
         if self.which == "reviewed" and all(r.state != "reviewed" for r in project.images()):
             raise ValueError("no image is reviewed yet: review one, or export all images")
+        if not _anything(project):
+            raise ValueError("no image has labels yet: wait until the model has looked at one")
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Write the export; yields once an image."""
+        """Write the labels as they stand when it begins; yields once an image."""
         with Project.open(context.project) as project:
             self.check(project)
             view = View(project)
-            wanted = [r for r in view.records if self.which == "all" or r.state == "reviewed"]
-            images = (self._labelled(view, r) for r in wanted if _has_labels(view, r))
+            classes, frozen = snapshot(project)
+            known = {record.id for record in view.records}
+            wanted = [
+                f
+                for f in frozen
+                if f.record.id in known and (self.which == "all" or f.record.state == "reviewed")
+            ]
+            images = (self._labelled(view, f) for f in wanted if _has_labels(view, f))
             steps = EXPORTERS[self.format].stream(
-                Path(self.folder), view.classes, images, _provenance(view), self.overwrite
+                Path(self.folder), classes, images, _provenance(view), self.overwrite
             )
             count = 0
             for count, name in enumerate(steps, start=1):
                 yield Progress(count, len(wanted), name)
             return {"folder": self.folder, "images": count}
 
-    def _labelled(self, view: View, record: ImageRecord) -> LabelledImage:
+    def _labelled(self, view: View, frozen: FrozenImage) -> LabelledImage:
         """Return one image with its labels, their source and confidence."""
-        labelled, output = view.labels(record.id), view.output(record.id)
+        record, output = frozen.record, view.output(frozen.record.id)
+        reviewed = frozen.reviewed(view.project)
+        if record.revision_id is not None:
+            human = view.project.revision(record.revision_id)
+        else:
+            height, width = record.shape or view.reader.image(record).shape[:2]
+            human = np.full((height, width), UNSET, np.uint8)
+        model = None if reviewed is not None else view.prediction(record.id)
+        labelled = labelling.compose(human, model, reviewed and LabelMap(*reviewed))
         if output is None:
             sure = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
             return LabelledImage(record.relative, *labelled, sure, record.state)
@@ -89,9 +109,20 @@ class ExportJob:
         return LabelledImage(record.relative, *labelled, sure, record.state)
 
 
-def _has_labels(view: View, record: ImageRecord) -> bool:
+def _has_labels(view: View, frozen: FrozenImage) -> bool:
     """Tell whether a model or a human has said anything about an image."""
-    return record.revision_id is not None or view.output(record.id) is not None
+    record = frozen.record
+    said = frozen.review is not None or record.revision_id is not None
+    return said or view.output(record.id) is not None
+
+
+def _anything(project: Project) -> bool:
+    """Tell whether any image may have labels."""
+    reader = Reader(project, read_header(project.active_model().path))
+    return any(
+        r.state == "reviewed" or r.revision_id is not None or reader.embedded(r)
+        for r in project.images()
+    )
 
 
 def _provenance(view: View) -> Provenance:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from owlabel.jobs.job import Progress
@@ -145,9 +145,16 @@ class JobQueue:
             return [_as_row(entry) for entry in session.scalars(query)]
 
     def recent(self, limit: int = 50) -> list[JobRow]:
-        """Return the newest jobs, newest first, whatever their state."""
-        query = select(JobEntry).order_by(JobEntry.id.desc()).limit(limit)
+        """Return the newest jobs, all active ones and the newest of each kind and state.
+
+        Newest first.  What runs by itself after many acts does not push a training out of sight.
+        """
+        by_kind = select(func.max(JobEntry.id)).group_by(JobEntry.kind, JobEntry.state)
+        newest = select(JobEntry.id).order_by(JobEntry.id.desc()).limit(limit)
+        active = select(JobEntry.id).where(JobEntry.state.in_((QUEUED, RUNNING)))
         with self._database.reading() as session:
+            ids = {i for query in (by_kind, newest, active) for i in session.scalars(query)}
+            query = select(JobEntry).where(JobEntry.id.in_(ids)).order_by(JobEntry.id.desc())
             return [_as_row(entry) for entry in session.scalars(query)]
 
     def cancel(self, job_id: int) -> None:

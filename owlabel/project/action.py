@@ -85,6 +85,18 @@ class Action:
             return np.full((image.height or 0, image.width or 0), UNSET, np.uint8)
         return self._revisions.read(self._session, image.revision_id)
 
+    def state(self, image_id: int) -> str:
+        """Return how far the work on an image is, whatever was read before this transaction."""
+        return self._image(image_id).state
+
+    def has_labels(self, image_id: int) -> bool:
+        """Tell whether somebody has labelled an image, whatever was read before."""
+        return self._image(image_id).revision_id is not None
+
+    def class_ids(self) -> set[int]:
+        """Return the ids of the active classes, whatever was read before."""
+        return set(self._session.scalars(select(ClassRow.id).where(ClassRow.active)))
+
     def set_labels(self, image_id: int, labels: Labels) -> int:
         """Replace the human layer of an image and return its revision's id.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from sqlalchemy import select
@@ -174,12 +174,22 @@ def effective(log: list[Event]) -> list[Event]:
     return done
 
 
-def trailing(session: Session, *kinds: str) -> list[Event]:
-    """Return the effective events of these kinds that end the log, newest first."""
+def trailing(
+    session: Session, kinds: Sequence[str], image_id: int, since: int, own: Set[int]
+) -> list[Event]:
+    """Return the effective events of these kinds that end the log, newest first.
+
+    Events after `since` that are not `own` are passed over unless they are of the image.
+    """
     found = []
     top, _ = heads(last(session))
-    while top is not None and (row := session.get_one(EventRow, top)).kind in kinds:
-        found.append(as_event(row, ()))
+    while top is not None:
+        row = session.get_one(EventRow, top)
+        elsewhere = top > since and top not in own and row.payload.get("image_id") != image_id
+        if not elsewhere:
+            if row.kind not in kinds:
+                break
+            found.append(as_event(row, ()))
         top, _ = heads(last(session, before=top))
     return found
 

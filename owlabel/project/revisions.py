@@ -14,12 +14,14 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from sqlalchemy.orm import Session
 
 from owlabel.classes import UNSET, Labels
+from owlabel.decoding import pixel_limit
 from owlabel.project.records import ProjectError
 from owlabel.project.schema import RevisionRow
 
@@ -27,6 +29,8 @@ MAX_DEPTH = 16
 """Longest chain of patches; then the whole map is written again."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNSET = np.uint8(UNSET)
+_PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS or 0
+_BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 Box = tuple[int, int, int, int]
 
 
@@ -58,12 +62,16 @@ def decode_png(png: bytes, shape: tuple[int, int]) -> Labels:
         If it is no PNG, damaged, or of another kind or shape; the shape is checked first, so that
         a hostile file cannot ask for memory.
     """
+    large = shape[0] * shape[1] > _PILLOWS_LIMIT
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        with (
+            pixel_limit() if large else nullcontext(),
+            Image.open(io.BytesIO(png), formats=["PNG"]) as image,
+        ):
             if image.size != shape[::-1] or image.mode != "L":
                 raise ProjectError(f"a label map is {image.mode} {image.size[::-1]}, not L {shape}")
             return np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, zlib.error) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, zlib.error, *_BOMBS) as error:
         raise ProjectError(f"a label map is damaged: {error}") from error
 
 
@@ -232,8 +240,9 @@ class Revisions:
 
 def _patch(labels: Labels, row: RevisionRow) -> None:
     """Write the revision's box into `labels`, in place."""
-    with Image.open(io.BytesIO(row.png), formats=["PNG"]) as image:
-        width, height = image.size
+    if len(row.png) < 24:
+        raise ProjectError(f"label revision {row.id} is cut short")
+    width, height = struct.unpack(">II", row.png[16:24])  # of the header; decoding checks it
     if row.row < 0 or row.col < 0 or (row.height, row.width) != labels.shape:
         raise ProjectError(f"label revision {row.id} does not fit its image")
     if row.row + height > row.height or row.col + width > row.width:

@@ -16,6 +16,7 @@ from owlabel.project import catalog, creation, discoveries, history, migrate, ve
 from owlabel.project.action import Action, class_table
 from owlabel.project.cache import FeatureCache
 from owlabel.project.database import Database
+from owlabel.project.following import last_event
 from owlabel.project.label_index import LabelIndex
 from owlabel.project.proposals import Proposals
 from owlabel.project.records import (
@@ -68,6 +69,7 @@ class Project:
         self.images_root = self._find_images_root()
         self.replaced: tuple[str, ...] = ()  # see `catalog.sync`
         self.own_events: set[int] = set()  # what was done here, not in another process
+        self._opened_at = last_event(self.database)
 
     @classmethod
     def create(
@@ -148,10 +150,6 @@ class Project:
             row = session.get(MetaRow, key)
             return default if row is None else row.value
 
-    def _set_meta(self, key: str, value: Any) -> None:
-        with self.database.writing() as session:
-            session.merge(MetaRow(key=key, value=value))
-
     def _find_images_root(self) -> Path:
         """Return the images' folder: beside the project if it moved along, else where it was."""
         beside = self._meta("images_root_relative")
@@ -166,7 +164,8 @@ class Project:
 
     def set_focus(self, image_id: int) -> None:
         """Say which image the annotator looks at; workers begin with its neighbours."""
-        self._set_meta("focus_image", int(image_id))
+        with self.database.writing() as session:
+            session.merge(MetaRow(key="focus_image", value=int(image_id)))
 
     def setting(self, key: str, default: Any = None) -> Any:
         """Return a setting's plain JSON value."""
@@ -334,10 +333,10 @@ class Project:
         """Return the actions that are not undone, oldest first."""
         return history.effective(self.events())
 
-    def trailing_events(self, *kinds: str) -> list[Event]:
-        """Return the effective actions of these kinds that end the log, newest first."""
+    def trailing_events(self, image_id: int, *kinds: str) -> list[Event]:
+        """Return the effective actions that end the log but for others' on other images."""
         with self.database.reading() as session:
-            return history.trailing(session, *kinds)
+            return history.trailing(session, kinds, image_id, self._opened_at, self.own_events)
 
     # -- discoveries -----------------------------------------------------------------------------
 

@@ -99,5 +99,6 @@ class Painting:
             layer.refresh()
             layer._reset_history()
             return
-        self._known = layer.data.copy()
-        self.session.paint(from_layer(self._known))
+        painted = layer.data.copy()
+        self.session.paint(from_layer(painted))
+        self._known = painted
