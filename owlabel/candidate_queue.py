@@ -19,6 +19,8 @@ from owlabel.project.store import CandidateRow, ImageRecord, Project
 
 HIDE_ABOVE = 0.5
 """Probability of being false above which a candidate is hidden by default."""
+AT_FIRST = 2000
+"""Candidates that are looked at for a queue, at least."""
 SHOW = ("all", "unknown", "weak_shot", "cluster")
 """What the queue can be limited to: all, what the model does not know, or one kind of proposals."""
 
@@ -136,7 +138,8 @@ class CandidateQueue:
         Parameters
         ----------
         limit : int
-            Ten times as many candidates are looked at, the highest ranks first.
+            At first ten times as many candidates are looked at (at least `AT_FIRST`), the highest
+            ranks first; where none of them is open, ten times as many again.
         records : mapping
             Image id to image.
         is_open : callable
@@ -144,21 +147,25 @@ class CandidateQueue:
         names : mapping
             Class id to name.
         """
-        some = self.show in ("all", "unknown")
-        rows = self._project.candidates(self._head, limit=10 * limit) if some else []
         pinned = {row_id: place for place, row_id in enumerate(self._pinned)}
         self.hidden = 0
-        items = []
-        for row, false in zip(rows, self.probability_false(rows), strict=True):
-            record = records.get(row.image_id)
-            if record is None or not is_open(row, record):
-                continue
-            if false is not None and false > self.hide_above and row.id not in pinned:
-                self.hidden += 1
-                if not self.show_hidden:
-                    continue
-            claimed = None if row.claimed_by is None else names.get(row.claimed_by)
-            items.append(QueueItem(row, record, claimed, false))
+        items: list[QueueItem] = []
+        for look in (max(10 * limit, AT_FIRST), 10 * max(10 * limit, AT_FIRST)):
+            if self.show not in ("all", "unknown"):
+                break
+            rows = self._project.candidates(self._head, limit=look, to_review=True)
+            open_ones = [
+                r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
+            ]
+            for row, false in zip(open_ones, self.probability_false(open_ones), strict=True):
+                if false is not None and false > self.hide_above and row.id not in pinned:
+                    self.hidden += 1
+                    if not self.show_hidden:
+                        continue
+                claimed = None if row.claimed_by is None else names.get(row.claimed_by)
+                items.append(QueueItem(row, records[row.image_id], claimed, false))
+            if open_ones or len(rows) < look:
+                break
         if self.show != "unknown":
             items += self._proposed(limit, records, names)
         last = len(pinned)

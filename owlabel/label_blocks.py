@@ -175,7 +175,8 @@ class Runs:
     def sums(self, values: NDArray[Any]) -> Doubles:
         """Return the sum of each row of values (rows, n) over each group, (rows, u)."""
         if self._long:
-            return self.sums_of_runs(np.add.reduceat(values, self.starts, axis=1))
+            long = np.add.reduceat(values, self.starts, axis=1, dtype=np.float64)
+            return self.sums_of_runs(long)
         return np.asarray((self._member @ np.ascontiguousarray(values.T, np.float64)).T)
 
     def sums_of_runs(self, values: NDArray[Any]) -> Doubles:

@@ -58,12 +58,17 @@ def replace_candidates(
 
 
 def candidates(
-    session: Session, head_hash: str, limit: int, image_id: int | None
+    session: Session,
+    head_hash: str,
+    limit: int,
+    image_id: int | None = None,
+    to_review: bool = False,
 ) -> list[CandidateRow]:
     """Return candidates of images that are there: unclaimed first, then the highest rank.
 
-    -1 sets no limit.  The unclaimed ones come by rank from an index, so that the best of a million
-    cost what the best of a thousand do.
+    Of one image where it is given, and only of images that are not reviewed if so wanted; -1 sets
+    no limit.  The unclaimed ones come by rank from an index, so that the best of a million cost
+    what the best of a thousand do.
     """
     entry = CandidateEntry
     query = (
@@ -78,6 +83,8 @@ def candidates(
     )  # fmt: skip
     if image_id is not None:
         query = query.where(entry.image_id == image_id)
+    if to_review:
+        query = query.where(ImageRow.state != "reviewed")
     found: list[CandidateRow] = []
     for claimed in (entry.claimed_by.is_(None), entry.claimed_by.is_not(None)):
         left = limit - len(found) if limit >= 0 else -1

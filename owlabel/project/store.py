@@ -348,12 +348,10 @@ class Project:
             discoveries.replace_candidates(session, image_id, head_hash, candidates, **details)
             catalog.image_row(session, image_id).proposed = True
 
-    def candidates(
-        self, head_hash: str, limit: int = 200, image_id: int | None = None
-    ) -> list[CandidateRow]:
-        """Return candidates under a head: unclaimed first, then the highest rank."""
+    def candidates(self, head_hash: str, limit: int = 200, **which: Any) -> list[CandidateRow]:
+        """Return candidates under a head, see `discoveries.candidates`."""
         with self.database.reading() as session:
-            return discoveries.candidates(session, head_hash, limit, image_id)
+            return discoveries.candidates(session, head_hash, limit, **which)
 
     def set_claims(self, claims: Mapping[int, int | None]) -> None:
         """Say which class explains each candidate (by its row's id); None: none does."""
