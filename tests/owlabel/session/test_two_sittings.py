@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from owlabel.classes import UNSET
+from owlabel.commands.proposals import _each
+from owlabel.jobs.queue import JobQueue
+from owlabel.project.proposals import NewProposal
 from owlabel.project.store import Project
 from owlabel.session import Session
 
@@ -135,3 +139,150 @@ def test_a_model_that_the_other_has_chosen_is_followed(
     session.undo()
     other.poll()
     assert (other.model.id, told) == (before, ["model", "model"])
+
+
+def test_a_pending_region_outlives_what_the_other_does_elsewhere(
+    session: Session, other: Session
+) -> None:
+    session.click(*CENTRE)
+    other.go_to(session.records[2].id)
+    other.click(*CENTRE)
+    other.paint(rows(other, 0, 1))
+    other.set_threshold(0.3)
+    session.poll()
+    assert session.region is not None
+    session.accept("deer")
+    assert session.shots(session.classes.find("deer").id) == 1
+    other.go_to(session.image_id)
+    session.click(*CENTRE)
+    other.paint(rows(other, 40, 1))  # on the same picture
+    session.poll()
+    assert session.region is None
+
+
+def test_naming_a_region_leaves_what_the_other_has_just_labelled(
+    session: Session, other: Session
+) -> None:
+    session.click(*CENTRE)
+    other.paint(np.zeros_like(other.human()))
+    session.accept("deer")
+    assert (session.human() == 0).all()
+
+
+def test_reopening_keeps_the_state_of_what_the_other_has_labelled(
+    session: Session, other: Session
+) -> None:
+    session.review()
+    other.poll()
+    session.paint(rows(session, 0, 1))
+    other.review(False)
+    assert other.record().state == "edited"
+
+
+def test_a_class_that_the_other_has_taken_back_is_not_painted(
+    session: Session, other: Session
+) -> None:
+    session.click(*CENTRE)
+    session.accept("deer")
+    other.poll()
+    deer = other.classes.find("deer").id
+    session.undo()
+    with pytest.raises(ValueError, match="'deer' has just been taken back"):
+        other.paint(rows(other, 20, deer))
+    assert (other.project.human_labels(other.image_id) == UNSET).all()
+    other.poll()
+    other.paint(rows(other, 20, 1))
+
+
+@pytest.fixture
+def masks(session: Session) -> list[int]:
+    """Two masks on the current picture and one on the next; their numbers, the surest first."""
+    first, second = [r.id for r in session.records][:2]
+    for image_id, tops in ((first, (0, 30)), (second, (0,))):
+        made = []
+        for top in tops:
+            mask = np.zeros((48, 64), bool)
+            mask[top : top + 10, 10:20] = True
+            made.append(NewProposal(1, mask, 0.9 - top / 100))
+        session.project.proposals.write(image_id, "cluster", "c0", made)
+    return [p.id for p in session.proposals()]
+
+
+def test_a_mask_is_accepted_only_where_the_other_has_not_labelled(
+    session: Session, other: Session, masks: list[int]
+) -> None:
+    other.paint(rows(other, 0, 0))
+    session.accept_proposal(masks[0])
+    human = session.project.human_labels(session.image_id)
+    assert (human[:4] == 0).all()
+    assert (human[4:10, 10:20] == 1).all()
+
+
+def test_a_mask_is_refused_where_the_other_has_just_reviewed(
+    session: Session, other: Session, masks: list[int]
+) -> None:
+    other.review()
+    with pytest.raises(ValueError, match="is reviewed: reopen it first"):
+        session.accept_proposal(masks[0])
+    assert session.project.image(session.image_id).state == "reviewed"
+    assert session.project.proposals.get(masks[0]).state == "open"
+
+
+def test_accepting_many_masks_heeds_what_people_do_meanwhile(
+    session: Session, other: Session, masks: list[int]
+) -> None:
+    def accept_and_go_on(number: int) -> int:
+        pixels = session.accept_proposal(number)
+        other.poll()
+        if number == masks[0]:
+            other.go_to(other.records[1].id)
+            other.review()
+        return pixels
+
+    on_the_second = [n for n in masks if session.project.proposals.get(n).image_id != 1]
+    assert len(_each(session, accept_and_go_on, masks)) == len(masks) - len(on_the_second)
+    assert session.project.image(2).state == "reviewed"
+
+
+def test_what_ended_before_a_sitting_is_not_told_again(session: Session) -> None:
+    queue = JobQueue(session.project)
+    job_id = queue.submit("export", {})
+    queue.claim("me:1:1")
+    queue.finish(job_id, "me:1:1", {"images": 4, "folder": "out"})
+    again = Session(Project.open(session.project.folder), start_worker=False)
+    told: list[object] = []
+    again.message.connect(lambda *words: told.append(words))
+    again.poll()
+    again.close()
+    assert told == []
+
+
+def test_a_poll_outlives_pictures_that_turn_out_unreadable(
+    session: Session, stranger: Path
+) -> None:
+    first, second = [r.id for r in session.records][:2]
+    shutil.rmtree(session.project.folder / "cache")
+    session.switch_model(session.project.add_model(stranger, "other", "base", None, {}).id)
+    session.go_to(second)
+    session.paint(rows(session, 0, 1))  # its shots wait for an embedding
+    session.go_to(first)
+    queue = JobQueue(session.project)
+    job = queue.claim("me:1:1")  # the embedding that the switch asked for
+    assert job is not None
+    for image_id in (first, second):
+        session.project.set_image_error(image_id, "cut")
+    queue.finish(job.id, "me:1:1", {"embedded": 2, "errors": 2})
+    for _ in range(3):
+        session.poll()
+        queue.submit("judge", {})
+    assert session.image_id not in (first, second)
+
+
+def test_a_project_without_pictures_is_followed(tmp_path: Path, stranger: Path) -> None:
+    (tmp_path / "none").mkdir()
+    project = Project.create(tmp_path / "none.owlabel", tmp_path / "none", stranger)
+    empty = Session(project, start_worker=False)
+    other = Session(Project.open(project.folder), start_worker=False)
+    other.add_class("deer")
+    empty.poll()
+    assert empty.classes.find("deer") is not None
