@@ -10,6 +10,7 @@ from owlabel.classes import Labels
 from owlabel_napari.connections import Connections
 from owlabel_napari.layer_values import from_layer, strangers, to_layer
 from owlabel_napari.layers import OurLayers
+from owlabel_napari.messages import refusal
 
 if TYPE_CHECKING:
     from owlabel.session import Session
@@ -100,5 +101,5 @@ class Painting:
             layer._reset_history()
             return
         painted = layer.data.copy()
-        self.session.paint(from_layer(painted))
-        self._known = painted
+        if not refusal(self.session, self.session.paint, from_layer(painted)):
+            self._known = painted  # else it stays on the screen and comes with the next stroke

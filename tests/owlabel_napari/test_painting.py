@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from owlabel.classes import UNSET, VOID
+from owlabel.project.store import ProjectError
 
 pytestmark = pytest.mark.gui
 
@@ -65,6 +66,24 @@ def test_each_other_edit_is_painted_once(labels: Any, session: Any, edit: Any) -
     assert paints(session) == 1
     assert set(np.unique(session.human())) <= {UNSET, 1, VOID}
     assert np.any(session.human() != UNSET)
+
+
+def test_a_stroke_that_could_not_be_written_comes_with_the_next(
+    labels: Any, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_labels: np.ndarray) -> None:
+        raise ProjectError("the disk is full: make room")
+
+    told: list[str] = []
+    session.message.connect(lambda _level, text: told.append(text))
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "paint", full)
+        labels.paint((20, 20), 2)
+    assert told == ["the disk is full: make room"]
+    assert np.all(session.human() == UNSET)
+    assert labels.data[20, 20] == 2
+    labels.paint((40, 40), 2)
+    assert session.human()[20, 20] == session.human()[40, 40] == 1
 
 
 def test_the_undo_of_napari_is_painted_too(labels: Any, session: Any) -> None:

@@ -136,6 +136,19 @@ def test_an_ended_job_stays_as_it_ended(queue: JobQueue) -> None:
     assert queue.recent() == [row]
 
 
+def test_a_training_is_not_pushed_out_of_sight(queue: JobQueue) -> None:
+    running = queue.submit("plm", {}, priority=9)
+    assert queue.claim(worker_name()).id == running
+    waiting = queue.submit("ood", {})
+    others = [queue.submit("relabel", {}, priority=5) for _ in range(60)]
+    assert [row.id for row in queue.recent(2)] == [*reversed(others), waiting, running]
+    for job_id in others:
+        queue.cancel(job_id)
+    assert {row.id for row in queue.recent(2)} == {*others[-2:], waiting, running}
+    queue.finish(running, worker_name(), {})
+    assert [(row.id, row.state) for row in queue.recent(2)][-1] == (running, "done")
+
+
 def test_an_unknown_job_is_named(queue: JobQueue) -> None:
     with pytest.raises(ValueError, match="17"):
         queue.get(17)

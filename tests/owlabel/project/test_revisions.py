@@ -42,6 +42,19 @@ def test_a_png_of_another_kind_is_refused(mode: str) -> None:
         revisions.decode_png(buffer.getvalue(), (5, 7))
 
 
+@pytest.mark.parametrize("limit", [30, 399])  # Pillow warns above it and refuses twice as many
+def test_a_map_larger_than_pillow_likes_is_read(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    monkeypatch.setattr(revisions, "_PILLOWS_LIMIT", limit)
+    labels = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    png = revisions.encode_png(labels)
+    np.testing.assert_array_equal(revisions.decode_png(png, (20, 20)), labels)
+    with pytest.raises(ProjectError):
+        revisions.decode_png(png, (2, 2))
+
+
 def test_a_cut_png_is_refused() -> None:
     png = revisions.encode_png(np.random.default_rng(0).integers(0, 9, (50, 50), dtype=np.uint8))
     for end in (0, 10, 40, len(png) // 2):

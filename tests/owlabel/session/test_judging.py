@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from owlabel import candidate_queue
 from owlabel.candidates import Candidate
 from owlabel.checkpoints import FORMAT, KEY, CheckpointHeader, HeadInfo
 from owlabel.classes import ClassTable, LabelClass
 from owlabel.decisions import describe, gather
 from owlabel.project import details
-from owlabel.project.store import Project
+from owlabel.project.store import CandidateRow, Project
 from owlabel.session import Session
 
 HEAD = "0" * 16
@@ -266,3 +268,25 @@ def test_what_another_sitting_decided_is_caught_up_with(session: Session, projec
     event = again.candidates.event
     again.refit_where_others_decided()
     assert again.candidates.event == event
+
+
+def test_the_queue_looks_further_where_the_best_are_decided(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = session.project.candidates(HEAD)[0]
+    rows = [replace(some, id=1000 - i) for i in range(35)]
+    asked: list[int] = []
+
+    def candidates(_head: str, limit: int, to_review: bool) -> list[CandidateRow]:
+        assert to_review
+        asked.append(limit)
+        return rows[:limit]
+
+    monkeypatch.setattr(candidate_queue, "AT_FIRST", 3)
+    monkeypatch.setattr(session.project, "candidates", candidates)
+    last = rows[-1].id
+    records = {some.image_id: session.record(some.image_id)}
+    found = session.candidates.items(1, records, lambda row, _record: row.id == last, {})
+    assert ([item.row.id for item in found], asked) == ([last], [10, 100])
+    found = session.candidates.items(1, records, lambda *_: False, {})
+    assert found == []
