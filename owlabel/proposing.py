@@ -114,6 +114,9 @@ class Proposing(Tagging):
         with self.project.action("accept_proposal", payload, f"accept {named.name}") as action:
             if action.state(proposal.image_id) == "reviewed":
                 raise ValueError(f"{self.record().relative} is reviewed: reopen it first")
+            newest = action.labels_since(proposal.image_id, self.record().revision_id)
+            if newest is not None:  # another process has labelled the image meanwhile
+                free &= newest == UNSET
             action.set_proposal(proposal_id, "accepted")
             if free.any():
                 self._write(action, np.where(free, np.uint8(named.id), human))

@@ -11,7 +11,6 @@ from owlabel.classes import LabelClass
 from owlabel.editing import Editor
 from owlabel.formats import tag_files
 from owlabel.formats.tag_files import Reading
-from owlabel.project.history import UNDO
 from owlabel.project.store import Event
 from owlabel.project.tags import TAG_STATES
 
@@ -202,15 +201,19 @@ class Tagging(Editor):
 
     def _take(self, events: Sequence[Event]) -> None:
         super()._take(events)
-        changed: dict[int, dict[int, str]] = {}
+        touched: dict[int, set[int]] = {}
         for event in events:
             for c in event.changes:
                 if c.table == "tag":
-                    now = c.before if event.kind == UNDO else c.after
-                    said = {int(i): state or "unknown" for i, state in now.items()}
-                    changed.setdefault(int(c.row), {}).update(said)
-        if changed:
-            self.tags_changed.emit(changed)
+                    touched.setdefault(int(c.row), set()).update(int(i) for i in c.after)
+        if touched:  # as it is now: what an event said may be undone already
+            self.tags_changed.emit(
+                {
+                    class_id: {i: now.get(i, "unknown") for i in images}
+                    for class_id, images in touched.items()
+                    for now in (self.project.tags.by_class(class_id),)
+                }
+            )
 
     def lacking(self) -> list[str]:
         """Return in plain words which class has too few tags or masks to learn masks from tags.

@@ -194,6 +194,20 @@ def test_a_class_that_the_other_has_taken_back_is_not_painted(
     other.paint(rows(other, 20, 1))
 
 
+def test_tags_are_told_as_they_are(session: Session, other: Session) -> None:
+    deer = session.add_class("deer").id
+    other.poll()
+    told: list[object] = []
+    session.tags_changed.connect(told.append)
+    other.tag([1], deer, "present")
+    session.undo()  # before it has heard of the tag
+    session.poll()
+    assert told
+    assert told[-1] == {deer: {1: "unknown"}}
+    session.redo()
+    assert told[-1] == {deer: {1: "present"}}
+
+
 @pytest.fixture
 def masks(session: Session) -> list[int]:
     """Two masks on the current picture and one on the next; their numbers, the surest first."""
@@ -212,7 +226,7 @@ def test_a_mask_is_accepted_only_where_the_other_has_not_labelled(
     session: Session, other: Session, masks: list[int]
 ) -> None:
     other.paint(rows(other, 0, 0))
-    session.accept_proposal(masks[0])
+    assert session.accept_proposal(masks[0]) == 60
     human = session.project.human_labels(session.image_id)
     assert (human[:4] == 0).all()
     assert (human[4:10, 10:20] == 1).all()
