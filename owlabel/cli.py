@@ -37,7 +37,7 @@ from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
 from owlabel.commands.train_ood import train_ood
 from owlabel.commands.weak_shot import weak_shot
-from owlabel.opening import open_or_create
+from owlabel.opening import is_project, open_or_create
 from owlabel.residuals import MODEL_KIND
 
 app = typer.Typer(
@@ -331,18 +331,21 @@ def replay(
     from owlabel.replay import read_recording
     from owlabel.replay import replay as again
 
+    project = project.expanduser().resolve()
     if project.exists():
         err.print(f"owlabel: {project} exists: choose another folder", style="red", markup=False)
         raise typer.Exit(1)
     with one_line_errors():
         read_recording(recording)  # refused before anything is made
+        if is_project(images):
+            raise ValueError(f"{images} is a project: name the folder of its pictures")
         open_or_create(images, model, project).close()
     try:
         with sitting(project) as session:
             differing = again(session, recording, lambda: work(session))
             count = len(session.records)
     except typer.Exit:
-        shutil.rmtree(project)  # made by this command: nobody has worked in it
+        shutil.rmtree(project, ignore_errors=True)  # made by this command: nobody has worked in it
         raise
     with one_line_errors():
         if differing:

@@ -169,8 +169,7 @@ class Editor(View):
             raise ValueError(
                 f"labels must be uint8 of shape {human.shape}, got {labels.dtype} {labels.shape}"
             )
-        allowed = {*self.classes.names, VOID, UNSET}
-        unknown = sorted(set(present(labels)) - allowed)
+        unknown = sorted(set(present(labels)) - {*self.classes.names, VOID, UNSET})
         if unknown:
             raise ValueError(f"labels hold {unknown}, which are no classes of this project")
         if np.array_equal(labels, human):
@@ -189,11 +188,10 @@ class Editor(View):
                 mine &= newest == self.human()
             labels = np.where(mine, labels, newest)
         active = action.class_ids()
-        if active != set(self.classes.names):
-            gone = sorted(set(present(labels)) - active - {VOID, UNSET})
-            if gone:
-                named = self.classes.names.get(gone[0], str(gone[0]))
-                raise ValueError(f"the class {named!r} has just been taken back: choose another")
+        lost = set(self.classes.names) - active
+        if lost and (gone := lost & set(present(labels))):
+            named = self.classes.names[min(gone)]
+            raise ValueError(f"the class {named!r} has just been taken back: choose another")
         action.set_labels(record.id, labels)
         action.set_review(record.id, None, None)  # it may be frozen elsewhere since it was read
         action.set_state(record.id, "edited")
@@ -330,8 +328,7 @@ class Editor(View):
         newest = last_event(self.project.database)
         if newest == self._followed:
             return
-        project = self.project
-        others = events_of_others(project.database, self._followed, project.own_events)
+        others = events_of_others(self.project.database, self._followed, self.project.own_events)
         self._followed = newest
         if others:
             self._take(others)
@@ -347,6 +344,7 @@ class Editor(View):
             self._load()
             self._leave_unreadable()
             self.model_changed.emit()
+            self._model_taken()
         self.classes = self.project.classes()
         images = sorted(int(row) for table, row in flipped if table == "image")
         for image_id in self._by_id.keys() & images:
@@ -357,6 +355,9 @@ class Editor(View):
             del self._means[class_id]
         self._reload_rule()
         self.classes_changed.emit()
+
+    def _model_taken(self) -> None:
+        """Do what follows from a model that an undo or another process has chosen."""
 
     # -- after an act ------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from owlabel.pretraining import Pretraining
 from owlabel.project.store import ModelVersion, Project
 from owlabel.proposing import Proposing
 from owlabel.residuals import MODEL_KIND
+from owlabel.trained import PlmResult
 from owlabel.weak_shot import TagTraining
 
 __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
@@ -29,28 +30,6 @@ EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
 """Priorities: labels of a new class first, then pictures, then exports, then training."""
 QUEUE_EVERY, FILLING = 1.0, {"embed", "relabel", "cluster_proposals", "weak_shot"}
 """Seconds between two signals that the queue has grown, and the jobs that make it grow."""
-
-
-@dataclass(frozen=True)
-class PlmResult:
-    """A trained head that waits to be adopted or discarded.
-
-    Attributes
-    ----------
-    model_id : int
-        The new model version.
-    class_name : str
-        The class whose head was trained.
-    comparison : dict
-        ``before`` and ``after``: IoU per class name on the reviewed pixels; ``pixels``: how many.
-    base_id : int
-        The model version it was trained from.
-    """
-
-    model_id: int
-    class_name: str
-    comparison: dict[str, Any]
-    base_id: int
 
 
 class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
@@ -327,6 +306,10 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         self.model_changed.emit()
         self.classes_changed.emit()
         self._after_model()
+
+    def _model_taken(self) -> None:
+        if self._with_worker:
+            self.submit_embedding()
 
     def _after_model(self) -> None:
         self.submit_embedding()

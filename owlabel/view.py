@@ -325,10 +325,11 @@ class View(SessionSignals):
     def go_to(self, image_id: int) -> None:
         """Show another image; pending clicks on it come back."""
         record = self.record(image_id)
+        with suppress(ProjectError):  # a full disk: workers do not hear of it, no more
+            self.project.set_focus(record.id)
         self.image_id = record.id
         if self.candidate is not None and self.candidate.record.id != record.id:
             self.candidate = None
-        self.project.set_focus(record.id)
         self._refresh_region()
         self.image_changed.emit(record.id)
 

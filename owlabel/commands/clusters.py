@@ -100,8 +100,10 @@ def name(
         session.name_cluster(cluster, class_name)
         work(session)
         found = session.proposals("cluster")
-        here = sum(p.origin == cluster for p in found)
-        told = f"{here} of {len(found)} open proposals are from {cluster}: see `owlabel proposals`"
+        named = session.classes.find(class_name) if class_name else None
+        here = sum(named is not None and p.class_id == named.id for p in found)
+        told = f"{len(found)} proposals are open"
+        told += f", {here} of them of {named.name}: see `owlabel proposals`" if named else ""
         out.print(told, highlight=False)
 
 

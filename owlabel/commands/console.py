@@ -16,8 +16,8 @@ from rich.table import Table
 from owlabel.opening import is_project, open_or_create
 from owlabel.project.catalog import REPLACED
 
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False)  # names of images and classes may hold square brackets
+err = Console(stderr=True, markup=False)
 
 ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
 ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]

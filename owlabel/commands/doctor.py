@@ -182,7 +182,7 @@ def project_findings(project: Path) -> Iterator[Finding]:
 def _database(path: Path) -> Finding:
     what = "project's database"
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         verdict = str(connection.execute("PRAGMA quick_check").fetchone()[0])
         connection.close()
         revision = migrate.found_revision(path)

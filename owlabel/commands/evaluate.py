@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +83,8 @@ def evaluate(
         dataset = read(layout, data, split, held_out or (), ignore or ())
         shapes = check(dataset, need_images=model is not None)
         if maps is not None:
-            source = _from_disk(dataset, shapes, maps, class_maps)
+            names = read(layout, data, split, (), ()).rule.names  # those held out are still counted
+            source = _from_disk(dataset, shapes, maps, class_maps, names)
         else:
             source = predictions_of(
                 find_checkpoint(model), score or ["entropy"], dataset, _progress
@@ -102,10 +103,17 @@ def evaluate(
 
 @contextmanager
 def _from_disk(
-    dataset: DataSet, shapes: Mapping[str, tuple[int, int]], maps: Path, class_maps: Path | None
+    dataset: DataSet,
+    shapes: Mapping[str, tuple[int, int]],
+    maps: Path,
+    class_maps: Path | None,
+    names: Sequence[str],
 ) -> Iterator[list[Predictions]]:
-    """Yield the score maps of a folder as predictions of one score, all checked."""
-    lookup = class_lookup(dataset.rule.names, dataset.rule.names)
+    """Yield the score maps of a folder as predictions of one score, all checked.
+
+    Class maps hold places in `names`, all classes of the data set in its order.
+    """
+    lookup = class_lookup(names, dataset.rule.names)
     classes = {} if class_maps is None or lookup is None else find_maps(class_maps, dataset, shapes)
     found = find_maps(maps, dataset, shapes)
     yield [Predictions(maps.name, found, classes, no_classes() if lookup is None else lookup)]
@@ -134,7 +142,10 @@ def _progress(what: str, done: int, total: int) -> None:
 
 def _about() -> dict[str, Any]:
     """Return the command without folders of this machine, and the version."""
-    words = [f"DIR/{Path(w).name}" if Path(w).is_absolute() else w for w in sys.argv[1:]]
+    parts = [word.rpartition("=") for word in sys.argv[1:]]
+    words = [
+        f"{a}{b}DIR/{Path(c).name}" if Path(c).is_absolute() else a + b + c for a, b, c in parts
+    ]
     return {"command": shlex.join(["owlabel", *words]), "version": __version__}
 
 

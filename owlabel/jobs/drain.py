@@ -25,12 +25,14 @@ def drain(project: Project) -> Iterator[JobRow]:
     queue = JobQueue(project)
     seen: dict[int, JobRow] = {}
     while queue.active():
-        worker = start_worker(project.folder, once=True)
-        while worker.poll() is None:
+        worker = start_worker(project.folder, once=True) if queue.claimable() else None
+        while True:
             time.sleep(LOOK_SECONDS)
             for row in queue.active():
                 if seen.get(row.id) != row:
                     seen[row.id] = row
                     yield row
-        if worker.returncode:
+            if worker is None or worker.poll() is not None:
+                break
+        if worker is not None and worker.returncode:
             raise ValueError(f"the worker ended with {worker.returncode}: see worker.log")

@@ -189,7 +189,7 @@ class JobQueue:
         above : int or None
             Take only a job of a higher priority than this.
         """
-        if not self._waiting(above):
+        if not self.claimable(above):
             return None
         with self._database.writing() as session:
             self._take_back_lost(session)
@@ -203,8 +203,8 @@ class JobQueue:
             session.flush()
             return _as_row(entry)
 
-    def _waiting(self, above: int | None) -> bool:
-        """Tell, without the writer's lock, whether a claim could succeed."""
+    def claimable(self, above: int | None = None) -> bool:
+        """Tell, without the writer's lock, whether `claim` could succeed."""
         with self._database.reading() as session:
             if session.scalars(_next(above)).first() is not None:
                 return True

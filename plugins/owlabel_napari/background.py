@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
+from typing import TypeAlias
 
 from qtpy.QtCore import QObject, Signal
+
+Wish: TypeAlias = tuple[Path, str | Path | None, Path | None]
+"""A folder, the model and the project that are wanted with it."""
 
 
 class ProjectOpener(QObject):
     """Make or bring up to date a project in a thread of its own.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a project is being opened now.
 
     Signals
     -------
@@ -24,26 +33,31 @@ class ProjectOpener(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._thread: Thread | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Tell whether a project is being opened now."""
-        return self._thread is not None and self._thread.is_alive()
+        self._lock = Lock()
+        self._wish: Wish | None = None  # the last one; what was wanted before is not told
+        self.busy = False
 
     def open(self, folder: Path, model: str | Path | None, project: Path | None = None) -> None:
-        """Begin; `ready` or `refused` will tell.  Does nothing while another one is opened."""
-        if not self.busy:
-            self._thread = Thread(target=self._work, args=(folder, model, project), daemon=True)
-            self._thread.start()
+        """Begin; `ready` or `refused` will tell of the last folder that was wanted."""
+        with self._lock:
+            self._wish = folder, model, project
+            begin, self.busy = not self.busy, True
+        if begin:
+            Thread(target=self._work, daemon=True).start()
 
-    def _work(self, folder: Path, model: str | Path | None, project: Path | None) -> None:
+    def _work(self) -> None:
         from owlabel.opening import open_or_create
 
-        try:
-            with open_or_create(folder, model, project) as made:
-                place = made.folder
-        except (ValueError, OSError) as error:
-            self.refused.emit(str(error))
-        else:
-            self.ready.emit(place)
+        while True:
+            wish = self._wish
+            assert wish is not None
+            try:
+                with open_or_create(*wish) as made:
+                    signal, told = self.ready, made.folder
+            except (ValueError, OSError) as error:
+                signal, told = self.refused, str(error)
+            with self._lock:
+                self.busy = wish is not self._wish
+                if not self.busy:
+                    break
+        signal.emit(told)

@@ -93,9 +93,15 @@ class Keys:
         act = self.acts[key]
 
         def press(_viewer: Any) -> None:
-            act()
+            if not self._painting():
+                act()
 
         return press
+
+    def _painting(self) -> bool:
+        """Tell whether a stroke is under way: it must not end on another picture."""
+        layer = self._layers.get("labels")
+        return layer is not None and bool(layer._block_history)
 
     def _bind_layer(self, _kind: str, layer: Any) -> None:
         for key in self.acts:
@@ -107,7 +113,7 @@ class Keys:
         def press(layer: Any) -> None:
             if key in CANVAS_ONLY and str(layer.mode) != "pan_zoom":
                 _napari_key(layer, key)  # e.g. closes the polygon
-            else:
+            elif not self._painting():
                 act()
 
         return press

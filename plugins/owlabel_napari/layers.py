@@ -167,8 +167,10 @@ class OurLayers:
     def blank(self, kind: str) -> None:
         """Show nothing in this layer until it gets new data; quicker than to hide it."""
         layer = self.get(kind)
-        if layer is not None and layer.visible:
-            layer.data[...] = layer.contrast_limits[0] if kind == "score" else 0
+        if layer is None:
+            return
+        layer.data[...] = layer.contrast_limits[0] if kind == "score" else 0
+        if layer.visible:  # else it must not come back with the eye of napari's list
             self.repaint.whole()
             _refresh(layer)
 

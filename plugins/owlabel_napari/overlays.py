@@ -149,7 +149,11 @@ class Overlays:
         return picture
 
     def _shape(self) -> tuple[int, int]:
-        height, width = self.layers["image"].data.shape[:2]
+        """Return the size of what is shown; of what should be where somebody deleted the layer."""
+        layer = self.layers.get("image")
+        if layer is None:
+            return self.session.record().shape or (1, 1)
+        height, width = layer.data.shape[:2]
         return height, width
 
     def _ask_model_output(self, *_: Any) -> None:
@@ -202,8 +206,12 @@ class Overlays:
         self.painting.show()
 
     def _show_region(self) -> None:
-        if self.session.image_id is not None:
-            region = self.session.region or self.session.proposed_region()
+        """Show the pending region, unless the picture that it is of is still to come."""
+        session = self.session
+        if session.image_id is None or self.layers.get("image") is None:
+            return
+        if self._shape() == (session.record().shape or self._shape()):
+            region = session.region or session.proposed_region()
             self.layers.show_region(self._shape(), region, REGION_COLOR)
 
     def _show_classes(self) -> None:

@@ -53,6 +53,8 @@ class Painting:
         try:
             layer = self.layers.show_labels("labels", values, self.session.classes)
             layer._reset_history()  # else Ctrl+Z writes this image's strokes into the next
+            if not same_image:
+                layer._overlays["polygon"].points = []  # nor is its polygon finished there
         finally:
             self._busy = False
 

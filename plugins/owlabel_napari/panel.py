@@ -44,6 +44,7 @@ class OWLabelPanel(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        self._taken_out = False
         super().__init__(parent)
         self.viewer = napari_viewer
         self.start = StartWidget()
@@ -101,7 +102,8 @@ class OWLabelPanel(QWidget):
 
     def _show_folder(self, project: Path) -> None:
         self.start.busy(None)
-        self.open(project)
+        if not self._taken_out:
+            self.open(project)
 
     def _refuse(self, reason: str) -> None:
         self.start.busy(None)
@@ -150,8 +152,10 @@ class OWLabelPanel(QWidget):
 
     def event(self, event: QEvent) -> bool:
         """Close the project when napari takes the panel out of its dock."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_project()
+        if event.type() == QEvent.Type.ParentChange:
+            self._taken_out = self.parent() is None
+            if self._taken_out:
+                self.close_project()
         return bool(super().event(event))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

@@ -56,6 +56,7 @@ class Workspace(QWidget):
         super().__init__(parent)
         self.session, self.viewer = session, viewer
         self.gallery: GalleryDock | None = None
+        self._poll_told = ""
         self._connections = Connections()
         self._connections.add(session.message, show)
         self.findings = Findings(session, self._connections)
@@ -83,9 +84,19 @@ class Workspace(QWidget):
         self.keys = Keys(viewer, self.overlays.layers, self, acts)
         self._lay_out()
         self._timer = QTimer(self)
-        self._timer.timeout.connect(session.poll)
+        self._timer.timeout.connect(self._poll)
         self._timer.start(POLL_MS)
         self._connections.own(self._timer)
+
+    def _poll(self) -> None:
+        """Let the session look around; why it cannot is told once, not five times a second."""
+        before, self._poll_told = self._poll_told, ""
+        try:
+            self.session.poll()
+        except ValueError as error:
+            self._poll_told = str(error)
+            if self._poll_told != before:
+                show("error", self._poll_told)
 
     def _acts(self) -> dict[str, Any]:
         """Return what each key of `keys.NAMES` does."""

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel import fewshot, images
+from owlabel import fewshot
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import MAX_CLASSES, UNSET, Labels
 from owlabel.fewshot import NovelPrototype
+from owlabel.jobs.waiting import read_or_note
 from owlabel.labelling import ModelOutput, Rule, predict
 from owlabel.metrics import ConfusionMatrix
 from owlabel.models.embed import embed_image
@@ -65,8 +66,9 @@ def human_labelled(project: Project) -> Iterator[tuple[Labels, NDArray[np.uint8]
     for record in project.images():
         if record.error is None and record.revision_id is not None:
             human = project.human_labels(record.id)
-            if (human < MAX_CLASSES).any():
-                yield human, images.read(record.path)
+            image = read_or_note(project, record) if (human < MAX_CLASSES).any() else None
+            if image is not None and image.shape[:2] == human.shape:
+                yield human, image
 
 
 def outputs_of(segmenter: Segmenter, image: NDArray[np.uint8]) -> ModelOutput:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import json
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from owlabel import images
 from owlabel.checkpoints import CheckpointHeader
 from owlabel.classes import UNSET, VOID
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.waiting import read_or_note
 from owlabel.lacking import masks_lacking, tags_lacking
 from owlabel.models.checkpoint import load
 from owlabel.models.mask_checkpoint import save_mask_former
@@ -101,6 +105,7 @@ class WeakShotJob:
         model = new_model(sizes, path, known.frames, course.seed)
         yield Progress(0, course.iterations, "; ".join(told))
         total = course.iterations + course.retrain
+        _keep_classes(context.work, known.class_ids)
         first = train_weak_shot(model, known.frames, course, context.work)
         minutes = yield from _part(first, 0, total, "training")
         if course.retrain:
@@ -110,8 +115,10 @@ class WeakShotJob:
             minutes += yield from _part(second, course.iterations, total, "re-training")
         result = yield from self._propose(context, model, known, segmenter)
         yield Progress(course.iterations, course.iterations, "comparing before and after")
-        result["comparison"] = self._compare(context, model, known, segmenter, header)
         relative = self._keep(context, model, known, header, course)
+        result["comparison"] = {}
+        with suppress(images.ImageError):  # a picture that went costs the comparison, no more
+            result["comparison"] = self._compare(context, model, known, segmenter, header)
         return {**result, "minutes": round(minutes, 2), "lacking": told, "path": relative}
 
     def _propose(
@@ -229,6 +236,15 @@ def _proposals(
     return items
 
 
+def _keep_classes(work: Path, class_ids: Sequence[int]) -> None:
+    """Begin anew where an interrupted run was of other tagged classes: its network knows those."""
+    file = work / "classes.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != list(class_ids):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(list(class_ids)), encoding="utf-8")
+
+
 def _found(
     project: Project,
     record: ImageRecord,
@@ -238,7 +254,9 @@ def _found(
     max_side: int,
 ) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
     """Yield class id, mask (H, W) and confidence of each class tagged in an image."""
-    image = images.read(record.path)
+    image = read_or_note(project, record)
+    if image is None or image.shape[:2] != record.shape:  # it went, or was replaced meanwhile
+        return
     shape = image.shape[:2]
     small = shrunk(image, np.zeros(shape, np.uint8), max_side)[0]
     scores = scores_of(model, small, sorted(set(known.frames.novel_ids) - present))

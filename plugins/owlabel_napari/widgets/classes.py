@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from owlabel_napari.overlays import Overlays
 
 COLOR, NAME, SHOTS, FOUND = range(4)
+FARTHEST = 6.0
+"""Of the slider of lambda, unless the project has more."""
 KEYS = 9
 """The first classes of the list have the keys Ctrl+1 .. Ctrl+9."""
 ID = Qt.ItemDataRole.UserRole
@@ -40,8 +42,9 @@ class ClassesWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.table = QTableWidget(0, 4)
+        most = max(FARTHEST, session.lambda_novel)
         self.reach = FloatSlider(
-            value=session.lambda_novel, min=0, max=6, step=0.05, label="Reach λ", tracking=True
+            value=session.lambda_novel, min=0, max=most, step=0.05, label="Reach λ", tracking=True
         )
         self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
         self._later = QTimer(self)
@@ -83,6 +86,7 @@ class ClassesWidget(QWidget):
     def _connect(self) -> None:
         self.table.itemClicked.connect(self._choose)
         self.table.itemChanged.connect(self._rename)
+        self.table.itemDelegate().closeEditor.connect(lambda *_: QTimer.singleShot(0, self.refresh))
         self.reach.changed.connect(lambda _value: self._later.start())
         for signal in (
             self.session.classes_changed,
@@ -97,7 +101,9 @@ class ClassesWidget(QWidget):
         self._connections.close()
 
     def refresh(self, *_: Any) -> None:
-        """Show the session's classes, the novel ones first."""
+        """Show the session's classes, the novel ones first; not while a name is being typed."""
+        if self.table.state() == QAbstractItemView.State.EditingState:
+            return
         rows = self.session.classes.listed
         self.table.blockSignals(True)
         self.table.setRowCount(len(rows) + 1)
@@ -112,6 +118,7 @@ class ClassesWidget(QWidget):
         self.table.blockSignals(False)
         if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
             with self.reach.changed.blocked():
+                self.reach.max = max(self.reach.max, self.session.lambda_novel)
                 self.reach.value = self.session.lambda_novel
 
     def _fill(self, index: int, one: LabelClass) -> None:

@@ -47,9 +47,12 @@ class ClusterPatches(QObject):
         """Make the patches that will be shown; `ready` will tell of those that are new."""
         for one in examples[:SHOWN]:
             if one not in self._keys:
+                try:
+                    path = self.session.record(one.image_id).path
+                except ValueError:  # it is gone, or cannot be read any more
+                    continue
                 self._keys[one] = len(self._examples)
                 self._examples.append(one)
-                path = self.session.record(one.image_id).path
                 self.thumbnails.ask(self._keys[one], path, one.box)
 
     def made(self, example: Example) -> NDArray[np.uint8] | None:

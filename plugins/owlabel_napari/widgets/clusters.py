@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from owlabel.session import Session
     from owlabel_napari.cluster_layer import ClusterLayer
 
+MOST_CLASSES = 160  # 1.5 times as many clusters fit into a byte
 EXTRACTORS = (
     ("the model in use", "model"),
     ("colour and texture", "handmade"),
@@ -62,8 +63,8 @@ class ClustersWidget(QWidget):
         self.network = ComboBox(choices=NETWORKS, value="resnet50", label="Network")
         self.weights = LineEdit(label="Weights")
         self.browse = button("Choose …", self._browse, "Choose the file of weights")
-        usual = max(len(session.classes.classes), 4)
-        self.classes = SpinBox(value=usual, min=1, max=160, label="Classes expected")
+        usual = min(max(len(session.classes.classes), 4), MOST_CLASSES)
+        self.classes = SpinBox(value=usual, min=1, max=MOST_CLASSES, label="Classes expected")
         self.superpixels = SpinBox(value=200, min=0, max=5000, step=50, label="Superpixels")
         self.kinds = SpinBox(value=8, min=0, max=200, label="Groups of unknown")
         self.build = button("Build", self._build, "Group all pixels in the background")

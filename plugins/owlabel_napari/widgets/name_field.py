@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from qtpy.QtCore import QEvent, QPoint, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent
@@ -76,9 +77,10 @@ class NameField(QFrame):
     def dismiss(self) -> None:
         """Hide the field and give the keyboard back."""
         self.hide()
-        if self._before is not None:
-            self._before.setFocus()
-            self._before = None
+        before, self._before = self._before, None
+        if before is not None:
+            with suppress(RuntimeError):  # an editor of a table may be gone
+                before.setFocus()
 
     def event(self, event: QEvent) -> bool:
         """Keep mouse presses on the frame from the canvas."""

@@ -43,7 +43,8 @@ class OverlayWidget(QWidget):
             "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
             "its range leave the queue."
         )
-        self.beta = FloatSlider(value=session.scoring.beta, min=0, max=STEEPEST, label="β")
+        steepest = max(STEEPEST, session.scoring.beta)
+        self.beta = FloatSlider(value=session.scoring.beta, min=0, max=steepest, label="β")
         self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
         self.gamma = FloatSlider(value=session.scoring.gamma, min=0, max=1, label="γ")
         self.gamma.tooltip = "The EDS at which both weigh the same"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def test_clusters_are_built_listed_shown_and_named(project: Path, tmp_path: Path
         assert picture.width % 96 == 0
     done = run("clusters", str(project), "name", largest, "stuff")
     assert done.exit_code == 0, done.output
-    assert f"open proposals are from {largest}" in done.output
+    told = re.search(r"(\d+) proposals are open, (\d+) of them of stuff", done.stdout)
+    assert told is not None
+    assert told[1] == told[2] != "0"  # all of them are of the new class
     listed = json.loads(run("clusters", str(project), "list", "--json").stdout)
     assert listed[0]["name"] == "stuff"
     shown = json.loads(run("proposals", str(project), "list", "--json").stdout)
