@@ -37,7 +37,8 @@ from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
 from owlabel.commands.train_ood import train_ood
 from owlabel.commands.weak_shot import weak_shot
-from owlabel.opening import is_project, open_or_create
+from owlabel.opening import open_or_create
+from owlabel.project.creation import DATABASE
 from owlabel.residuals import MODEL_KIND
 
 app = typer.Typer(
@@ -337,7 +338,7 @@ def replay(
         raise typer.Exit(1)
     with one_line_errors():
         read_recording(recording)  # refused before anything is made
-        if is_project(images):
+        if (images / DATABASE).is_file():
             raise ValueError(f"{images} is a project: name the folder of its pictures")
         open_or_create(images, model, project).close()
     try:

@@ -48,6 +48,7 @@ FLOORS = [
         "checkpoints",
         "residuals",
         "label_blocks",
+        "trained",
     },
     {
         "logit_scores",

@@ -127,3 +127,16 @@ def test_a_second_round_renews_the_head_of_its_class(project: Project) -> None:
 def test_a_shot_without_the_class_is_refused_by_the_images_name(project: Project) -> None:
     with pytest.raises(ValueError, match=r"a\.png holds no pixel"):
         run_to_end(PlmJob(**payload(project, class_id=3)).run(context(project)))
+
+
+def test_a_picture_that_went_costs_its_comparison_and_not_the_model(project: Project) -> None:
+    first, second = project.images()
+    human = np.full((72, 96), UNSET, np.uint8)
+    human[60:] = 1
+    with project.action("paint") as action:
+        action.set_labels(second.id, human)
+    second.path.unlink()
+    told = run_to_end(PlmJob(**payload(project)).run(context(project)))
+    assert told["model_id"] in {m.id for m in project.models()}
+    assert "there is no such file" in str(project.image(second.id).error)
+    assert project.image(first.id).error is None

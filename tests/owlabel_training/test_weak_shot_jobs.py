@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
 from owlabel.cli import app
-from owlabel.jobs.job import JobContext
+from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.runner import Runner
 from owlabel.models.checkpoint import load, save
 from owlabel.models.mask_checkpoint import load_mask_former
@@ -283,3 +283,29 @@ def test_the_command_waits_for_the_job_and_tells_what_came_out(session: Session)
     assert "proposals: see `owlabel proposals`" in text
     assert "IoU on 720 pixels of tagged classes that people labelled in 1 images" in text
     assert "box" in text
+
+
+def test_a_run_of_other_tags_begins_anew(tmp_path: Path) -> None:
+    work = tmp_path / "7"
+    weak_shot_jobs._keep_classes(work, [10, 11])
+    (work / "state.safetensors").touch()
+    weak_shot_jobs._keep_classes(work, [10, 11])
+    assert (work / "state.safetensors").exists()
+    weak_shot_jobs._keep_classes(work, [11])
+    assert [p.name for p in work.iterdir()] == ["classes.json"]
+
+
+def test_a_picture_that_went_is_left_out(session: Session, tmp_path: Path) -> None:
+    paint_box(session, 0)
+    scores = np.zeros((3, 72, 96), np.float32)
+    scores[2, 20:32, 30:60] = 0.95
+    steps = job(session).run(JobContext(session.project.folder, tmp_path / "7"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
+        while next(steps).total == 0:  # the images of the training are read by then
+            pass
+        for record in session.records[:2]:
+            record.path.unlink()
+        result = run_to_end(steps)
+    assert (result["proposals"], result["comparison"]) == (1, {})
+    assert (session.project.folder / result["path"]).is_file()

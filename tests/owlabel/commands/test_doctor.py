@@ -123,3 +123,12 @@ def test_the_limit_of_the_cache_is_shown_and_set(toy: Any) -> None:
     assert "the model in use needs it" in done.stdout.replace("\n", " ")
     assert run(app, ["undo", folder]).stdout.strip() == "undone: set cache_limit_gib"
     assert "must be positive" in run(app, ["cache", folder, "--limit", "0"]).stderr
+
+
+def test_a_project_with_a_hash_in_its_name(toy: Any, tmp_path: Path) -> None:
+    toy.project.close()
+    other = toy.project.folder.rename(tmp_path / "pics #2.owlabel")
+    (other / "project.db").write_bytes(b"no database" * 1000)
+    found = doctor._database(other / "project.db")
+    assert not found.good
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("pics")] == [other.name]

@@ -94,3 +94,14 @@ def test_proposals_are_listed_accepted_and_rejected(proposed: str) -> None:
     assert "1 rejected" in run(app, ["proposals", proposed, "reject", str(rows[1]["id"])]).stdout
     assert json.loads(run(app, ["proposals", proposed, "list", "--json"]).stdout) == []
     assert "undone: reject deer" in run(app, ["undo", proposed]).stdout
+
+
+def test_square_brackets_are_part_of_a_name(toy: Any) -> None:
+    toy.project.close()
+    odd = toy.images / "street[final].png"
+    (toy.images / "deer_1.png").rename(odd)
+    folder = str(toy.images)
+    done = run(app, ["tags", folder, "set", "[/car]", "present", odd.name, "--create-classes"])
+    assert done.exit_code == 0, done.output
+    assert "[/car]" in run(app, ["tags", folder, "list"]).stdout
+    assert odd.name in run(app, ["info", folder]).stdout

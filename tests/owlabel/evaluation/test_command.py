@@ -83,3 +83,25 @@ def test_what_is_wrong_is_said_in_one_line(data: Path, arguments: list[str], wor
     assert done.exit_code == 1
     assert words in " ".join(done.output.split())
     assert not (data / "out").exists()
+
+
+@pytest.mark.parametrize("held_out", ["sky", "road", "car"])
+def test_class_maps_keep_the_order_of_all_classes(data: Path, held_out: str) -> None:
+    classes = [
+        {"id": i, "name": n, "color": [i, i, i]} for i, n in enumerate(("sky", "road", "car"))
+    ]
+    root, place = data / "street", ("sky", "road", "car").index(held_out)
+    labels = np.repeat(np.arange(3, dtype=np.uint8), 10)[:, None].repeat(30, 1)
+    for folder in ("images", "labels", "classes", "scores"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.json").write_text(json.dumps({"classes": classes}))
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(root / "images" / "a.png")
+    for folder in ("labels", "classes"):
+        Image.fromarray(labels).save(root / folder / "a.png")
+    np.save(root / "scores" / "a.npy", (labels == place).astype(np.float32))
+    words = ["--maps", str(root / "scores"), "--class-maps", str(root / "classes")]
+    words += ["--layout", "classes", "--held-out", held_out]
+    done = run(app, ["evaluate", str(root), str(data / "out"), *words])
+    assert done.exit_code == 0, done.output
+    row = json.loads((data / "out" / "evaluation.json").read_text())["scores"][0]
+    assert row["closed_miou"] == 1

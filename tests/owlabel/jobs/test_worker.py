@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from owlabel.jobs import drain as drain_module
+from owlabel.jobs.job import Progress
+from owlabel.jobs.presence import worker_name
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
 from owlabel.project.store import Project
@@ -110,3 +114,19 @@ def test_a_worker_on_a_folder_that_is_no_project_ends_with_a_line(tmp_path: obje
     assert worker.wait(30) == 1
     with open(f"{tmp_path}/worker.log") as log:
         assert "not a project" in log.read()
+
+
+def test_no_worker_is_started_while_another_has_the_only_job(
+    queue: JobQueue, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr(drain_module, "start_worker", lambda folder, once: started.append(folder))
+    job_id = queue.submit("counting", {})
+    assert queue.claim(worker_name()).id == job_id
+    looks = iter(drain_module.drain(project))
+    assert next(looks).id == job_id
+    queue.report(job_id, worker_name(), [Progress(1, 2, "")])
+    assert next(looks).done == 1
+    queue.finish(job_id, worker_name(), {})
+    assert list(looks) == []
+    assert started == []

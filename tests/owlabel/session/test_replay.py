@@ -99,3 +99,19 @@ def test_a_recording_holds_every_stroke(recording: Path) -> None:
     paint = next(line for line in read_recording(recording) if line.get("kind") == "paint")
     assert paint["labels"]["shape"] == [48, 64]
     assert np.prod(paint["labels"]["shape"]) > len(paint["labels"]["zlib"])
+
+
+def test_a_replay_never_goes_into_a_project_that_is_there(
+    toy: Any, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = toy.project.events()
+    words = ["replay", str(recording), str(toy.images), "--model", str(toy.checkpoint)]
+    done = CliRunner().invoke(app, [*words, "--project", f"~/{toy.project.folder.name}"])
+    assert (done.exit_code, "exists" in done.output) == (1, True)
+    assert toy.project.events() == before
+    words[2] = str(toy.project.folder)
+    done = CliRunner().invoke(app, [*words, "--project", str(tmp_path / "new.owlabel")])
+    assert done.exit_code == 1
+    assert "name the folder of its pictures" in " ".join(done.output.split())
+    assert not (tmp_path / "new.owlabel").exists()
