@@ -32,3 +32,13 @@ def test_another_file_is_no_state(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s").write_bytes(content)
     with pytest.raises(ValueError, match="no state of a run"):
         states.read(tmp_path / "s")
+
+
+def test_a_run_about_something_else_begins_anew(tmp_path: Path) -> None:
+    work = tmp_path / "7"
+    states.keep_or_begin_anew(work, [10, 11])
+    (work / "state.safetensors").touch()
+    states.keep_or_begin_anew(work, [10, 11])
+    assert (work / "state.safetensors").exists()
+    states.keep_or_begin_anew(work, [11])
+    assert [p.name for p in work.iterdir()] == ["about.json"]

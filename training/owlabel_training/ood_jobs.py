@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from owlabel_training.plm import parent_id
 from owlabel_training.project_frames import project_frames
 from owlabel_training.proxy import read_proxies
 from owlabel_training.recipe import section
+from owlabel_training.states import keep_or_begin_anew
 
 METHODS = ("entropy", "rpl", "rpl_corocl")
 SMALL: dict[str, dict[str, Any]] = {
@@ -92,6 +94,7 @@ class OodTrainingJob:
             yield Progress(0, 0, "reading the images")
             frames = project_frames(project, segmenter, header)
         data = ood_data((frames.train, frames.val), proxies, recipe.proxy)
+        keep_or_begin_anew(context.work, {"measured on": _digest(data)})
         trained = yield from train_method(segmenter, data, recipe, context.work)
         told = {
             **summary(trained.course, labelled=frames.val_human > 0),
@@ -116,3 +119,11 @@ class OodTrainingJob:
             "val_human_pixels": val_human,
             "frames": len(data.train),
         }
+
+
+def _digest(data: OodData) -> str:
+    """Return a digest of what before and after are measured on: people may label meanwhile."""
+    digest = hashlib.sha256(repr([*data.val.names, len(data.val_objects)]).encode())
+    for label in data.val.labels:
+        digest.update(label.tobytes())
+    return digest.hexdigest()

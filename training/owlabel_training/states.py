@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 KEY = "owlabel-state"
+
+
+def keep_or_begin_anew(work: Path, about: Any) -> None:
+    """Empty the folder of a run that was interrupted and that was about something else.
+
+    Parameters
+    ----------
+    work : Path
+        Where the run keeps its state; made if missing.
+    about : plain JSON
+        What must be the same for the run to go on: which classes, which labels it is measured by.
+    """
+    file, text = work / "about.json", json.dumps(about)
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def write(tree: Any, path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from owlabel.project.proposals import NewProposal
 from owlabel.project.store import ImageRecord, Project
 from owlabel_training.project_frames import people_labels, shrunk
 from owlabel_training.recipe import section
+from owlabel_training.states import keep_or_begin_anew
 from owlabel_training.weak_shot_comparison import Masks, compare_masks
 from owlabel_training.weak_shot_data import lacking
 from owlabel_training.weak_shot_loop import train_weak_shot
@@ -105,7 +104,7 @@ class WeakShotJob:
         model = new_model(sizes, path, known.frames, course.seed)
         yield Progress(0, course.iterations, "; ".join(told))
         total = course.iterations + course.retrain
-        _keep_classes(context.work, known.class_ids)
+        keep_or_begin_anew(context.work, {"class_ids": list(known.class_ids)})
         first = train_weak_shot(model, known.frames, course, context.work)
         minutes = yield from _part(first, 0, total, "training")
         if course.retrain:
@@ -234,15 +233,6 @@ def _proposals(
         if int(left.sum()) >= LEAST_PIXELS:
             items.append(NewProposal(class_id, left, sure))
     return items
-
-
-def _keep_classes(work: Path, class_ids: Sequence[int]) -> None:
-    """Begin anew where an interrupted run was of other tagged classes: its network knows those."""
-    file = work / "classes.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != list(class_ids):
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(list(class_ids)), encoding="utf-8")
 
 
 def _found(
