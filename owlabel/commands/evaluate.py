@@ -83,8 +83,8 @@ def evaluate(
         dataset = read(layout, data, split, held_out or (), ignore or ())
         shapes = check(dataset, need_images=model is not None)
         if maps is not None:
-            names = read(layout, data, split, (), ()).rule.names  # those held out are still counted
-            source = _from_disk(dataset, shapes, maps, class_maps, names)
+            every = read(layout, data, split, (), ()) if held_out or ignore else dataset
+            source = _from_disk(dataset, shapes, maps, class_maps, every.rule.names)
         else:
             source = predictions_of(
                 find_checkpoint(model), score or ["entropy"], dataset, _progress

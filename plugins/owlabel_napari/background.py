@@ -56,6 +56,9 @@ class ProjectOpener(QObject):
                     signal, told = self.ready, made.folder
             except (ValueError, OSError) as error:
                 signal, told = self.refused, str(error)
+            except BaseException:
+                self.busy = False  # else nothing could be opened any more
+                raise
             with self._lock:
                 self.busy = wish is not self._wish
                 if not self.busy:

@@ -29,7 +29,9 @@ def keep_or_begin_anew(work: Path, about: Any) -> None:
     if file.exists() and file.read_text(encoding="utf-8") != text:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    part = work / ".about.json.part"
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
 
 
 def write(tree: Any, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,8 +115,10 @@ class WeakShotJob:
         yield Progress(course.iterations, course.iterations, "comparing before and after")
         relative = self._keep(context, model, known, header, course)
         result["comparison"] = {}
-        with suppress(images.ImageError):  # a picture that went costs the comparison, no more
+        try:
             result["comparison"] = self._compare(context, model, known, segmenter, header)
+        except images.ImageError as error:  # it costs the comparison, not the network
+            told.append(f"before and after were not compared: {error}")
         return {**result, "minutes": round(minutes, 2), "lacking": told, "path": relative}
 
     def _propose(
