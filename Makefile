@@ -25,7 +25,7 @@ lint: $(VENV)/.ready
 gui-smoke: $(VENV)/.ready
 	scripts/system-packages qt6
 	$(BIN)/python -m pip install -q "PyQt6>=6.6" "PyQt6-Qt6!=6.11.0,!=6.11.1"
-	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(BIN)/python -m pytest -q -m gui tests/owlabel_napari $(PYTEST_ARGS)
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(BIN)/python -m pytest -q -m gui tests/plugins/owlabel_napari $(PYTEST_ARGS)
 
 $(VENV)/.ready: pyproject.toml
 	scripts/system-packages

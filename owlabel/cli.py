@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from owlabel import __version__
+from owlabel.checkpoints.residual_header import MODEL_KIND
 from owlabel.commands.cache import cache
 from owlabel.commands.clusters import app as clusters
 from owlabel.commands.console import (
@@ -31,15 +32,14 @@ from owlabel.commands.doctor import doctor
 from owlabel.commands.evaluate import evaluate
 from owlabel.commands.large import large
 from owlabel.commands.meta import meta
-from owlabel.commands.pretrain import pretrain
 from owlabel.commands.proposals import app as proposals
 from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
-from owlabel.commands.train_ood import train_ood
-from owlabel.commands.weak_shot import weak_shot
-from owlabel.opening import open_or_create
+from owlabel.commands.training.pretrain import pretrain
+from owlabel.commands.training.train_ood import train_ood
+from owlabel.commands.training.weak_shot import weak_shot
 from owlabel.project.creation import DATABASE
-from owlabel.residuals import MODEL_KIND
+from owlabel.view.open_project import open_or_create
 
 app = typer.Typer(
     name="owlabel",
@@ -67,7 +67,7 @@ def main(
         _window(lambda main_module: main_module.open_window(None))
 
 
-def _window(use: Callable[[Any], None], name: str = "owlabel_napari.main") -> None:
+def _window(use: Callable[[Any], None], name: str = "owlabel_napari.entry.windows") -> None:
     """Import the napari panel and use it; says what to install where it is not there."""
     try:
         module = import_module(name)
@@ -96,7 +96,7 @@ def demo(
     ] = None,
 ) -> None:
     """Open the window on the sample street scenes, or walk through all steps there."""
-    _window(lambda module: module.demo(walk), "owlabel_napari.demo")
+    _window(lambda module: module.demo(walk), "owlabel_napari.entry.demo")
 
 
 @app.command()
@@ -314,7 +314,7 @@ def info(project: ProjectArg, as_json: JsonOption = False) -> None:
 @app.command()
 def log(project: ProjectArg) -> None:
     """Print the recorded sitting, one event a line, for `owlabel replay`."""
-    from owlabel.replay import recorded
+    from owlabel.session.recording import recorded
 
     with sitting(project) as session:
         for line in recorded(session):
@@ -329,8 +329,8 @@ def replay(
     model: ModelOption = "sample",
 ) -> None:
     """Do a recorded sitting again on a new project; fails unless all labels are the same."""
-    from owlabel.replay import read_recording
-    from owlabel.replay import replay as again
+    from owlabel.session.recording import read_recording
+    from owlabel.session.recording import replay as again
 
     project = project.expanduser().resolve()
     if project.exists():

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from owlabel.arrays.quantile_histogram import OrderedHistogram
 from owlabel.classes import MAX_CLASSES, VOID
-from owlabel.histogram import OrderedHistogram
 
 Counts = NDArray[np.int64]
 FprRule = Literal["first", "closest"]

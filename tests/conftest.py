@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from owlabel.candidates import find
-from owlabel.checkpoints import FORMAT, KEY, CheckpointHeader, HeadInfo
+from owlabel.checkpoints.header import FORMAT, KEY, CheckpointHeader, HeadInfo
 from owlabel.classes import ClassTable, LabelClass
+from owlabel.ood.candidates import find
 from owlabel.project.store import Project
-from owlabel.session import Session
+from owlabel.session.session import Session
 
 SHAPE, GRID = (48, 64), (12, 16)
 OBJECT = (slice(16, 32), slice(24, 44))  # where every second picture has a deer

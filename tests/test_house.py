@@ -17,11 +17,18 @@ PACKAGES = {
     "owlabel_napari": ROOT / "plugins" / "owlabel_napari",
     "owlabel_samples": ROOT / "sample_data" / "owlabel_samples",
 }
+OUTSIDE_THE_WHEEL = {
+    "experiments": ROOT / "training" / "experiments",
+    "benchmarks": ROOT / "training" / "benchmarks",
+}
+EVERYTHING = PACKAGES | OUTSIDE_THE_WHEEL
 MAY_IMPORT = {
     "owlabel": set(),
     "owlabel_training": {"owlabel"},
     "owlabel_napari": {"owlabel", "owlabel_samples"},
     "owlabel_samples": set(),
+    "experiments": {"owlabel", "owlabel_training", "owlabel_samples"},
+    "benchmarks": {"owlabel", "owlabel_training", "owlabel_samples", "experiments"},
 }
 TORCH = {"torch", "torchvision", "lightning_fabric", "segmentation_models_pytorch", "timm"}
 WINDOW = {
@@ -35,77 +42,42 @@ WINDOW = {
     "pyqtgraph",
     "vispy",
 }
-# Inside owlabel: a module may import from its own floor or from floors before it.
-FLOORS = [
-    {"__init__", "classes"},
-    {
-        "images",
-        "decoding",
-        "pixelwise",
-        "histogram",
-        "cells",
-        "grid",
-        "checkpoints",
-        "residuals",
-        "label_blocks",
-        "trained",
-    },
-    {
-        "logit_scores",
-        "metric_scores",
-        "scores",
-        "standardised",
-        "metrics",
-        "regions",
-        "fewshot",
-        "finds",
-        "segments",
-        "auxiliary",
-    },
-    {
-        "candidates",
-        "calibration",
-        "meta",
-        "meta_words",
-        "project",
-        "models",
-        "formats",
-        "labelling",
-        "evaluation",
-        "lacking",
-    },
-    {
-        "reading",
-        "scoring",
-        "sitting",
-        "decisions",
-        "candidate_queue",
-        "corrections",
-        "cluster_set",
-        "cluster_proposals",
-    },
-    {"signals", "view"},
-    {"jobs"},
-    {
-        "opening",
-        "editing",
-        "calibrating",
-        "judging",
-        "ood_training",
-        "tagging",
-        "proposing",
-        "clustering",
-        "pretraining",
-        "weak_shot",
-    },
-    {"session"},
-    {"replay"},
-    {"commands", "cli"},
-]
+# A folder, or a file beside the folders, imports from its own floor or from floors before it.
+FLOORS: dict[str, list[set[str]]] = {
+    "owlabel": [
+        {"__init__", "classes"},
+        {"arrays", "images", "metrics"},
+        {"formats", "checkpoints", "clusters"},
+        {"ood"},
+        {"novel"},
+        {"project", "models", "evaluation"},
+        {"view"},
+        {"jobs"},
+        {"session"},
+        {"commands"},
+        {"cli"},
+    ],
+    "owlabel_training": [
+        {"__init__"},
+        {"core"},
+        {"fewshot", "ood", "pretraining", "weak_shot"},
+        {"main"},
+    ],
+    "owlabel_napari": [
+        {"__init__"},
+        {"events"},
+        {"canvas"},
+        {"widgets"},
+        {"window"},
+        {"entry"},
+    ],
+}
+MOST_FILES = 12
+"""In one folder, beside its ``__init__.py``."""
 
 
 def files(package: str) -> list[Path]:
-    return sorted(PACKAGES[package].rglob("*.py"))
+    return sorted(EVERYTHING[package].rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -118,9 +90,9 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", EVERYTHING)
 def test_packages_import_only_their_friends(package: str) -> None:
-    forbidden = set(PACKAGES) - {package} - MAY_IMPORT[package]
+    forbidden = set(EVERYTHING) - {package} - MAY_IMPORT[package]
     wrong = [
         (path.name, name)
         for path in files(package)
@@ -150,34 +122,96 @@ def test_the_window_toolkit_is_imported_in_the_plugin_only() -> None:
     assert not wrong
 
 
+def module_of(package: str, path: Path) -> str:
+    parts = path.relative_to(EVERYTHING[package]).with_suffix("").parts
+    return ".".join((package, *parts)).removesuffix(".__init__")
+
+
 def _floor(module: str) -> int:
-    part = module.split(".")[1] if "." in module else "__init__"
-    for index, floor in enumerate(FLOORS):
-        if part in floor:
-            return index
-    return -1
+    package, _, rest = module.partition(".")
+    room = rest.partition(".")[0] or "__init__"
+    floors = FLOORS[package]
+    return next((index for index, floor in enumerate(floors) if room in floor), -1)
 
 
-def test_owlabel_is_built_in_floors() -> None:
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_package_is_built_in_floors(package: str) -> None:
     wrong = []
-    for path in files("owlabel"):
-        here = _floor(
-            "owlabel." + path.relative_to(PACKAGES["owlabel"]).parts[0].removesuffix(".py")
-        )
-        assert here >= 0, f"{path.name} has no floor: add it to FLOORS"
+    for path in files(package):
+        here = _floor(module_of(package, path))
+        assert here >= 0, f"{path} has no floor: add its folder to FLOORS"
         for name in imports(path):
-            if name.startswith("owlabel.") and _floor(name) > here:
-                wrong.append((path.name, name))
+            if name.startswith(f"{package}.") and _floor(name) > here:
+                wrong.append((path.relative_to(ROOT).as_posix(), name))
     assert not wrong
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+def arrows(package: str) -> dict[str, set[str]]:
+    """Return each module of a package with those it imports from the same package."""
+    modules = {module_of(package, path): path for path in files(package)}
+    return {
+        module: {name for name in imports(path) if name in modules and name != module}
+        for module, path in modules.items()
+    }
+
+
+def ring(graph: dict[str, set[str]]) -> list[str]:
+    """Return the nodes of a directed graph that lie on a ring, or lead to or from one only."""
+    left = {node: set(targets) for node, targets in graph.items()}
+    while True:
+        used = set().union(*left.values()) if left else set()
+        ends = [n for n, targets in left.items() if not targets & left.keys() or n not in used]
+        if not ends:
+            return sorted(left)
+        for node in ends:
+            del left[node]
+
+
+def test_a_ring_is_found() -> None:
+    assert ring({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    assert not ring({"a": {"b"}, "b": {"c"}, "c": set()})
+
+
+@pytest.mark.parametrize("package", EVERYTHING)
+def test_no_files_import_each_other_in_a_ring(package: str) -> None:
+    assert not ring(arrows(package))
+
+
+@pytest.mark.parametrize("package", EVERYTHING)
+def test_no_folders_import_each_other_in_a_ring(package: str) -> None:
+    top = EVERYTHING[package]  # a file beside the folders counts as a room of its own
+    folder = {
+        module_of(package, path): (path if path.parent == top else path.parent).as_posix()
+        for path in files(package)
+        if path.name != "__init__.py"
+    }
+    graph: dict[str, set[str]] = {name: set() for name in folder.values()}
+    for module, targets in arrows(package).items():
+        if module in folder:
+            here = folder[module]
+            graph[here] |= {folder[t] for t in targets if t in folder} - {here}
+    assert not ring(graph)
+
+
+@pytest.mark.parametrize("package", sorted(EVERYTHING.keys() - {"owlabel_samples"}))
+def test_folders_are_small(package: str) -> None:
+    counts: dict[str, int] = {}
+    for path in files(package):
+        if path.name != "__init__.py":
+            name = path.parent.relative_to(ROOT).as_posix()
+            counts[name] = counts.get(name, 0) + 1
+    assert not {name: n for name, n in counts.items() if n > MOST_FILES}
+
+
+@pytest.mark.parametrize("package", EVERYTHING)
 def test_files_are_short(package: str) -> None:
     long = [p.name for p in files(package) if len(p.read_text().splitlines()) > 400]
     assert not long
 
 
-@pytest.mark.parametrize("module", ["owlabel.session", "owlabel.cli", "owlabel.jobs.worker"])
+@pytest.mark.parametrize(
+    "module", ["owlabel.session.session", "owlabel.cli", "owlabel.jobs.worker"]
+)
 def test_importing_leaves_torch_and_qt_out(module: str) -> None:
     code = f"import sys, {module}; print(sorted({TORCH | WINDOW!r} & set(sys.modules)))"
     done = subprocess.run(

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from owlabel.commands.console import ProjectArg, out, sitting
-from owlabel.project.cache import GIB
-from owlabel.project.eviction import cache_limit, told, trim_cache
+from owlabel.project.cache_eviction import cache_limit, told, trim_cache
+from owlabel.project.storage.feature_cache import GIB
 
 
 def cache(

@@ -9,10 +9,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from owlabel import images
-from owlabel.auxiliary.settings import ALGORITHMS, EXTRACTORS
-from owlabel.cluster_set import ClusterInfo
-from owlabel.clustering import ClusterRequest
+from owlabel.clusters.settings import ALGORITHMS, EXTRACTORS
 from owlabel.commands.console import (
     JsonOption,
     ProjectArg,
@@ -23,6 +20,9 @@ from owlabel.commands.console import (
     sitting,
     work,
 )
+from owlabel.images import files as images
+from owlabel.jobs.requests.clusters import ClusterRequest
+from owlabel.view.cluster_catalog import ClusterInfo
 
 app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
 SIDE = 96

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from owlabel.opening import is_project, open_or_create
-from owlabel.project.catalog import REPLACED
+from owlabel.project.tables.catalog import REPLACED
+from owlabel.view.open_project import is_project, open_or_create
 
 out = Console(markup=False)  # names of images and classes may hold square brackets
 err = Console(stderr=True, markup=False)
@@ -38,7 +38,7 @@ def one_line_errors() -> Iterator[None]:
 @contextmanager
 def sitting(folder: Path) -> Iterator[Any]:
     """Open a project's session without a worker; ends with one line and status 1 on bad input."""
-    from owlabel.session import Session
+    from owlabel.session.session import Session
 
     with one_line_errors():
         known = is_project(folder)

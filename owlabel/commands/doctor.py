@@ -16,15 +16,15 @@ from typing import Annotated
 
 import typer
 
-from owlabel.checkpoints import CheckpointError, read_header
+from owlabel.checkpoints.header import CheckpointError, read_header
 from owlabel.commands.console import one_line_errors, out
-from owlabel.opening import DATABASE, project_folder, sample_checkpoint
-from owlabel.project import migrate
-from owlabel.project.cache import GIB, FeatureCache
-from owlabel.project.eviction import cache_limit
-from owlabel.project.schema import REVISION
+from owlabel.project.cache_eviction import cache_limit
+from owlabel.project.model_versions import file_sha256
+from owlabel.project.storage import migrate
+from owlabel.project.storage.feature_cache import GIB, FeatureCache
+from owlabel.project.storage.schema import REVISION
 from owlabel.project.store import Project
-from owlabel.project.versions import file_sha256
+from owlabel.view.open_project import DATABASE, project_folder, sample_checkpoint
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_NAPARI = (0, 9, 2)

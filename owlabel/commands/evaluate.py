@@ -23,9 +23,9 @@ from owlabel.evaluation.predictions import Predictions, class_lookup, find_maps,
 from owlabel.evaluation.report import PAGE, write
 from owlabel.evaluation.run import Options, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
-from owlabel.formats.target import refuse_existing
+from owlabel.formats.atomic_folder import refuse_existing
 from owlabel.metrics import FprRule
-from owlabel.opening import find_checkpoint
+from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
 NO_OOD = (

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, cast
 import typer
 from safetensors.numpy import load_file, save_file
 
-from owlabel.checkpoints import KEY, LARGE_IMAGES, CheckpointHeader, read_header
+from owlabel.checkpoints.header import KEY, LARGE_IMAGES, CheckpointHeader, read_header
 from owlabel.commands.console import ProjectArg, out, sitting
 
 Choice = Literal["reduce", "tile"]
@@ -49,7 +49,7 @@ def with_large_images(path: Path, copy: Path, how: Choice) -> CheckpointHeader:
 
     Raises
     ------
-    owlabel.checkpoints.CheckpointError
+    owlabel.checkpoints.header.CheckpointError
         If `path` is no model.
     """
     header = read_header(path)

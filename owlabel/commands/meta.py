@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting
-from owlabel.decisions import LEAST, Rows, gather
 from owlabel.jobs.job import JobContext, run_to_end
-from owlabel.jobs.judge import JudgeJob
-from owlabel.meta import MetaClassifier, leave_groups_out, leave_one_out, quality
+from owlabel.jobs.kinds.fit_meta_classifier import JudgeJob
+from owlabel.ood.meta_classifier import MetaClassifier, leave_groups_out, leave_one_out, quality
+from owlabel.view.review_decisions import LEAST, Rows, gather
 
 LARGEST = 5
 """Coefficients of each sign that are listed."""

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, show, sitting, work
-from owlabel.scores import OVERLAYS
+from owlabel.ood.registry import OVERLAYS
 
 
 def scores(

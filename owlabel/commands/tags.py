@@ -16,7 +16,7 @@ from owlabel.commands.console import (
     refuse_existing,
     sitting,
 )
-from owlabel.formats.tag_files import Reading
+from owlabel.formats.tags.files import Reading
 
 app = typer.Typer(help="Say which classes are in which images.", no_args_is_help=True)
 ImagesArg = Annotated[list[str], typer.Argument(help="Names, as `owlabel info` lists them.")]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from owlabel.classes import VOID
-from owlabel.decoding import ImageError, errors_named, pixel_limit, regular_file
-from owlabel.images import size
+from owlabel.images.decoding import ImageError, errors_named, pixel_limit, regular_file
+from owlabel.images.files import size
 
 Labels = NDArray[np.uint8]
 _MODES = ("P", "L", "1")

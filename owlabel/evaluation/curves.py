@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.histogram import OrderedHistogram
+from owlabel.arrays.quantile_histogram import OrderedHistogram
 from owlabel.metrics import PixelOod
 
 Floats = NDArray[np.float64]

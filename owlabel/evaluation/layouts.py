@@ -9,8 +9,8 @@ from typing import Any
 
 from owlabel.classes import VOID
 from owlabel.evaluation.cases import BINARY, Case, DataSet, LabelRule
-from owlabel.formats.target import checked_name
-from owlabel.images import SUFFIXES, scan
+from owlabel.formats.atomic_folder import checked_name
+from owlabel.images.files import SUFFIXES, scan
 
 CITYSCAPES = {
     7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole",

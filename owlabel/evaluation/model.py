@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from owlabel.checkpoints import CheckpointHeader, read_header
+from owlabel.checkpoints.header import CheckpointHeader, read_header
 from owlabel.evaluation.cases import DataSet
 from owlabel.evaluation.predictions import Predictions, class_lookup, no_classes
 from owlabel.evaluation.run import Progress
-from owlabel.scores import NEEDS, OVERLAYS, SCORES
+from owlabel.ood.registry import NEEDS, OVERLAYS, SCORES
 
 
 def check_scores(model: Path, scores: Sequence[str]) -> CheckpointHeader:

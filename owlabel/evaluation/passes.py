@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from owlabel.arrays.quantile_histogram import OrderedHistogram, bin_floors
 from owlabel.classes import VOID
 from owlabel.evaluation.cases import Case, LabelRule, truth_of
 from owlabel.evaluation.predictions import Predictions
@@ -23,7 +24,6 @@ from owlabel.evaluation.segments import (
     predicted_segments,
     segment_errors,
 )
-from owlabel.histogram import OrderedHistogram, bin_floors
 from owlabel.metrics import FprRule, OodResult, PixelOod, exact_ood
 
 Counts = NDArray[np.int64]

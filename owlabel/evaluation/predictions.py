@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from owlabel.arrays.embedding_grid import upsample
 from owlabel.classes import VOID
-from owlabel.decoding import ImageError, errors_named, pixel_limit, regular_file
 from owlabel.evaluation.cases import DataSet, Labels, raise_if, read_ids, words
-from owlabel.grid import upsample
+from owlabel.images.decoding import ImageError, errors_named, pixel_limit, regular_file
 
 Scores = NDArray[np.float32]
 Shape = tuple[int, int]

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel import images
 from owlabel.evaluation.cases import Case, DataSet, truth_of
 from owlabel.evaluation.charts import COLOURS, line_chart, violin_chart
 from owlabel.evaluation.predictions import Predictions
 from owlabel.evaluation.run import ScoreResult
-from owlabel.formats.target import MARKER, replacing, write_json
+from owlabel.formats.atomic_folder import MARKER, replacing, write_json
+from owlabel.images import files as images
 
 RESULTS, IMAGES, THRESHOLDS, PAGE = "evaluation.json", "images.csv", "thresholds.csv", "report.html"
 _WIDTH = 350

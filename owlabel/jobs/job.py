@@ -58,18 +58,18 @@ class Job(Protocol):
 
 
 JOBS: dict[str, str] = {
-    "embed": "owlabel.jobs.embed:EmbedJob",
-    "relabel": "owlabel.jobs.relabel:RelabelJob",
-    "judge": "owlabel.jobs.judge:JudgeJob",
-    "calibrate": "owlabel.jobs.calibrate:CalibrateJob",
-    "export": "owlabel.jobs.export:ExportJob",
-    "plm": "owlabel_training.plm:PlmJob",
-    "ood": "owlabel_training.ood_jobs:OodTrainingJob",
-    "residual": "owlabel.jobs.residual:ResidualJob",
-    "weak_shot": "owlabel_training.weak_shot_jobs:WeakShotJob",
-    "auxiliary_labels": "owlabel.jobs.clusters:AuxiliaryLabelsJob",
-    "cluster_proposals": "owlabel.jobs.clusters:ClusterProposalsJob",
-    "pretrain": "owlabel_training.pretraining_jobs:PretrainJob",
+    "embed": "owlabel.jobs.kinds.embed:EmbedJob",
+    "relabel": "owlabel.jobs.kinds.find_novel:RelabelJob",
+    "judge": "owlabel.jobs.kinds.fit_meta_classifier:JudgeJob",
+    "calibrate": "owlabel.jobs.kinds.calibrate:CalibrateJob",
+    "export": "owlabel.jobs.kinds.export:ExportJob",
+    "plm": "owlabel_training.fewshot.job:PlmJob",
+    "ood": "owlabel_training.ood.job:OodTrainingJob",
+    "residual": "owlabel.jobs.kinds.residual_energy:ResidualJob",
+    "weak_shot": "owlabel_training.weak_shot.job:WeakShotJob",
+    "auxiliary_labels": "owlabel.jobs.kinds.clusters:AuxiliaryLabelsJob",
+    "cluster_proposals": "owlabel.jobs.kinds.clusters:ClusterProposalsJob",
+    "pretrain": "owlabel_training.pretraining.job:PretrainJob",
 }
 """Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
 JOB_WORDS = {

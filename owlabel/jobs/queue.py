@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from owlabel.jobs.job import Progress
-from owlabel.jobs.presence import is_alive
-from owlabel.project.schema import JobEntry, JobMetricRow
+from owlabel.jobs.worker_identity import is_alive
+from owlabel.project.storage.schema import JobEntry, JobMetricRow
 from owlabel.project.store import Project
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -185,7 +185,7 @@ class JobQueue:
         Parameters
         ----------
         worker : str
-            Who takes it, see `owlabel.jobs.presence.worker_name`.
+            Who takes it, see `owlabel.jobs.worker_identity.worker_name`.
         above : int or None
             Take only a job of a higher priority than this.
         """

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from owlabel.jobs.job import JOBS, Job, JobContext, Progress
-from owlabel.jobs.presence import worker_name
 from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue, JobRow
+from owlabel.jobs.worker_identity import worker_name
 from owlabel.project.store import Project, ProjectError
 
 REPORT_SECONDS = 0.2

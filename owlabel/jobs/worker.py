@@ -17,8 +17,8 @@ import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from owlabel.jobs.presence import started_at
 from owlabel.jobs.runner import Runner
+from owlabel.jobs.worker_identity import started_at
 from owlabel.project.store import Project, ProjectError
 
 LOG = "worker.log"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from owlabel.models.architecture import Features
+from owlabel.models.backbones import Features
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.tiles import Stretch, tiled_features
 

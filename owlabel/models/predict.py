@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from owlabel import images
-from owlabel.grid import argmax_upsampled
-from owlabel.models.checkpoint import load
+from owlabel.arrays.embedding_grid import argmax_upsampled
+from owlabel.images import files as images
 from owlabel.models.device import chosen_device
 from owlabel.models.embed import embed_image
-from owlabel.scores import all_scores
+from owlabel.models.weights import load
+from owlabel.ood.registry import all_scores
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
     model : Path
         Checkpoint; the base head is measured.
     scores : sequence of str
-        Keys of `owlabel.scores.SCORES`.
+        Keys of `owlabel.ood.registry.SCORES`.
     pictures : sequence of Path
     folder : Path
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from owlabel.models.architecture import Backbone, Features, full_settings
-from owlabel.models.head import DeepLabHead, new_head
+from owlabel.models.backbones import Backbone, Features, full_settings
+from owlabel.models.deeplab_head import DeepLabHead, new_head
 from owlabel.models.tiles import shortest_side
 
 MEAN = (0.485, 0.456, 0.406)
@@ -28,7 +28,7 @@ class Segmenter(nn.Module):
     Parameters
     ----------
     architecture : str
-        A key of `owlabel.models.architecture.MODELS`.
+        A key of `owlabel.models.backbones.MODELS`.
     settings : mapping
         Settings of the head; what is missing is filled in from `DEFAULTS`.
     n_classes : int

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from owlabel.models.architecture import Features
+from owlabel.models.backbones import Features
 
 UNIT = 32
 """Tiles begin at its multiples, which every stride of a backbone divides."""

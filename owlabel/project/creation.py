@@ -9,10 +9,11 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from owlabel.classes import ClassTable
-from owlabel.project import migrate, versions
-from owlabel.project.database import Database
-from owlabel.project.records import ProjectError
-from owlabel.project.schema import ClassRow, MetaRow, SettingRow
+from owlabel.project import model_versions
+from owlabel.project.storage import migrate
+from owlabel.project.storage.database import Database
+from owlabel.project.storage.records import ProjectError
+from owlabel.project.storage.schema import ClassRow, MetaRow, SettingRow
 
 DATABASE = "project.db"
 
@@ -33,7 +34,7 @@ def create(folder: Path, images_root: Path, checkpoint: Path | None, name: str) 
     classes = _classes_of(checkpoint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stored = None if checkpoint is None else versions.copied_in(folder, checkpoint)
+        stored = None if checkpoint is None else model_versions.copied_in(folder, checkpoint)
         partial = folder / f".{uuid.uuid4().hex}.tmp"
         _fill_database(partial, images_root, stored, classes, name)
         _publish(partial, path)
@@ -44,7 +45,7 @@ def create(folder: Path, images_root: Path, checkpoint: Path | None, name: str) 
 def _classes_of(checkpoint: Path | None) -> ClassTable:
     if checkpoint is None:
         return ClassTable(())
-    from owlabel.checkpoints import read_header
+    from owlabel.checkpoints.header import read_header
 
     return read_header(checkpoint).classes
 
@@ -60,7 +61,7 @@ def _fill_database(
             _write_classes(session, classes)
             if stored is not None:
                 what = (stored.stem, "base", None)
-                model = versions.add(session, partial.parent, stored, what, {})
+                model = model_versions.add(session, partial.parent, stored, what, {})
                 session.add(SettingRow(key="active_model", value=model.id))
     finally:
         database.close()

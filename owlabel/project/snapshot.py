@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from owlabel.classes import ClassTable, Labels
-from owlabel.project.action import class_table
-from owlabel.project.catalog import select_records
-from owlabel.project.records import ImageRecord
-from owlabel.project.schema import ImageRow
+from owlabel.project.history.action import class_table
+from owlabel.project.storage.records import ImageRecord
+from owlabel.project.storage.schema import ImageRow
+from owlabel.project.tables.catalog import select_records
 
 if TYPE_CHECKING:
     from owlabel.project.store import Project

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import UNSET, ClassTable, Labels
-from owlabel.project import catalog, creation, discoveries, history, migrate, versions
-from owlabel.project.action import Action, class_table
-from owlabel.project.cache import FeatureCache
-from owlabel.project.database import Database
-from owlabel.project.following import last_event
-from owlabel.project.label_index import LabelIndex
-from owlabel.project.proposals import Proposals
-from owlabel.project.records import (
+from owlabel.project import creation, model_versions
+from owlabel.project.history import journal
+from owlabel.project.history.action import Action, class_table
+from owlabel.project.history.changes_elsewhere import last_event
+from owlabel.project.storage import migrate
+from owlabel.project.storage.database import Database
+from owlabel.project.storage.feature_cache import FeatureCache
+from owlabel.project.storage.records import (
     CandidateRow,
     Change,
     Event,
@@ -27,12 +27,15 @@ from owlabel.project.records import (
     ModelVersion,
     ProjectError,
 )
-from owlabel.project.revisions import Revisions
-from owlabel.project.schema import REVISION, MetaRow, SettingRow
-from owlabel.project.tags import Tags
+from owlabel.project.storage.revisions import Revisions
+from owlabel.project.storage.schema import REVISION, MetaRow, SettingRow
+from owlabel.project.tables import candidate_rows, catalog
+from owlabel.project.tables.label_index import LabelIndex
+from owlabel.project.tables.proposals import Proposals
+from owlabel.project.tables.tags import Tags
 
 if TYPE_CHECKING:
-    from owlabel.candidates import Candidate
+    from owlabel.ood.candidates import Candidate
 
 __all__ = [
     "Action",
@@ -96,7 +99,7 @@ class Project:
         ------
         ProjectError
             If there is a project already or the folder cannot be written.
-        owlabel.checkpoints.CheckpointError
+        owlabel.checkpoints.header.CheckpointError
             If the checkpoint is not one of ours.
         """
         folder, images_root = Path(folder).resolve(), Path(images_root).resolve()
@@ -137,8 +140,6 @@ class Project:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    # -- facts ---------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -241,7 +242,7 @@ class Project:
     def models(self) -> list[ModelVersion]:
         """Return all model versions, oldest first."""
         with self.database.reading() as session:
-            return versions.models(session, self.folder)
+            return model_versions.models(session, self.folder)
 
     def active_model(self) -> ModelVersion:
         """Return the model in use; raises ProjectError if there is none."""
@@ -266,10 +267,12 @@ class Project:
         ProjectError
             If the file cannot be read or copied.
         """
-        stored = versions.copied_in(self.folder, Path(path))
+        stored = model_versions.copied_in(self.folder, Path(path))
         with self.database.writing() as session:
-            row = versions.add(session, self.folder, stored, (name, kind, parent_id), metrics or {})
-            return versions.as_model(row, self.folder)
+            row = model_versions.add(
+                session, self.folder, stored, (name, kind, parent_id), metrics or {}
+            )
+            return model_versions.as_model(row, self.folder)
 
     # -- history ---------------------------------------------------------------------------------
 
@@ -296,7 +299,7 @@ class Project:
             If it could not be written; then nothing has changed.
         """
         with self.database.writing() as session:
-            event = history.begin(session, kind, payload or {}, kind if label is None else label)
+            event = journal.begin(session, kind, payload or {}, kind if label is None else label)
             action = Action(session, self._revisions, event)
             yield action
         action.committed()
@@ -305,38 +308,38 @@ class Project:
     def undo(self) -> Event | None:
         """Take back the last action, whoever did it; None if there is none."""
         with self.database.writing() as session:
-            return history.undo(session)
+            return journal.undo(session)
 
     def redo(self) -> Event | None:
         """Do again what was taken back last; None if there is nothing."""
         with self.database.writing() as session:
-            return history.redo(session)
+            return journal.redo(session)
 
     @property
     def can_undo(self) -> str | None:
         """The label of what `undo` would take back, or None."""
         with self.database.reading() as session:
-            return history.label_at(session, history.heads(history.last(session))[0])
+            return journal.label_at(session, journal.heads(journal.last(session))[0])
 
     @property
     def can_redo(self) -> str | None:
         """The label of what `redo` would do again, or None."""
         with self.database.reading() as session:
-            return history.label_at(session, history.heads(history.last(session))[1])
+            return journal.label_at(session, journal.heads(journal.last(session))[1])
 
     def events(self, since: int = 0) -> list[Event]:
         """Return the log after a `seq`, oldest first, undo and redo included."""
         with self.database.reading() as session:
-            return history.events(session, since)
+            return journal.events(session, since)
 
     def effective_events(self) -> list[Event]:
         """Return the actions that are not undone, oldest first."""
-        return history.effective(self.events())
+        return journal.effective(self.events())
 
     def trailing_events(self, image_id: int, *kinds: str) -> list[Event]:
         """Return the effective actions that end the log but for others' on other images."""
         with self.database.reading() as session:
-            return history.trailing(session, kinds, image_id, self._opened_at, self.own_events)
+            return journal.trailing(session, kinds, image_id, self._opened_at, self.own_events)
 
     # -- discoveries -----------------------------------------------------------------------------
 
@@ -345,18 +348,18 @@ class Project:
     ) -> None:
         """Store an image's candidates under a head, see `discoveries.replace_candidates`."""
         with self.database.writing() as session:
-            discoveries.replace_candidates(session, image_id, head_hash, candidates, **details)
+            candidate_rows.replace_candidates(session, image_id, head_hash, candidates, **details)
             catalog.image_row(session, image_id).proposed = True
 
     def candidates(self, head_hash: str, limit: int = 200, **which: Any) -> list[CandidateRow]:
         """Return candidates under a head, see `discoveries.candidates`."""
         with self.database.reading() as session:
-            return discoveries.candidates(session, head_hash, limit, **which)
+            return candidate_rows.candidates(session, head_hash, limit, **which)
 
     def set_claims(self, claims: Mapping[int, int | None]) -> None:
         """Say which class explains each candidate (by its row's id); None: none does."""
         with self.database.writing() as session:
-            discoveries.set_claims(session, claims)
+            candidate_rows.set_claims(session, claims)
 
     def set_findings(
         self,
@@ -367,18 +370,18 @@ class Project:
     ) -> None:
         """Store pixels per novel class of an image under the rule `key`, and claims with them."""
         with self.database.writing() as session:
-            discoveries.set_findings(session, key, image_id, pixels)
-            discoveries.set_claims(session, claims or {})
+            candidate_rows.set_findings(session, key, image_id, pixels)
+            candidate_rows.set_claims(session, claims or {})
 
     def found(self, key: str) -> dict[int, int]:
         """Return class id to number of images in which the rule `key` found it, 0 for nowhere."""
         with self.database.reading() as session:
-            return discoveries.found(session, key)
+            return candidate_rows.found(session, key)
 
     def looked_at(self, key: str) -> set[int]:
         """Return the ids of the images to which the rule `key` was applied."""
         with self.database.reading() as session:
-            return discoveries.looked_at(session, key)
+            return candidate_rows.looked_at(session, key)
 
     def shot_means(self, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
         """Return revision to class to the stored mean embedding, (N,), of every shot under a head.
@@ -386,11 +389,11 @@ class Project:
         A revision without shots is there with an empty dict once it was looked at.
         """
         with self.database.reading() as session:
-            return discoveries.shot_means(session, head_hash)
+            return candidate_rows.shot_means(session, head_hash)
 
     def store_shot_means(
         self, revision_id: int, head_hash: str, means: Mapping[int, NDArray[np.float64]]
     ) -> None:
         """Store the mean embedding, (N,), of every shot of a revision under a head."""
         with self.database.writing() as session:
-            discoveries.store_shot_means(session, revision_id, head_hash, means)
+            candidate_rows.store_shot_means(session, revision_id, head_hash, means)

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from owlabel.project.store import Project
-from owlabel.session import Session
-from owlabel.view import View
+from owlabel.session.session import Session
+from owlabel.view.view import View
 
 
 def digest(view: View) -> str:
@@ -86,7 +86,7 @@ def sit(folder: Path, seed: int, window: bool) -> None:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from owlabel_napari.main import panel_of
+        from owlabel_napari.entry.windows import panel_of
 
         panel = panel_of(napari.Viewer())
         panel.open(folder)

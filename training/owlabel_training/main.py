@@ -76,21 +76,22 @@ def _training(
     path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
 ) -> Training:
     """Return what the recipe asks for."""
-    from owlabel_training import ood_recipe, pretraining_recipe
-    from owlabel_training import recipe as recipes
-    from owlabel_training.weak_shot_recipe import is_weak_shot
+    from owlabel_training.core import recipe as recipes
+    from owlabel_training.ood import recipe as ood_recipe
+    from owlabel_training.pretraining import recipe as pretraining_recipe
+    from owlabel_training.weak_shot.recipe import is_weak_shot
 
     if is_weak_shot(path):
         return _weak_shot(path, given, out, changes)
     data, base = given
     if pretraining_recipe.is_pretraining(path):
         pretrain = pretraining_recipe.read(path, changes)
-        from owlabel_training.pretraining_runs import PretrainingRun
+        from owlabel_training.pretraining.run import PretrainingRun
 
         return PretrainingRun(pretrain, _folder(data, pretrain.data.folder), out / pretrain.name)
     if ood_recipe.is_ood(path) is None:
         recipe = recipes.read(path, changes)
-        from owlabel_training.base import BaseTraining
+        from owlabel_training.core.base_run import BaseTraining
 
         folder = _folder(data, recipe.data.folder)
         return BaseTraining(recipe, folder, out / recipe.name)
@@ -98,7 +99,7 @@ def _training(
     start = base or (Path(ood.base.checkpoint) if ood.base.checkpoint else None)
     if start is None:
         raise ValueError("name the model to start from with --base or base.checkpoint")
-    from owlabel_training.ood_runs import OodTraining
+    from owlabel_training.ood.run import OodTraining
 
     return OodTraining(ood, start, _folder(data, ood.data.folder), out / ood.name)
 
@@ -107,8 +108,8 @@ def _weak_shot(
     path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
 ) -> Training:
     """Return the training of a recipe with [weak_shot]; without a base it starts from nothing."""
-    from owlabel_training import weak_shot_recipe
-    from owlabel_training.weak_shot_training import WeakShotTraining
+    from owlabel_training.weak_shot import recipe as weak_shot_recipe
+    from owlabel_training.weak_shot.run import WeakShotTraining
 
     recipe = weak_shot_recipe.read(path, changes)
     data, base = given

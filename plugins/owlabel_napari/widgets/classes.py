@@ -19,13 +19,13 @@ from qtpy.QtWidgets import (
 )
 
 from owlabel.classes import VOID, LabelClass
-from owlabel_napari.connections import Connections
-from owlabel_napari.messages import attempt
-from owlabel_napari.widgets.parts import hint, swatch, tight, title
+from owlabel_napari.events.connections import Connections
+from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.parts import hint, swatch, tight, title
 
 if TYPE_CHECKING:
-    from owlabel.session import Session
-    from owlabel_napari.overlays import Overlays
+    from owlabel.session.session import Session
+    from owlabel_napari.canvas.overlays import Overlays
 
 COLOR, NAME, SHOTS, FOUND = range(4)
 FARTHEST = 6.0

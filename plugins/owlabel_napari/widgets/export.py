@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, LineEdit, RadioButtons
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from owlabel_napari.connections import Connections
-from owlabel_napari.messages import attempt
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.events.connections import Connections
+from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
 
 if TYPE_CHECKING:
-    from owlabel.session import Session
+    from owlabel.session.session import Session
 
 FORMATS = [
     ("PNG masks + class table", "masks"),

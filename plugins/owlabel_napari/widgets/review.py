@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from owlabel.project.catalog import REPLACED
-from owlabel_napari.connections import Connections
-from owlabel_napari.messages import attempt
-from owlabel_napari.widgets.bar import Bar
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel.project.tables.catalog import REPLACED
+from owlabel_napari.events.connections import Connections
+from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.common.progress_bar import Bar
 
 if TYPE_CHECKING:
-    from owlabel.session import Session
+    from owlabel.session.session import Session
 
 LOOK_EVERY = 3.0
 """Seconds between two looks for images that cannot be read, while images are embedded."""

@@ -9,7 +9,7 @@ from magicgui.widgets import ComboBox, Container, FileEdit
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
-from owlabel_napari.widgets.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
 
 SAMPLE, FILE = "Sample model (street scenes)", "A file …"
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from owlabel.checkpoints import read_header
+from owlabel.checkpoints.header import read_header
 from owlabel.cli import app
 from owlabel.commands.large import with_large_images
 from owlabel.project.store import Project

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from owlabel.cli import app
-from owlabel.project.proposals import NewProposal
+from owlabel.project.tables.proposals import NewProposal
 
 run = CliRunner().invoke
 

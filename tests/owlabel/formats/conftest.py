@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from owlabel.classes import VOID, ClassTable, LabelClass, Source
-from owlabel.formats.provenance import LabelledImage, Provenance
+from owlabel.formats.labels.provenance import LabelledImage, Provenance
 
 
 @pytest.fixture

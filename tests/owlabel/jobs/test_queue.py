@@ -9,8 +9,8 @@ import pytest
 
 from owlabel.jobs import queue as queue_module
 from owlabel.jobs.job import Progress
-from owlabel.jobs.presence import is_alive, lives_here, worker_name
 from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue
+from owlabel.jobs.worker_identity import is_alive, lives_here, worker_name
 
 ME = worker_name()
 DEAD = ME.rpartition(":")[0] + ":1"  # this process's number, begun at another time

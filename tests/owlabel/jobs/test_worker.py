@@ -13,9 +13,9 @@ import pytest
 
 from owlabel.jobs import drain as drain_module
 from owlabel.jobs.job import Progress
-from owlabel.jobs.presence import worker_name
 from owlabel.jobs.queue import JobQueue, JobRow
 from owlabel.jobs.worker import start_worker
+from owlabel.jobs.worker_identity import worker_name
 from owlabel.project.store import Project
 
 pytestmark = pytest.mark.usefixtures("counting")

@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from owlabel.models.device import DEVICE, chosen_device
 from owlabel.models.embed import image_features
-from owlabel.models.mask_former import MaskFormer, MaskFormerSettings, image_scores
-from owlabel.models.residual import ResidualBlock, blurred, residual_logits
+from owlabel.models.mask.mask_former import MaskFormer, MaskFormerSettings, image_scores
+from owlabel.models.residual_block import ResidualBlock, blurred, residual_logits
 from owlabel.models.segmenter import Segmenter
-from owlabel.scores import all_scores
+from owlabel.ood.registry import all_scores
 
 GPU = torch.device("cuda", 0)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from owlabel.models.architecture import Backbone, Features
+from owlabel.models.backbones import Backbone, Features
 from owlabel.models.tiles import (
     OVERLAP,
     UNIT,

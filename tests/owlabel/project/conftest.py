@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from owlabel import checkpoints
+from owlabel.checkpoints import header as checkpoints
 from owlabel.project.store import Project
 
 SHAPES = ((24, 36), (20, 20), (24, 36))

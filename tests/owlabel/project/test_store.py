@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from sqlalchemy import event
 
-from owlabel.candidates import Candidate
 from owlabel.classes import UNSET
-from owlabel.project import catalog
+from owlabel.ood.candidates import Candidate
 from owlabel.project.store import Project, ProjectError
+from owlabel.project.tables import catalog
 
 
 def test_images_come_in_natural_order_with_their_shapes(project: Project) -> None:
@@ -331,8 +331,8 @@ def test_focus_is_remembered_and_is_no_action(make_project: Callable[[], Project
 
 def test_no_module_of_project_and_jobs_loads_torch() -> None:
     code = (
-        "import sys, owlabel.project.store, owlabel.project.migrate, owlabel.jobs.queue, "
-        "owlabel.jobs.worker, owlabel.jobs.embed, owlabel.jobs.relabel\n"
+        "import sys, owlabel.project.store, owlabel.project.storage.migrate, owlabel.jobs.queue, "
+        "owlabel.jobs.worker, owlabel.jobs.kinds.embed, owlabel.jobs.kinds.find_novel\n"
         "sys.exit('torch' in sys.modules)"
     )
     path = {"PYTHONPATH": ":".join(sys.path)}

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel.jobs.export import ExportJob
 from owlabel.jobs.job import JobContext, run_to_end
+from owlabel.jobs.kinds.export import ExportJob
 from owlabel.project.store import Project
-from owlabel.session import Session
+from owlabel.session.session import Session
 
 CENTRE = (24, 34)
 

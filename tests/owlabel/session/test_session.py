@@ -14,7 +14,7 @@ import pytest
 from owlabel.classes import UNSET, VOID, Source
 from owlabel.jobs.queue import JobQueue
 from owlabel.project.store import Project
-from owlabel.session import Session, StaleResultError
+from owlabel.session.session import Session, StaleResultError
 
 CENTRE = (24, 34)
 

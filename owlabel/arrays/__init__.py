@@ -1,0 +1,1 @@
+"""Arithmetic on label maps and embedding grids that several capabilities share."""

@@ -1,0 +1,1 @@
+"""Formats of label maps, one file each."""

@@ -1,0 +1,268 @@
+"""Clusters of a project as jobs: build them, and propose what was named."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.clusters.assignment import Floats, fit, nearest, unit_length
+from owlabel.clusters.examples import Summary
+from owlabel.clusters.settings import SUMMARY, AuxiliarySettings
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.kinds.auxiliary_labels import Auxiliary, Build, Picture, extractor
+from owlabel.project.store import ImageRecord, Project
+from owlabel.project.tables import candidate_details
+from owlabel.project.tables.catalog import inside
+from owlabel.view import cluster_catalog
+from owlabel.view.cluster_catalog import ClusterSet, Grouped
+from owlabel.view.cluster_proposals import Proposer
+
+LEAST_PER_KIND = 3
+"""Candidates for each cluster of them, at least; with fewer there are fewer clusters."""
+MOST_CANDIDATES = 100_000
+SUMMARISED = 5_000
+"""Images that counts and examples are taken from, at most."""
+STEP = 10_000
+"""Candidates whose distances to all centres are in memory at once."""
+
+
+@dataclass(frozen=True)
+class AuxiliaryLabelsJob:
+    """Group the pixels of all images, and the OoD candidates, by their features.
+
+    Attributes
+    ----------
+    checkpoint : str
+        The model in use, relative to the project's folder: its candidates are grouped, and where
+        the extractor is "model" and names no other file, its decoder gives the features.
+    settings : mapping
+        Fields of `AuxiliarySettings`.
+    kinds : int
+        Clusters of candidates, at most; 0 makes none.
+    """
+
+    checkpoint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    kinds: int = 8
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Build; what is in the cache already is not made again.  Yields after each image.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range, weights cannot be used, or no image can be read.
+        """
+        yield Progress(0, 0, "reading the images")
+        with Project.open(context.project) as project:
+            found = yield from build_clusters(project, self, context.work)
+            return {"key": found.key, "clusters": found.clusters, "kinds": found.kinds} | (
+                cluster_catalog.agreement(project, found) or {}
+            )
+
+    def chosen(self, project: Project) -> AuxiliarySettings:
+        """Return the settings, with the model in use where no other is named."""
+        try:
+            settings = AuxiliarySettings(**self.settings)
+        except TypeError as error:
+            raise ValueError(f"unknown settings of auxiliary labels: {error}") from error
+        if settings.extractor == "model" and not settings.weights:
+            return replace(settings, weights=str(inside(project.folder, self.checkpoint)))
+        return settings
+
+
+def build_clusters(
+    project: Project, job: AuxiliaryLabelsJob, work: Path, *, keep_named: bool = False
+) -> Generator[Progress, None, ClusterSet]:
+    """Build auxiliary labels, summary and clusters of candidates of a project; see the job.
+
+    They are what is shown from now on, unless `keep_named` and a cluster that is shown has a name.
+    """
+    from owlabel.checkpoints.header import read_header
+
+    settings = job.chosen(project)
+    header = read_header(inside(project.folder, job.checkpoint))
+    head = header.heads[0].hash
+    records = [r for r in project.images() if r.error is None and r.shape is not None]
+    source = extractor(settings)
+    pool = Pool(project, head, settings.key(source.hash), records) if job.kinds else None
+    pictures = project_pictures(records)
+    build = Build(pictures, settings, source, project.cache, work, pool)
+    made = yield from build.run()
+    yield from _summarise(project, made, records)
+    kinds = 0 if pool is None else pool.group(settings, job.kinds)
+    stored = replace(settings, weights=_kept(settings))
+    length = header.prototype_length
+    found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
+    shown = cluster_catalog.current(project.cache)
+    if not (keep_named and shown is not None and cluster_catalog.names(project, shown.key)):
+        found.store(project.cache)
+    return found
+
+
+def project_pictures(records: Sequence[ImageRecord]) -> list[Picture]:
+    """Return the files of images, each content once."""
+    return list({r.content_hash: Picture(r.content_hash, r.path) for r in records}.values())
+
+
+def _kept(settings: AuxiliarySettings) -> str:
+    """Return what is remembered of the weights: not where they lie."""
+    return Path(settings.weights).name if settings.weights else ""
+
+
+def _summarise(
+    project: Project, made: Auxiliary, records: Sequence[ImageRecord]
+) -> Generator[Progress, None, None]:
+    """Count every cluster and keep examples of it, in evenly spread images."""
+    summary = Summary(len(made.clusters))
+    count = min(len(records), SUMMARISED)
+    chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+    for done, record in enumerate(chosen, start=1):
+        labels = made.read(record.content_hash)
+        if labels is not None:
+            summary.update(record.id, labels)
+        yield Progress(done, count, "examples of each cluster")
+    project.cache.write(made.key, SUMMARY, summary.arrays())
+
+
+class Pool:
+    """Means of the features over the candidates of each image, kept in the cache.
+
+    Parameters
+    ----------
+    project : Project
+    head_hash : str
+        Whose candidates.
+    key : str
+        Of the auxiliary labels whose features they are.
+    records : sequence of ImageRecord
+    """
+
+    def __init__(
+        self, project: Project, head_hash: str, key: str, records: Sequence[ImageRecord]
+    ) -> None:
+        self._project, self._head, self._key = project, head_hash, key
+        self._records = {r.content_hash: r for r in records}
+
+    def _name(self, content_hash: str) -> str:
+        return f"{content_hash}-{self._head}"
+
+    def _ids(self, content_hash: str) -> list[int]:
+        record = self._records[content_hash]
+        found = candidate_details.details(self._project.database, self._head, record.id)
+        return [one.id for one in found if one.mask is not None]
+
+    def done(self, picture: Picture) -> bool:
+        """Tell whether the candidates that are there now were pooled before."""
+        arrays = self._project.cache.read(self._key, self._name(picture.content_hash))
+        known = set() if arrays is None else set(arrays["ids"].tolist())
+        return set(self._ids(picture.content_hash)) <= known
+
+    def look(self, picture: Picture, features: Floats) -> None:
+        """Average the features (D, h, w) over each candidate of the image."""
+        record = self._records[picture.content_hash]
+        masks = cluster_catalog.candidate_masks(self._project, self._head, record)
+        ids = self._ids(picture.content_hash)
+        vectors = np.zeros((len(ids), len(features)), np.float32)
+        for row, one in enumerate(ids):
+            if one in masks:
+                vectors[row] = pooled(features, masks[one])
+        if ids:
+            arrays: dict[str, NDArray[Any]] = {"ids": np.array(ids, np.int64), "vectors": vectors}
+            self._project.cache.write(self._key, self._name(picture.content_hash), arrays)
+
+    def group(self, settings: AuxiliarySettings, kinds: int) -> int:
+        """Cluster all candidates in at most `kinds` groups; return how many there are."""
+        ids, images, vectors = self._all()
+        different = len(np.unique(vectors, axis=0))
+        kinds = min(kinds, len(vectors) // LEAST_PER_KIND, different)
+        if kinds < 2:
+            return 0
+        few = replace(
+            settings, classes=kinds, clusters_per_class=1.0, algorithm="kmeans", outliers=0.0
+        )
+        rng = np.random.default_rng(settings.seed)
+        sample = vectors[np.sort(rng.permutation(len(vectors))[:MOST_CANDIDATES])]
+        clusters = fit(sample, few)
+        units = unit_length(vectors)
+        labels, _ = nearest(units, clusters.centres)
+        near = [
+            cluster_catalog.nearness(units[i : i + STEP], clusters.centres)
+            for i in range(0, len(units), STEP)
+        ]
+        made = Grouped(ids, images, labels, np.concatenate(near))
+        self._project.cache.write(self._key, f"candidates-{self._head}", made.arrays())
+        return kinds
+
+    def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Return ids (n,), images (n,) and vectors (n, D) of the candidates that are there now."""
+        ids, images, vectors = [], [], []
+        for content_hash, record in self._records.items():
+            arrays = self._project.cache.read(self._key, self._name(content_hash))
+            if arrays is None:
+                continue
+            there = np.isin(arrays["ids"], self._ids(content_hash)) & arrays["vectors"].any(axis=1)
+            ids.append(arrays["ids"][there])
+            images.append(np.full(int(there.sum()), record.id, np.int64))
+            vectors.append(arrays["vectors"][there])
+        if not ids:
+            none = np.zeros(0, np.int64)
+            return none, none, np.zeros((0, 1), np.float32)
+        return np.concatenate(ids), np.concatenate(images), np.concatenate(vectors)
+
+
+def pooled(features: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Return the mean of features (D, h, w) over a mask (H, W), each point by what it holds."""
+    h, w = features.shape[1:]
+    weight = cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+    total = float(weight.sum())
+    if total == 0:
+        return np.zeros(len(features), np.float32)
+    return np.asarray((features * weight).sum(axis=(1, 2)) / total, np.float32)
+
+
+@dataclass(frozen=True)
+class ClusterProposalsJob:
+    """Propose in all images what the named clusters hold, in place of what was open before.
+
+    Attributes
+    ----------
+    key : str
+        The auxiliary labels that were named; others are built meanwhile: nothing is proposed.
+    names : mapping of str to int
+        Cluster to class id.
+    """
+
+    key: str
+    names: Mapping[str, int]
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Write the proposals of one image after the other."""
+        with Project.open(context.project) as project:
+            found = cluster_catalog.current(project.cache)
+            if found is None or found.key != self.key:
+                return {"proposals": 0, "images": 0}
+            known = project.classes().names
+            named = {k: int(c) for k, c in self.names.items() if int(c) in known}
+            records = [r for r in project.images() if r.error is None]
+            proposer = Proposer(project, found, named)
+            count = images = 0
+            for done, record in enumerate(records, start=1):
+                items = []
+                if record.state != "reviewed":
+                    items = proposer.items(record)
+                if items or project.proposals.open("cluster", record.id):
+                    project.proposals.write(record.id, "cluster", _origin(named), items)
+                count, images = count + len(items), images + bool(items)
+                yield Progress(done, len(records), record.relative)
+            return {"proposals": count, "images": images}
+
+
+def _origin(named: Mapping[str, int]) -> str:
+    return f"cluster {', '.join(sorted(named))}"[:80]

@@ -1,0 +1,133 @@
+"""Looking for novel classes in all images, by prototypes and heads; NumPy on the cache only."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from owlabel.classes import Labels
+from owlabel.jobs.job import JobContext, Progress
+from owlabel.novel.label_maps import ModelOutput, Rule, predict
+from owlabel.novel.occurrences import ShotSize, find_pixels, shot_size, smallest
+from owlabel.novel.prototypes import LAMBDA_NOVEL, NovelPrototype
+from owlabel.novel.shots import findings_key
+from owlabel.project.store import CandidateRow, ImageRecord, Project
+
+CLAIMED_SHARE = 0.5
+"""A candidate is explained by a class that claims this share of its area within its box."""
+
+
+@dataclass(frozen=True)
+class RelabelJob:
+    """Label every embedded image as the window does; note where classes are, what they explain.
+
+    Attributes
+    ----------
+    head_hash : str
+        The base head, in whose embeddings the prototypes live.
+    prototypes : sequence of (class id, sequence of N floats)
+        One for each novel class without a head; none takes all claims back.
+    lambda_novel : float
+        Squared distance within which a prototype claims, >= 0.
+    key : str or None
+        Where the finds are stored; made from the other fields unless given.
+    heads : sequence of (class id, head hash)
+        The PLM heads, in the order in which they were trained.
+
+    References
+    ----------
+    DMLNet (arXiv 2108.04562), Eq. 12.
+    """
+
+    head_hash: str
+    prototypes: Sequence[tuple[int, Sequence[float]]]
+    lambda_novel: float = LAMBDA_NOVEL
+    key: str | None = None
+    heads: Sequence[tuple[int, str]] = ()
+
+    def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
+        """Look at all images that have not been looked at; yields after each."""
+        rule, key = self._rule(), self.key or self.findings_key()
+        with Project.open(context.project) as project:
+            records = self._embedded(project)
+            seen = project.looked_at(key)
+            shots = _shot_sizes(project, self._classes())
+            for done, record in enumerate(records, start=1):
+                candidates = project.candidates(self.head_hash, limit=-1, image_id=record.id)
+                if record.id not in seen or candidates:
+                    labels = self._labels(project, record, rule)
+                    if labels is not None:
+                        _note(project, record, key, labels, shots, candidates)
+                yield Progress(done, len(records), record.relative)
+            return {"key": key, "found": {str(c): n for c, n in project.found(key).items()}}
+
+    def findings_key(self) -> str:
+        """Return a key that is the same for the same rule."""
+        return findings_key(self.head_hash, self._rule().prototypes, self.lambda_novel, self.heads)
+
+    def _rule(self) -> Rule:
+        found = [NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes]
+        return Rule(tuple(found), self.lambda_novel)
+
+    def _classes(self) -> list[int]:
+        return sorted({int(c) for c, _ in [*self.prototypes, *self.heads]})
+
+    def _embedded(self, project: Project) -> list[ImageRecord]:
+        hashes = [self.head_hash, *(head_hash for _, head_hash in self.heads)]
+        return [
+            record
+            for record in project.images()
+            if all(project.cache.has(head_hash, record.content_hash) for head_hash in hashes)
+        ]
+
+    def _labels(self, project: Project, record: ImageRecord, rule: Rule) -> Labels | None:
+        """Return the model's labels (H, W) of an image, None where a cache file was lost."""
+        if record.shape is None:
+            return None
+        embeddings = []
+        for head_hash in (self.head_hash, *(head_hash for _, head_hash in self.heads)):
+            arrays = project.cache.read(head_hash, record.content_hash)
+            if arrays is None:
+                return None
+            embeddings.append(arrays["embedding"].astype(np.float32))
+        trained = zip((int(c) for c, _ in self.heads), embeddings[1:], strict=True)
+        return predict(ModelOutput(record.shape, embeddings[0], tuple(trained)), rule).labels
+
+
+def _shot_sizes(project: Project, classes: Sequence[int]) -> dict[int, ShotSize | None]:
+    """Return how small the shots of each class are, from all human layers."""
+    sizes: dict[int, list[ShotSize | None]] = {c: [] for c in classes}
+    for record in project.images():
+        if classes and record.revision_id is not None:
+            human = project.human_labels(record.id)
+            for class_id in classes:
+                sizes[class_id].append(shot_size(human == class_id))
+    return {c: smallest(of_class) for c, of_class in sizes.items()}
+
+
+def _note(
+    project: Project,
+    record: ImageRecord,
+    key: str,
+    labels: Labels,
+    shots: Mapping[int, ShotSize | None],
+    candidates: Sequence[CandidateRow],
+) -> None:
+    """Store what is found in the labels (H, W) of one image, and which candidates it explains."""
+    sizes = {c: find_pixels(labels == c, size) for c, size in shots.items()}
+    claims = {row.id: claimant(labels, row, list(shots)) for row in candidates}
+    changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}
+    project.set_findings(key, record.id, sizes, changed)
+
+
+def claimant(labels: Labels, row: CandidateRow, novel: Sequence[int]) -> int | None:
+    """Return the novel class that explains a candidate in a label map (H, W), None if none does."""
+    if not novel:
+        return None
+    row0, col0, row1, col1 = row.candidate.box
+    counts = np.bincount(labels[row0:row1, col0:col1].ravel(), minlength=256)
+    best = max(novel, key=lambda class_id: int(counts[class_id]))
+    return best if counts[best] >= CLAIMED_SHARE * row.candidate.area else None

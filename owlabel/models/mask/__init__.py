@@ -1,0 +1,1 @@
+"""Mask transformers: masks from image tags."""

@@ -1,0 +1,1 @@
+"""Novel classes: clicks, regions, prototypes (NPM), occurrences, composed label maps."""

@@ -1,0 +1,1 @@
+"""Out-of-distribution scores, their calibration, candidates and the meta classifier."""

@@ -1,0 +1,96 @@
+"""Which cached embeddings may go where the cache of a project has grown too large."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from owlabel.checkpoints.header import CheckpointError, read_header
+from owlabel.clusters.settings import CURRENT, KEY_PREFIX, SUMMARY
+from owlabel.project.storage.feature_cache import GIB, Trimmed
+from owlabel.project.storage.records import ImageRecord
+from owlabel.project.store import Project
+
+SETTING = "cache_limit_gib"
+LOOK_AFTER = (64, 4096)
+"""Images between two looks at a cache: at least where it is small, at most while it has room."""
+LIMIT_GIB = 20.0
+"""How large the cache of a project may grow unless its annotator says otherwise."""
+
+
+def cache_limit(project: Project) -> float:
+    """Return how many GiB the cache of a project may hold."""
+    return float(project.setting(SETTING, LIMIT_GIB))
+
+
+def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
+    """Delete what model versions or clusters not in use have made, used longest ago first.
+
+    What stays: everything of the model in use (it would be computed again at once), the current
+    image under every model, the clusters that were built last, and what is no head of any version
+    of this project.
+
+    Parameters
+    ----------
+    project : Project
+    in_use : iterable of str
+        Hashes of heads beside those of the model in use, e.g. of a running job.
+    """
+    heads = {model.id: _heads(model.path) for model in project.models()}
+    kept = {*in_use, *heads.get(project.setting("active_model"), ())}
+    others = set().union(*heads.values()) - kept
+    current = project.focus()
+    focus = next((r.content_hash for r in project.images() if r.id == current), None)
+    clusters = _clusters(project)
+
+    def may_go(head: str, image: str) -> bool:
+        if head.startswith(KEY_PREFIX):
+            return head not in clusters
+        return head in others and image != focus
+
+    return project.cache.trim(int(cache_limit(project) * GIB), may_go)
+
+
+def until_full(
+    project: Project, trimmed: Trimmed, heads: Iterable[str], record: ImageRecord
+) -> int:
+    """Return how many more images like this one to embed before the cache is looked at again.
+
+    A look goes through all files.  The next one comes when half of the room is filled, and where
+    there is none after a sixteenth as many images as there are files: looks stay few, however large
+    the cache is.
+    """
+    each = sum(project.cache.bytes_of(head, record.content_hash) for head in heads)
+    room = int(cache_limit(project) * GIB) - trimmed.left
+    few, many = LOOK_AFTER
+    return max(few, trimmed.kept // 16, min(room // (2 * max(each, 1)), many))
+
+
+def _clusters(project: Project) -> set[str]:
+    """Return the keys of the clusters that were built last."""
+    found = project.cache.metadata(CURRENT, SUMMARY)
+    return {CURRENT} if found is None else {CURRENT, str(json.loads(found["set"])["key"])}
+
+
+def told(done: Trimmed, limit_gib: float) -> tuple[str, str] | None:
+    """Return level and text of a message about a trimmed cache, None where there is none."""
+    if done.left > limit_gib * GIB:
+        return "warning", (
+            f"The cache has {done.left / GIB:.1f} GiB, more than its limit of {limit_gib:g}: the "
+            "model in use needs it.  Raise the limit with `owlabel cache DIR --limit GIB`."
+        )
+    if done.files:
+        return "info", (
+            f"Removed {done.files} cached embeddings of models not in use "
+            f"({done.freed / GIB:.1f} GiB) to stay under {limit_gib:g} GiB."
+        )
+    return None
+
+
+def _heads(path: Path) -> set[str]:
+    """Return the hashes of a model file's heads; none where it is no whole model, or lost."""
+    try:
+        return {head.hash for head in read_header(path).heads}
+    except CheckpointError:
+        return set()

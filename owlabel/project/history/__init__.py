@@ -1,0 +1,1 @@
+"""The journal of acts: undo, redo, and what other processes did."""

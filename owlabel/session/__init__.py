@@ -1,0 +1,1 @@
+"""One annotator's work on a project.  Knows no window."""

@@ -1,0 +1,1 @@
+"""What a session starts on its own: calibration, meta classifier, clusters."""

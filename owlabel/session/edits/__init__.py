@@ -1,0 +1,1 @@
+"""The annotator's acts: labels, tags, proposed masks."""

@@ -1,0 +1,1 @@
+"""Training jobs that an annotator starts, and their results."""

@@ -1,0 +1,1 @@
+"""What one annotator sees: the current image, its scores, the queue."""

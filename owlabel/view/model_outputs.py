@@ -1,0 +1,102 @@
+"""Pictures and cached embeddings of a project, the last few kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.checkpoints.header import CheckpointHeader
+from owlabel.images import files as images
+from owlabel.novel.label_maps import ModelOutput
+from owlabel.project.store import ImageRecord, Project
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(OrderedDict[K, V]):
+    """A dict that forgets what was used longest ago.
+
+    Parameters
+    ----------
+    limit : int
+        How many values it holds, at least 1.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def fetch(self, key: K, make: Callable[[], V]) -> V:
+        """Return the value of `key`, made by `make` where it is not there."""
+        if key in self:
+            self.move_to_end(key)
+            return self[key]
+        value = make()
+        self[key] = value
+        while len(self) > self.limit:
+            self.popitem(last=False)
+        return value
+
+
+class Reader:
+    """Read pictures and model outputs of one project under one model.
+
+    Parameters
+    ----------
+    project : Project
+        Where the pictures and the cache are.
+    header : CheckpointHeader
+        The model whose outputs are wanted.
+    """
+
+    def __init__(self, project: Project, header: CheckpointHeader) -> None:
+        self.project = project
+        self.header = header
+        self._images: Recent[int, NDArray[np.uint8]] = Recent(4)
+        self._outputs: Recent[int, ModelOutput] = Recent(4)
+
+    def image(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """Return the picture, uint8 (H, W, 3); raises ImageError."""
+        return self._images.fetch(record.id, lambda: images.read(record.path))
+
+    def embedded(self, record: ImageRecord) -> bool:
+        """Tell whether the base head's embedding of this image is in the cache."""
+        return self.project.cache.has(self.header.heads[0].hash, record.content_hash)
+
+    def output(self, record: ImageRecord) -> ModelOutput | None:
+        """Return what the model made of the image, or None where it is not embedded yet.
+
+        A PLM head whose output is not there yet is left out.
+        """
+        if record.id not in self._outputs:
+            output = self._read_output(record)
+            if output is None:
+                return None
+            if len(output.heads) < len(self.header.heads) - 1:
+                return output  # not complete: look again next time
+            self._outputs.fetch(record.id, lambda: output)
+        return self._outputs[record.id]
+
+    def _read_output(self, record: ImageRecord) -> ModelOutput | None:
+        base = self._embedding(self.header.heads[0].hash, record)
+        if base is None or record.shape is None:
+            return None
+        heads = []
+        for head in self.header.heads[1:]:
+            embedding = self._embedding(head.hash, record)
+            if embedding is not None and head.class_id is not None:
+                heads.append((head.class_id, embedding))
+        return ModelOutput(record.shape, base, tuple(heads))
+
+    def _embedding(self, head_hash: str, record: ImageRecord) -> NDArray[np.float32] | None:
+        if not self.project.cache.has(head_hash, record.content_hash):
+            return None
+        arrays = self.project.cache.read(head_hash, record.content_hash)
+        if arrays is None:
+            return None
+        return arrays["embedding"].astype(np.float32)

@@ -1,0 +1,1 @@
+"""Layers, overlays, pointer and keys."""

@@ -1,0 +1,13 @@
+"""The sample street scenes, opened as a project."""
+
+from __future__ import annotations
+
+URI = "owlabel://samples/street_scenes.owlabel"
+"""What File > Open Sample gives our reader; the same stands in napari.yaml."""
+
+
+def street_scenes() -> None:
+    """Open the sample project in the panel; the panel makes the layers."""
+    from owlabel_napari.entry.windows import current_panel
+
+    current_panel().open_sample()

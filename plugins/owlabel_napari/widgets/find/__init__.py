@@ -1,0 +1,1 @@
+"""Widgets to find and name: overlay, queue, candidate."""

@@ -1,0 +1,1 @@
+"""Widgets to train and compare models."""

@@ -1,0 +1,1 @@
+"""The panel and what it puts together."""

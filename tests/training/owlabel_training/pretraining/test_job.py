@@ -1,0 +1,167 @@
+"""Pre-training as a job of a project: clusters, contrast, tuning, comparison, adoption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from owlabel.classes import UNSET, ClassTable, LabelClass
+from owlabel.jobs.job import JobContext
+from owlabel.jobs.requests.clusters import ClusterRequest
+from owlabel.jobs.requests.pretraining import PretrainRequest
+from owlabel.jobs.runner import Runner
+from owlabel.models.segmenter import Segmenter
+from owlabel.models.weights import load, save
+from owlabel.project.store import Project
+from owlabel.session.session import Session
+from owlabel_training.core.base_run import start_from
+from owlabel_training.pretraining import job as pretraining_jobs
+from owlabel_training.pretraining.job import PretrainJob
+
+CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
+CLUSTERS = ClusterRequest("model", samples=1000, superpixels=20, kinds=0)
+REQUEST = PretrainRequest(CLUSTERS, iterations=2, tuning=2)
+
+
+def write_pictures(folder: Path, count: int, size: tuple[int, int] = (72, 96)) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abcdefgh"[:count]:
+        pixels = rng.integers(0, 60, (*size, 3)).astype(np.uint8)
+        pixels[: size[0] // 2] += 120
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def opened(segmenter: Segmenter, folder: Path, count: int) -> Session:
+    torch.set_num_threads(1)
+    write_pictures(folder / "pictures", count)
+    save(segmenter, folder / "base.safetensors", name="base", classes=CLASSES)
+    project = Project.create(folder / "p.owlabel", folder / "pictures", folder / "base.safetensors")
+    return Session(project, start_worker=False)
+
+
+@pytest.fixture
+def session(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Session]:
+    """A sitting on five pictures, two of them labelled."""
+    monkeypatch.setitem(pretraining_jobs.SMALL, "crop", (64, 64))
+    monkeypatch.setitem(pretraining_jobs.SMALL, "anchors", 64)
+    monkeypatch.setitem(pretraining_jobs.TUNING, "crop", (64, 64))
+    made = opened(segmenter, tmp_path, 5)
+    human = np.full((72, 96), UNSET, np.uint8)
+    human[:30], human[40:] = 0, 1
+    for record in made.records[:2]:  # the first one validates
+        made.go_to(record.id)
+        made.paint(human)
+    yield made
+    made.close()
+
+
+def work(session: Session) -> None:
+    runner = Runner(session.project)
+    while runner.step():
+        pass
+    session.poll()
+
+
+def test_a_model_is_pretrained_tuned_compared_and_adopted(session: Session) -> None:
+    before = session.model.path.read_bytes()
+    session.pretrain(REQUEST)
+    work(session)
+    assert session.jobs()[0].state == "done", session.jobs()[0].error
+    result = session.pretrain_result()
+    assert result is not None
+    assert set(result.comparison) == {"before", "after"}
+    assert "closed-set mIoU" in result.comparison["after"]
+    assert result.told["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
+    assert session.cluster_set() is not None
+    base = session.model
+    assert base.path.read_bytes() == before
+    session.adopt(result.model_id)
+    assert session.model.kind == "pretrain"
+    assert session.pretrain_result() is None
+    session.undo()
+    assert session.model.id == base.id
+
+
+def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
+    human = session.human().copy()
+    session.undo()
+    session.undo()
+    session.pretrain(REQUEST)
+    work(session)
+    assert "nothing to tune on: no pixel is labelled" in (session.jobs()[0].error or "")
+    assert session.cluster_set() is None, "said before minutes are spent on clusters"
+    assert list((session.project.folder / "models").glob("pretrain*")) == []
+    session.go_to(session.records[1].id)
+    session.paint(human)
+    session.pretrain(REQUEST)
+    work(session)
+    result = session.pretrain_result()
+    assert result is not None, session.jobs()[0].error
+    assert result.comparison == {"before": {}, "after": {}}
+    assert result.told["val_human_pixels"] == 0
+
+
+def test_the_pretrained_backbone_is_there_for_base_training(
+    session: Session, segmenter: Segmenter
+) -> None:
+    session.pretrain(replace(REQUEST, start="random"))
+    work(session)
+    (path,) = (session.project.folder / "models").glob("pretrained-*.safetensors")
+    fresh = Segmenter(segmenter.architecture, segmenter.settings, 3)
+    start_from(fresh, path)
+    pretrained = load(path)[0]
+    key = "encoder.model.conv_stem.weight"
+    torch.testing.assert_close(
+        fresh.backbone.state_dict()[key], pretrained.backbone.state_dict()[key]
+    )
+
+
+def test_an_interrupted_job_goes_on(session: Session, tmp_path: Path) -> None:
+    made = PretrainJob(session.cluster_payload(CLUSTERS), iterations=2, tuning=2)
+    context = JobContext(session.project.folder, tmp_path / "work")
+    context.work.mkdir()
+    for progress in (steps := made.run(context)):
+        if progress.message.startswith("training"):
+            break
+    steps.close()
+    told = [p.message for p in made.run(context)]
+    assert "contrastive pre-training" not in told
+    assert "clustering" not in told
+
+
+def test_one_image_and_bad_requests_are_refused(
+    session: Session, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    lone = opened(segmenter, tmp_path / "one", 1)
+    with pytest.raises(ValueError, match="at least two are needed, got 1"):
+        lone.pretrain(REQUEST)
+    lone.close()
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"iterations": 0}, "at least 1"),
+        ({"tuning": 0}, "at least 1"),
+        ({"start": "magic"}, "got 'magic'"),
+        ({"clusters": replace(CLUSTERS, superpixels=-1)}, "superpixels"),
+    ]
+    for change, reason in changes:
+        with pytest.raises(ValueError, match=reason):
+            session.pretrain(replace(REQUEST, **change))
+    assert session.jobs() == []
+
+
+def test_cancelling_leaves_nothing_running(session: Session) -> None:
+    job = session.pretrain(REQUEST)
+    session.cancel_job(job)
+    work(session)
+    assert session.jobs()[0].state == "cancelled"
+    assert session.pretrain_result() is None

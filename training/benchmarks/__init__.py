@@ -1,0 +1,1 @@
+"""How fast it is.  Not in the wheel."""

@@ -1,0 +1,1 @@
+"""The experiments behind the tables of docs/results.  Not in the wheel."""

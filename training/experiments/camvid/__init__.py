@@ -1,0 +1,1 @@
+"""CamVid with held-out classes."""

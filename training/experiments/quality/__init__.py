@@ -1,0 +1,1 @@
+"""How good candidates, clicks and occurrences are."""

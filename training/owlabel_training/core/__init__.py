@@ -1,0 +1,1 @@
+"""What all trainings share: recipes, data, losses, loops, logs."""

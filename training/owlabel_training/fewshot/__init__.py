@@ -1,0 +1,1 @@
+"""PLM: a head for a novel class from a few shots."""

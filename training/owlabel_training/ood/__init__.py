@@ -1,0 +1,1 @@
+"""OoD training: entropy maximisation and residual pattern learning."""

@@ -1,0 +1,1 @@
+"""SimFormer: masks of novel classes from image tags."""
