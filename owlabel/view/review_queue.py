@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.ood.candidates import Candidate
 from owlabel.ood.meta_classifier import MetaClassifier
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 from owlabel.project.tables.candidate_details import judge
@@ -27,28 +26,76 @@ SHOW = ("all", "unknown", "weak_shot", "cluster")
 
 @dataclass(frozen=True)
 class QueueItem:
-    """One open candidate: a segment that the model does not know, or a proposed mask.
+    """One thing to review: a segment that the model does not know, or a proposed mask.
 
     Attributes
     ----------
-    row : CandidateRow
-        A proposal has one too: its number is the negative of the proposal's, its score and rank
-        are the confidence.
     record : ImageRecord
         Its image.
-    claimed : str or None
-        The novel class that claims it, if any; of a proposal its class.
-    false : float or None
-        Probability that it is a false detection; None while nothing is known about that.
+    segment : CandidateRow or None
+        The OoD candidate; None for a proposed mask.
     proposal : Proposal or None
-        The mask that is proposed, None for a segment.
+        The proposed mask; None for a candidate.  One of the two is there.
+    class_name : str or None
+        The novel class that claims the candidate, if any; the class of the proposed mask.
+    false : float or None
+        Probability that a candidate is a false detection; None while it is unknown.
     """
 
-    row: CandidateRow
     record: ImageRecord
-    claimed: str | None
-    false: float | None = None
+    segment: CandidateRow | None = None
     proposal: Proposal | None = None
+    class_name: str | None = None
+    false: float | None = None
+
+    @property
+    def key(self) -> str:
+        """A name that no other item has, e.g. "candidate 12"."""
+        if self.proposal is not None:
+            return f"proposal {self.proposal.id}"
+        return f"candidate {self._row.id}"
+
+    @property
+    def _row(self) -> CandidateRow:
+        if self.segment is None:
+            raise ValueError("a queue item is a candidate or a proposed mask, this one is neither")
+        return self.segment
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """First row, first column, row and column behind the last, in pixels."""
+        return self._row.candidate.box if self.proposal is None else self.proposal.box
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """Row and column of the strangest pixel; of a proposed mask the middle of its box."""
+        if self.proposal is None:
+            return self._row.candidate.peak
+        row0, col0, row1, col1 = self.proposal.box
+        return (row0 + row1 - 1) // 2, (col0 + col1 - 1) // 2
+
+    @property
+    def area(self) -> int:
+        """Size in pixels."""
+        return self._row.candidate.area if self.proposal is None else self.proposal.pixels
+
+    @property
+    def score(self) -> float:
+        """Mean score of a candidate, confidence of a proposed mask."""
+        return self._row.candidate.score if self.proposal is None else self.proposal.confidence
+
+    @property
+    def likely_class(self) -> int:
+        """Id of the known class that a candidate resembles most; of a proposed mask its class."""
+        return self._row.candidate.likely_class if self.proposal is None else self.proposal.class_id
+
+    @property
+    def place(self) -> tuple[int, float, int]:
+        """Where it belongs: proposed masks, then what no class claims, then what one claims."""
+        if self.proposal is not None:
+            return -1, -self.proposal.confidence, self.proposal.id
+        row, real = self._row, 1.0 if self.false is None else 1 - self.false
+        return int(row.claimed_by is not None), -row.candidate.rank * real, row.id
 
 
 class CandidateQueue:
@@ -78,15 +125,20 @@ class CandidateQueue:
     """
 
     def __init__(self, project: Project, head_hash: str) -> None:
-        self._project, self._head = project, head_hash
+        self._project = project
         self.hide_above = HIDE_ABOVE
         self.show_hidden = False
         self.show = "all"
         self.hidden = 0
-        self._pinned: tuple[int, ...] = ()
-        self.take_judge()
+        self.use(head_hash)
 
-    def take_judge(self) -> None:
+    def use(self, head_hash: str) -> None:
+        """Show the candidates of another head."""
+        self._head = head_hash
+        self._pinned: tuple[str, ...] = ()
+        self.read_classifier()
+
+    def read_classifier(self) -> None:
         """Read the stored classifier; one that cannot be read counts as none."""
         stored = judge(self._project.database, judge_key(self._head))
         self.classifier: MetaClassifier | None = None
@@ -99,9 +151,9 @@ class CandidateQueue:
             except (KeyError, AttributeError, ValueError):
                 self.classifier = None
 
-    def pin(self, row_ids: Sequence[int]) -> None:
-        """Keep these candidates in this order before all others, until `release`."""
-        self._pinned = tuple(row_ids)
+    def pin(self, keys: Sequence[str]) -> None:
+        """Keep the items with these keys in this order before all others, until `release`."""
+        self._pinned = tuple(keys)
 
     def release(self) -> None:
         """Put every candidate where it belongs by what is known now."""
@@ -126,7 +178,7 @@ class CandidateQueue:
                 result[place] = float(value)
         return result
 
-    def items(
+    def ranked(
         self,
         limit: int,
         records: Mapping[int, ImageRecord],
@@ -147,30 +199,42 @@ class CandidateQueue:
         names : mapping
             Class id to name.
         """
-        pinned = {row_id: place for place, row_id in enumerate(self._pinned)}
-        self.hidden = 0
-        items: list[QueueItem] = []
-        for look in (max(10 * limit, AT_FIRST), 10 * max(10 * limit, AT_FIRST)):
-            if self.show not in ("all", "unknown"):
-                break
-            rows = self._project.candidates(self._head, limit=look, to_review=True)
-            open_ones = [
-                r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
-            ]
-            for row, false in zip(open_ones, self.probability_false(open_ones), strict=True):
-                if false is not None and false > self.hide_above and row.id not in pinned:
-                    self.hidden += 1
-                    if not self.show_hidden:
-                        continue
-                claimed = None if row.claimed_by is None else names.get(row.claimed_by)
-                items.append(QueueItem(row, records[row.image_id], claimed, false))
-            if open_ones or len(rows) < look:
-                break
+        pinned = {key: place for place, key in enumerate(self._pinned)}
+        items = self._segments(limit, records, is_open, names)
         if self.show != "unknown":
             items += self._proposed(limit, records, names)
         last = len(pinned)
-        items.sort(key=lambda item: (pinned.get(item.row.id, last), *_place(item)))
+        items.sort(key=lambda item: (pinned.get(item.key, last), *item.place))
         return items[:limit]
+
+    def _segments(
+        self,
+        limit: int,
+        records: Mapping[int, ImageRecord],
+        is_open: Callable[[CandidateRow, ImageRecord], bool],
+        names: Mapping[int, str],
+    ) -> list[QueueItem]:
+        """Return open candidates and count in `hidden` those that are likely false."""
+        self.hidden = 0
+        items: list[QueueItem] = []
+        if self.show not in ("all", "unknown"):
+            return items
+        for scanned in (max(10 * limit, AT_FIRST), 10 * max(10 * limit, AT_FIRST)):
+            rows = self._project.candidates(self._head, limit=scanned, to_review=True)
+            open_rows = [
+                r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
+            ]
+            for row, false in zip(open_rows, self.probability_false(open_rows), strict=True):
+                name = None if row.claimed_by is None else names.get(row.claimed_by)
+                item = QueueItem(records[row.image_id], row, None, name, false)
+                if false is not None and false > self.hide_above and item.key not in self._pinned:
+                    self.hidden += 1
+                    if not self.show_hidden:
+                        continue
+                items.append(item)
+            if open_rows or len(rows) < scanned:
+                break
+        return items
 
     def _proposed(
         self, limit: int, records: Mapping[int, ImageRecord], names: Mapping[int, str]
@@ -178,30 +242,8 @@ class CandidateQueue:
         """Return proposed masks of images that are not reviewed, the most confident first."""
         source = None if self.show == "all" else self.show
         best = self._project.proposals.open(source, limit=10 * limit, to_review=True)
-        found = (p for p in best if p.image_id in records)
+        readable = (p for p in best if p.image_id in records)
         return [
-            QueueItem(_row_of(p), records[p.image_id], names.get(p.class_id), None, p)
-            for p in islice(found, limit)
+            QueueItem(records[p.image_id], None, p, names.get(p.class_id))
+            for p in islice(readable, limit)
         ]
-
-
-def _row_of(proposal: Proposal) -> CandidateRow:
-    """Return a proposal as the row of a candidate."""
-    row0, col0, row1, col1 = proposal.box
-    candidate = Candidate(
-        score=proposal.confidence,
-        area=proposal.pixels,
-        box=proposal.box,
-        peak=((row0 + row1 - 1) // 2, (col0 + col1 - 1) // 2),
-        likely_class=proposal.class_id,
-        rank=proposal.confidence,
-    )
-    return CandidateRow(-proposal.id, proposal.image_id, candidate, None)
-
-
-def _place(item: QueueItem) -> tuple[int, float, int]:
-    """Return the place of a candidate among those that are not pinned."""
-    if item.proposal is not None:
-        return -1, -item.proposal.confidence, item.proposal.id
-    real = 1.0 if item.false is None else 1 - item.false
-    return int(item.row.claimed_by is not None), -item.row.candidate.rank * real, item.row.id

@@ -40,7 +40,7 @@ def basis_of(project: Project, reader: Reader) -> Basis:
     return Basis(len(embedded), reviewed, residual_hash(project, reader.header))
 
 
-class Scoring:
+class ScoreMaps:
     """Scores of the images of one project under one model.
 
     Parameters
@@ -56,9 +56,14 @@ class Scoring:
     """
 
     def __init__(self, project: Project, reader: Reader) -> None:
-        self.project, self.reader, self.header = project, reader, reader.header
+        self.project = project
         self.beta, self.gamma = BETA, GAMMA
         self.mmsp_norm: MmspNorm = "none"
+        self.use(reader)
+
+    def use(self, reader: Reader) -> None:
+        """Compute the scores of another model."""
+        self.reader, self.header = reader, reader.header
         self.forget()
 
     def forget(self) -> None:

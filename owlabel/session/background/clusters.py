@@ -1,4 +1,4 @@
-"""Clusters of a data set: built in the background, looked at, named; a name proposes labels."""
+"""Clusters of a data set: built in the background, shown, named; a name proposes labels."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ from numpy.typing import NDArray
 
 from owlabel.classes import LabelClass
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.session.background.calibration import Calibrating
-from owlabel.view import cluster_catalog as cluster_set
+from owlabel.session.acts import Acts
+from owlabel.session.worker_link import WorkerLink
+from owlabel.view import cluster_catalog
 from owlabel.view.cluster_catalog import NAMES, ClusterInfo, ClusterSet
-
-KIND, PROPOSALS = "auxiliary_labels", "cluster_proposals"
-BUILD, PROPOSE = 2, 12
-"""Priorities: clusters before training, proposals after the embedding of pictures."""
+from owlabel.view.view import View
 
 
-class Clustering(Calibrating):
-    """An editor that has its data set clustered; `Session` has the worker."""
+class Clusters:
+    """The clusters of a session's data set.
 
-    _cluster_names: Any = None
+    Parameters
+    ----------
+    view : View
+    acts : Acts
+    worker : WorkerLink
+    """
 
-    def cluster_payload(self, request: ClusterRequest) -> dict[str, Any]:
+    def __init__(self, view: View, acts: Acts, worker: WorkerLink) -> None:
+        self._view, self._acts, self._worker = view, acts, worker
+        self._proposed = self._view.project.setting(NAMES) or {}  # names that proposals rest on
+
+    def payload(self, request: ClusterRequest) -> dict[str, Any]:
         """Return the fields of the job that builds what is asked for; raises ValueError."""
-        if not self.records:
+        if not self._view.images.ids:
             raise ValueError("this project has no readable image to learn from")
         return {
-            "checkpoint": self._relative(self.model.path),
-            "settings": request.settings(len(self.classes.classes)),
+            "checkpoint": self._worker.relative(self._view.model.path),
+            "settings": request.settings(len(self._view.classes.classes)),
             "kinds": request.kinds,
         }
 
-    def build_clusters(self, request: ClusterRequest) -> int:
+    def build(self, request: ClusterRequest) -> int:
         """Group pixels and OoD candidates of all images in the worker; return the job's id.
 
         Raises
@@ -42,29 +49,29 @@ class Clustering(Calibrating):
         ValueError
             If the request makes no sense.
         """
-        return self._submit(KIND, self.cluster_payload(request), BUILD)
+        return self._worker.submit("auxiliary_labels", self.payload(request))
 
-    def cluster_set(self) -> ClusterSet | None:
+    def current(self) -> ClusterSet | None:
         """Return what was built last, or None."""
-        return cluster_set.current(self.project.cache)
+        return cluster_catalog.current(self._view.project.cache)
 
-    def cluster_names(self) -> dict[str, int]:
+    def names(self) -> dict[str, int]:
         """Return cluster to class id of what was named."""
-        found = self.cluster_set()
-        return {} if found is None else cluster_set.names(self.project, found.key)
+        clusters = self.current()
+        return {} if clusters is None else cluster_catalog.names(self._view.project, clusters.key)
 
-    def clusters(self) -> list[ClusterInfo]:
+    def infos(self) -> list[ClusterInfo]:
         """Return the clusters of pixels, then those of OoD candidates, the largest first."""
-        found = self.cluster_set()
-        return [] if found is None else cluster_set.infos(self.project, found)
+        clusters = self.current()
+        return [] if clusters is None else cluster_catalog.infos(self._view.project, clusters)
 
     def auxiliary_labels(self) -> NDArray[np.uint8] | None:
         """Return the auxiliary labels of the current image, uint8 (H, W), 255 for none; or None.
 
         They are no classes: their ids mean nothing beside class ids.
         """
-        found, record = self.cluster_set(), self.record()
-        made = found and cluster_set.read_map(self.project.cache, found.key, record.content_hash)
+        clusters, record = self.current(), self._view.record()
+        made = clusters and cluster_catalog.read_map(self._view.project.cache, clusters.key, record.content_hash)
         return made.labels if made and made.labels.shape == record.shape else None
 
     def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
@@ -72,18 +79,18 @@ class Clustering(Calibrating):
 
         None where there are no clusters of candidates.
         """
-        found = self.cluster_set()
+        clusters = self.current()
         kind = int(cluster.removeprefix("c"))
-        if found is None:
+        if clusters is None:
             return None
-        return cluster_set.kind_mask(self.project, found, self.record(), kind)
+        return cluster_catalog.kind_mask(self._view.project, clusters, self._view.record(), kind)
 
-    def cluster_agreement(self) -> Mapping[str, float | int] | None:
+    def agreement(self) -> Mapping[str, float | int] | None:
         """Return PmIoU against what people have labelled, None where there is nothing."""
-        found = self.cluster_set()
-        return None if found is None else cluster_set.agreement(self.project, found)
+        clusters = self.current()
+        return None if clusters is None else cluster_catalog.agreement(self._view.project, clusters)
 
-    def name_cluster(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
+    def name(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
         """Name a cluster: what it holds in all images is proposed for review as this class.
 
         Parameters
@@ -105,53 +112,48 @@ class Clustering(Calibrating):
             If there is no such cluster, or the name is malformed.
         """
         key = self._known_cluster(cluster) if key is None else key
-        known = self.classes.find(name) if name.strip() else None
+        known = self._view.classes.find(name) if name.strip() else None
         payload = {"cluster": cluster, "name": name.strip(), "key": key}
         label = f"name cluster {cluster}"
-        with self.project.action("name_cluster", payload, label) as action:
+        with self._acts.act("name_cluster", payload, label) as action:
             named = known or (action.add_class(name) if name.strip() else None)
-            all_names = {k: dict(v) for k, v in (self.project.setting(NAMES) or {}).items()}
+            all_names = {k: dict(v) for k, v in (self._view.project.setting(NAMES) or {}).items()}
             of_key = {k: v for k, v in all_names.get(key, {}).items() if k != cluster}
             all_names[key] = of_key if named is None else {**of_key, cluster: named.id}
             action.set_setting(NAMES, all_names)
-        if named is not None and known is None:
-            self.classes = self.project.classes()
-            self.classes_changed.emit()
-        self._propose_if_renamed()
-        self.history_changed.emit()
         return named
 
     def _known_cluster(self, cluster: str) -> str:
         """Return the key of the clusters that are shown; raises ValueError where this is none."""
-        found = self.cluster_set()
-        if found is None:
+        clusters = self.current()
+        if clusters is None:
             raise ValueError("there are no clusters yet: build them first")
-        count = found.kinds if cluster.startswith("c") else found.clusters
+        count = clusters.kinds if cluster.startswith("c") else clusters.clusters
         number = cluster.removeprefix("c")
         if not (number.isdecimal() and int(number) < count):
             raise ValueError(
-                f"there is no cluster {cluster!r}: 0 .. {found.clusters - 1} are of pixels"
-                + (f", c0 .. c{found.kinds - 1} of candidates" if found.kinds else "")
+                f"there is no cluster {cluster!r}: 0 .. {clusters.clusters - 1} are of pixels"
+                + (f", c0 .. c{clusters.kinds - 1} of candidates" if clusters.kinds else "")
             )
-        return found.key
+        return clusters.key
 
-    def _read_settings(self) -> None:
-        super()._read_settings()
-        if self._cluster_names is None:
-            self._cluster_names = self.project.setting(NAMES) or {}
-        self._propose_if_renamed()
+    def due(self) -> dict[str, Any] | None:
+        """Return the payload of new proposals where names were given or taken back, else None."""
+        names = self._view.project.setting(NAMES) or {}
+        if names == self._proposed:
+            return None
+        self._proposed = names
+        return self._proposals_payload()
 
-    def _propose_if_renamed(self) -> None:
-        """Have the proposals made again where names were given or taken back, undo included."""
-        now = self.project.setting(NAMES) or {}
-        if now == self._cluster_names:
-            return
-        self._cluster_names = now
-        self.propose_clusters()
+    def _proposals_payload(self) -> dict[str, Any] | None:
+        clusters = self.current()
+        if clusters is None:
+            return None
+        names = cluster_catalog.names(self._view.project, clusters.key)
+        return {"key": clusters.key, "names": names}
 
-    def propose_clusters(self) -> None:
+    def propose(self) -> None:
         """Queue a job: propose in all images what the named clusters hold."""
-        found = self.cluster_set()
-        if found is not None:
-            names = cluster_set.names(self.project, found.key)
-            self._submit(PROPOSALS, {"key": found.key, "names": names}, PROPOSE)
+        payload = self._proposals_payload()
+        if payload is not None:
+            self._worker.submit("cluster_proposals", payload)

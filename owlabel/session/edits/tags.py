@@ -1,4 +1,4 @@
-"""What an annotator says of whole images: which classes are in them and which are not."""
+"""The annotator's acts on whole images: which classes are in them and which are not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owlabel.classes import LabelClass
+from psygnal import Signal
+
 from owlabel.formats.tags import files as tag_files
 from owlabel.formats.tags.files import Reading
-from owlabel.project.store import Event
 from owlabel.project.tables.tags import TAG_STATES
-from owlabel.session.edits.labels import Editor
-from owlabel.view import data_requirements as lacking
+from owlabel.session.acts import Acts
+from owlabel.view import data_requirements
+from owlabel.view.view import View
 
 TagTable = Mapping[int, Mapping[int, str]]
 """Class id to image id to a state."""
@@ -53,40 +54,39 @@ class ImportedTags:
         return text
 
 
-class Tagging(Editor):
-    """An editor that can tag images.  Each act is on disk when it returns."""
+class TagEdits:
+    """The tags of a session.  Each act is on disk when it returns.
 
-    def add_class(self, name: str) -> LabelClass:
-        """Name a novel class that has no pixel yet.
+    Parameters
+    ----------
+    view : View
+    acts : Acts
+    """
 
-        Raises
-        ------
-        ValueError
-            If the name is taken or malformed, or all ids are used.
-        """
-        with self.project.action("add_class", {"name": name}, f"name {name}") as action:
-            added = action.add_class(name)
-        self._after_classes()
-        return added
+    changed = Signal(object)
+    """Class id to image id to the tag that counts now, of the tags that changed."""
+
+    def __init__(self, view: View, acts: Acts) -> None:
+        self._view, self._acts, self._tags = view, acts, view.project.tags
 
     def tag(self, image_ids: Iterable[int], class_id: int, state: str) -> int:
-        """Say of images whether a class is in them; return in how many that is new.
+        """Tag images with a class; return in how many the tag is new.
 
         Parameters
         ----------
         image_ids : iterable of int
         class_id : int
         state : {"present", "absent", "unknown"}
-            "unknown" takes back what was said.
+            "unknown" removes the tag.
 
         Raises
         ------
         ValueError
             If there is no such class or image, or the state is another word.
         """
-        named = self.classes.by_id(class_id)
+        named = self._view.classes.by_id(class_id)
         states = dict.fromkeys(image_ids, state)
-        before = self.project.tags.by_class(class_id, states)
+        before = self._tags.by_class(class_id, states)
         new = {i: s for i, s in states.items() if before.get(i, "unknown") != s}
         if state not in TAG_STATES:
             raise ValueError(f"a tag is one of {', '.join(TAG_STATES)}, got {state!r}")
@@ -97,14 +97,14 @@ class Tagging(Editor):
         return self.tag_all({class_id: new}, label=label)
 
     def tag_none(self, image_ids: Iterable[int]) -> int:
-        """Say of images that no novel class is in them but those that were said to be.
+        """Tag images with the absence of every novel class; tags they have already stay.
 
-        Returns how many tags are new; what was said before stays.
+        Returns how many tags are new.
         """
         ids = list(image_ids)
         states = {
-            c.id: dict.fromkeys(sorted(set(ids) - set(self.project.tags.by_class(c.id))), "absent")
-            for c in self.classes.novel
+            c.id: dict.fromkeys(sorted(set(ids) - set(self._tags.by_class(c.id))), "absent")
+            for c in self._view.classes.novel
         }
         if not any(states.values()):
             return 0
@@ -134,17 +134,13 @@ class Tagging(Editor):
         payload = {"images": len(images), "new": list(made)}
         count = 0
         label = label or f"tag {_images(len(images))}"
-        with self.project.action("tag", payload, label) as action:
+        with self._acts.act("tag", payload, label) as action:
             states_of = dict(table) | {action.add_class(n).id: s for n, s in made.items()}
             for class_id, states in states_of.items():
                 count += action.set_tags(class_id, states)
-        if made:
-            self.classes = self.project.classes()
-            self.classes_changed.emit()
-        self._after_tags(states_of)
         return count
 
-    def import_tags(self, path: Path | str, how: Reading | None = None) -> ImportedTags:
+    def import_file(self, path: Path | str, how: Reading | None = None) -> ImportedTags:
         """Tag images as a file says: CSV, JSON, COCO, or a folder with one for each class.
 
         One act, so that one undo takes all of it back.
@@ -156,8 +152,8 @@ class Tagging(Editor):
             then.
         """
         path = Path(path)
-        images = {r.relative: r.id for r in self.records}
-        found = tag_files.read(path, images, self.classes, how)
+        images = {r.relative: r.id for r in self._view.images.records}
+        found = tag_files.read(path, images, self._view.classes, how)
         all_states = [*found.tags.values(), *found.new.values()]
         overruled = sum(
             self._overruled(class_id, states) for class_id, states in found.tags.items()
@@ -169,14 +165,14 @@ class Tagging(Editor):
         return ImportedTags(count, tagged, overruled, tuple(found.new), found.skipped)
 
     def _new(self, class_id: int, states: Mapping[int, str]) -> bool:
-        before = self.project.tags.by_class(class_id)
+        before = self._tags.by_class(class_id)
         return any(before.get(i, "unknown") != state for i, state in states.items())
 
     def _overruled(self, class_id: int, states: Mapping[int, str]) -> int:
-        before = self.project.tags.by_class(class_id)
+        before = self._tags.by_class(class_id)
         return sum(i in before and before[i] != state for i, state in states.items())
 
-    def export_tags(self, path: Path | str) -> int:
+    def export_file(self, path: Path | str) -> int:
         """Write all tags as CSV or JSON, by the suffix; return how many.
 
         Raises
@@ -184,61 +180,41 @@ class Tagging(Editor):
         ValueError
             If the suffix is another, or the file cannot be written.
         """
-        names = self.classes.names
-        relative = {r.id: r.relative for r in self.project.images()}
+        names = self._view.classes.names
+        relative = {r.id: r.relative for r in self._view.project.images()}
         tags = [
-            (relative.get(i) or self.project.image(i).relative, names[c], state)
-            for i, of_image in self.project.tags.all().items()
+            (relative.get(i) or self._view.project.image(i).relative, names[c], state)
+            for i, of_image in self._tags.all().items()
             for c, state in of_image.items()
         ]
         tag_files.write(Path(path), tags)
         return len(tags)
 
-    def _after_tags(self, changed: TagTable) -> None:
-        self.tags_changed.emit(changed)
-        self.queue_changed.emit()  # only a tagged class may be proposed
-        self.history_changed.emit()
+    def states(self, changed: Mapping[int, Iterable[int]]) -> dict[int, dict[int, str]]:
+        """Return class id to image id to the tag that counts now."""
+        now = {class_id: self._tags.by_class(class_id) for class_id in changed}
+        return {c: {i: now[c].get(i, "unknown") for i in images} for c, images in changed.items()}
 
-    def _take(self, events: Sequence[Event]) -> None:
-        super()._take(events)
-        touched: dict[int, set[int]] = {}
-        for event in events:
-            for c in event.changes:
-                if c.table == "tag":
-                    touched.setdefault(int(c.row), set()).update(int(i) for i in c.after)
-        if touched:  # as it is now: what an event said may be undone already
-            self.tags_changed.emit(
-                {
-                    class_id: {i: now.get(i, "unknown") for i in images}
-                    for class_id, images in touched.items()
-                    for now in (self.project.tags.by_class(class_id),)
-                }
-            )
+    def missing(self) -> list[str]:
+        """Return which class has too few tags or masks to learn masks from tags, a line each.
 
-    def lacking(self) -> list[str]:
-        """Return in plain words which class has too few tags or masks to learn masks from tags.
-
-        Looks at all label maps that nobody has looked at yet; `count_masks` does it bit by bit.
+        Scans all label maps that are new; `scan_masks` does it bit by bit.
         """
-        self.count_masks(None)
-        return [*self.tags_lacking(), *self.masks_lacking()]
+        self.scan_masks(None)
+        return [*self.missing_tags(), *self.missing_masks()]
 
-    def count_masks(self, seconds: float | None) -> int:
-        """Look so long at label maps that are new, see `LabelIndex`; return how many are left."""
-        return self.project.label_index.look(seconds)
+    def scan_masks(self, seconds: float | None) -> int:
+        """Scan new label maps for at most so long, see `LabelIndex`; return how many are left."""
+        return self._view.project.label_index.look(seconds)
 
-    def tags_lacking(self) -> list[str]:
-        """Return which novel class has too few tags."""
-        return lacking.tags_lacking(self.project, self.classes, len(self.records))
+    def missing_tags(self) -> list[str]:
+        """Return which novel class has too few tags, a line each."""
+        images = len(self._view.images.ids)
+        return data_requirements.tags_lacking(self._view.project, self._view.classes, images)
 
-    def masks_lacking(self) -> list[str]:
-        """Return which known class has too few masks, as far as `count_masks` has looked."""
-        return lacking.masks_lacking(self.project, self.classes)
-
-    def tagged_images(self, class_id: int, state: str) -> Sequence[int]:
-        """Return the readable images of which this was said, in their order; "unknown" too."""
-        said = self.project.tags.by_class(class_id)
-        return [r.id for r in self.records if said.get(r.id, "unknown") == state]
+    def missing_masks(self) -> list[str]:
+        """Return which known class has too few masks, as far as `scan_masks` has come."""
+        return data_requirements.masks_lacking(self._view.project, self._view.classes)
 
 
 def _images(count: int) -> str:

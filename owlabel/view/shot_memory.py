@@ -1,0 +1,141 @@
+"""The shots of novel classes in memory: their mean embeddings and the NPM rule made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.checkpoints.header import CheckpointHeader
+from owlabel.classes import ClassTable, Labels
+from owlabel.novel.label_maps import Rule
+from owlabel.novel.shots import Means, findings_key, prototypes, shot_means
+from owlabel.project.storage.records import ProjectError
+from owlabel.project.store import ImageRecord, Project
+from owlabel.view.model_outputs import Reader
+
+
+class ShotMemory:
+    """Every image whose human layer holds a novel class is a shot of that class.
+
+    Parameters
+    ----------
+    project : Project
+    human : callable
+        Returns the human layer of an image, (H, W), by the image's id.
+
+    Attributes
+    ----------
+    rule : Rule
+        The NPM rule: a prototype for each novel class without a trained head.
+    lambda_novel : float
+        Squared distance within which the rule claims a pixel.
+    occurrences : dict
+        Class id to the number of images in which the rule found the class; empty until the worker
+        has applied this rule to the data set.
+    waiting : set of int
+        Images with shots that cannot be measured until the image is embedded.
+    """
+
+    def __init__(self, project: Project, human: Callable[[int], Labels]) -> None:
+        self._project, self._human = project, human
+
+    def use(
+        self,
+        header: CheckpointHeader,
+        reader: Reader,
+        records: Iterable[ImageRecord],
+        classes: ClassTable,
+    ) -> None:
+        """Measure the shots under another model; stored means are used where there are any."""
+        self._header, self._reader = header, reader
+        self._means: Means = {}
+        self._known = self._project.shot_means(header.heads[0].hash)
+        self._unstored: dict[int, dict[int, NDArray[np.float64]]] = {}
+        self.waiting: set[int] = set()
+        for record in records:
+            if record.revision_id is not None:
+                self.refresh(record, classes)
+
+    def refresh(self, record: ImageRecord, classes: ClassTable) -> None:
+        """Bring the shots of one image up to date with its human layer."""
+        for shots in self._means.values():
+            shots.pop(record.id, None)
+        if record.revision_id is None:
+            return
+        if record.revision_id not in self._known and not self._measure(record, classes):
+            self.waiting.add(record.id)
+            return
+        self.waiting.discard(record.id)
+        active = {c.id for c in classes.novel}
+        for class_id, mean in self._known[record.revision_id].items():
+            if class_id in active:
+                self._means.setdefault(class_id, {})[record.id] = mean
+
+    def _measure(self, record: ImageRecord, classes: ClassTable) -> bool:
+        """Compute the shot means of a revision; False while the image is not embedded."""
+        output = self._reader.output(record)
+        if output is None or record.revision_id is None:
+            return False
+        means = shot_means(output.embedding, self._human(record.id), len(classes.base))
+        self._unstored[record.revision_id] = means
+        self._known[record.revision_id] = means
+        return True
+
+    def measure_waiting(self, records: Iterable[ImageRecord], classes: ClassTable) -> bool:
+        """Measure the shots of images that are embedded by now; tell whether there were any."""
+        ready = [r for r in records if r.id in self.waiting and self._reader.embedded(r)]
+        for record in ready:
+            self.refresh(record, classes)
+        return bool(ready)
+
+    def keep(self, image_ids: Iterable[int], classes: ClassTable) -> None:
+        """Forget shots of images that cannot be read any more and of classes that are gone."""
+        images, names = set(image_ids), classes.names
+        self.waiting &= images
+        self._means = {
+            class_id: {i: mean for i, mean in shots.items() if i in images}
+            for class_id, shots in self._means.items()
+            if class_id in names
+        }
+
+    def rebuild(self) -> None:
+        """Make the rule from the shots; a class with a trained head needs no prototype."""
+        trained = {h.class_id for h in self._header.heads}
+        means = {c: shots for c, shots in self._means.items() if c not in trained}
+        self.rule = Rule(prototypes(means), self.lambda_novel, self._header.prototype_length)
+        self.read_occurrences()
+
+    def read_occurrences(self) -> None:
+        """Read in how many images the rule has found each class."""
+        self.occurrences = self._project.found(self.key)
+
+    @property
+    def trained_heads(self) -> list[tuple[int, str]]:
+        """Class and hash of each PLM head of the model."""
+        heads = self._header.heads[1:]
+        return [(head.class_id, head.hash) for head in heads if head.class_id is not None]
+
+    @property
+    def key(self) -> str:
+        """The key under which occurrences of this rule are stored."""
+        base = self._header.heads[0].hash
+        return findings_key(base, self.rule.prototypes, self.lambda_novel, self.trained_heads)
+
+    def images(self, class_id: int) -> list[int]:
+        """Return the ids of the images that are shots of a class, in order."""
+        return sorted(self._means.get(class_id, {}))
+
+    def count(self, class_id: int) -> int:
+        """Return how many shots a novel class has: the images in which people labelled it."""
+        return len(self._means.get(class_id, {}))
+
+    def store(self) -> None:
+        """Write measured means to the database, so that the next session need not measure them."""
+        base = self._header.heads[0].hash
+        with suppress(ProjectError):  # a full disk is reported where an annotation meets it
+            while self._unstored:
+                revision_id, means = self._unstored.popitem()
+                self._project.store_shot_means(revision_id, base, means)
