@@ -71,8 +71,9 @@ class Clusters:
         They are no classes: their ids mean nothing beside class ids.
         """
         clusters, record = self.current(), self._view.record()
-        made = clusters and cluster_catalog.read_map(self._view.project.cache, clusters.key, record.content_hash)
-        return made.labels if made and made.labels.shape == record.shape else None
+        cache = self._view.project.cache
+        stored = clusters and cluster_catalog.read_map(cache, clusters.key, record.content_hash)
+        return stored.labels if stored and stored.labels.shape == record.shape else None
 
     def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
         """Return where the candidates of a cluster, like "c2", lie in the current image, (H, W).
