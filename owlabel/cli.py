@@ -145,7 +145,7 @@ def candidates(
                 "claimed_by": item.claimed,
                 "false": None if item.false is None else round(item.false, 3),
             }
-            for item in session.queue(limit)
+            for item in session.queue.items(limit)
         ]
         done, total = session.progress
     if done < total:
@@ -164,9 +164,9 @@ def click(
     """Click a pixel: add to the pending region of the image, or take away from it."""
     with sitting(project) as session:
         show(session, image)
-        session.click(row, col, add=not remove)
-        area = 0 if session.region is None else session.region.area
-        clicks = len(session.clicks)
+        session.labels.click(row, col, add=not remove)
+        area = 0 if session.labels.region is None else session.labels.region.area
+        clicks = len(session.labels.clicks)
         told = f"region of {area} pixels, {clicks} click{'s' * (clicks != 1)}"
         out.print(told, highlight=False)
 
@@ -176,10 +176,10 @@ def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
     """Name the pending region: a new name is a novel class, found in the whole data set."""
     with sitting(project) as session:
         show(session, image)
-        named = session.accept(name)
-        session.submit_relabelling()
+        named = session.labels.accept(name)
+        session.search.submit()
         work(session)
-        found = session.found.get(named.id, 0)
+        found = session.shots.occurrences.get(named.id, 0)
         out.print(f"{named.name}: found in {found} of {len(session.records)} images")
 
 
@@ -192,7 +192,7 @@ def review(
     """Freeze the labels of an image as reviewed."""
     with sitting(project) as session:
         show(session, image)
-        session.review(not reopen)
+        session.labels.review(not reopen)
         out.print(f"{session.record().relative}: {session.record().state}", highlight=False)
 
 
@@ -205,15 +205,15 @@ def train(
 ) -> None:
     """Train a head for a novel class on its shots (PLM) and compare it with what was before."""
     with sitting(project) as session:
-        job_id = session.retrain(name, iterations)
+        job_id = session.training.plm(name, iterations)
         work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
+        row = next(r for r in session.worker.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
-        result = session.result()
+        result = session.training.result("plm")
         _print_comparison(result.comparison)
         if adopt:
-            session.adopt(result.model_id)
+            session.models.adopt(result.model_id)
             work(session)
         out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
 
@@ -238,7 +238,7 @@ def models(project: ProjectArg, as_json: JsonOption = False) -> None:
         rows = [
             {
                 "model": v.id, "name": v.name, "kind": v.kind, "from": v.parent_id or "",
-                "in use": "yes" if v.id == session.model.id else "",
+                "in use": "yes" if v.id == session.models.active.id else "",
             }
             for v in session.project.models()
         ]  # fmt: skip
@@ -252,11 +252,11 @@ def adopt(project: ProjectArg, model_id: int) -> None:
         found = next((v for v in session.project.models() if v.id == model_id), None)
         settled = session.project.setting(f"settled_{model_id}") == "adopted"
         if found and found.kind != MODEL_KIND and (settled or found.parent_id is None):
-            session.switch_model(model_id)
+            session.models.switch(model_id)
         else:
-            session.adopt(model_id)
+            session.models.adopt(model_id)
         work(session)
-        out.print(f"in use: {session.model.name}", highlight=False)
+        out.print(f"in use: {session.models.active.name}", highlight=False)
 
 
 @app.command()
@@ -294,7 +294,7 @@ def export(
     with sitting(project) as session:
         job_id = session.export(folder.resolve(), format_name, which, overwrite, abstain)
         work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
+        row = next(r for r in session.worker.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"the export ended as {row.state}: {row.error or row.message}")
         out.print(f"{row.result['images']} images in {folder}", highlight=False)

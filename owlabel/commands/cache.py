@@ -22,7 +22,7 @@ def cache(
     """
     with sitting(project) as session:
         if limit is not None:
-            session.set_cache_limit(limit)
+            session.settings.set(cache_limit_gib=limit)
         done, allowed = trim_cache(session.project), cache_limit(session.project)
         message = told(done, allowed)
         if message is not None:

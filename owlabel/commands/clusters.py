@@ -61,7 +61,7 @@ def build(
         kinds,
     )  # fmt: skip
     with sitting(context.obj) as session:
-        job_id = session.build_clusters(request)
+        job_id = session.clusters.build(request)
         told = finished(session, job_id, "the build").result
         out.print(
             f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False
@@ -86,7 +86,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         ]
         print_rows(rows, as_json)
         if not as_json:
-            _tell_agreement(session.cluster_agreement() or {})
+            _tell_agreement(session.clusters.agreement() or {})
 
 
 @app.command()
@@ -97,9 +97,9 @@ def name(
 ) -> None:
     """Name a cluster: what it holds in all images is proposed for review."""
     with sitting(context.obj) as session:
-        session.name_cluster(cluster, class_name)
+        session.clusters.name(cluster, class_name)
         work(session)
-        found = session.proposals("cluster")
+        found = session.proposals.open("cluster")
         named = session.classes.find(class_name) if class_name else None
         here = sum(named is not None and p.class_id == named.id for p in found)
         told = f"{len(found)} proposals are open"
@@ -127,7 +127,7 @@ def gallery(
 
 
 def _all(session: Any) -> list[ClusterInfo]:
-    found: list[ClusterInfo] = session.clusters()
+    found: list[ClusterInfo] = session.clusters.infos()
     if not found:
         raise ValueError("there are no clusters yet: run `owlabel clusters PROJECT build`")
     return found

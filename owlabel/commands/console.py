@@ -90,7 +90,7 @@ def work(session: Any) -> None:
 def finished(session: Any, job_id: int, what: str) -> Any:
     """Run all queued jobs and return the row of one; raises ValueError unless it is done."""
     work(session)
-    row = next(r for r in session.jobs() if r.id == job_id)
+    row = next(r for r in session.worker.jobs() if r.id == job_id)
     if row.state != "done":
         raise ValueError(f"{what} ended as {row.state}: {row.error or row.message}")
     return row

@@ -21,10 +21,10 @@ LARGEST = 5
 def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
     """Fit the classifier of false candidates to all decisions, and measure it on held-out ones."""
     with sitting(project) as session:
-        *_, rows = (None, *gather(session.project, session.header))
+        *_, rows = (None, *gather(session.project, session.models.header))
         if rows is None or not rows.candidates:
             raise ValueError("no candidate to look at: run `owlabel embed` first")
-        checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
+        checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
         folder = session.project.folder
         run_to_end(JudgeJob(checkpoint).run(JobContext(folder, folder)))
         result = report(rows, session.classes.names)

@@ -146,7 +146,7 @@ class _Player:
         self.session = session
         self.work = work
         self.ids = {r.relative: r.id for r in session.records}
-        self.models = {session.model.id: session.model.id}
+        self.models = {session.models.active.id: session.models.active.id}
         self.proposals: dict[int, int] = {}  # their number there to their number here
 
     def play(self, line: dict[str, Any]) -> None:
@@ -163,27 +163,27 @@ class _Player:
         act(payload, line)
 
     def _click(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.click(payload["row"], payload["col"], payload["add"])
+        self.session.labels.click(payload["row"], payload["col"], payload["add"])
 
     def _cancel(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.cancel_region()
+        self.session.labels.cancel_region()
 
     def _accept(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.accept(payload["name"], by_colour=payload["by_colour"])
+        self.session.labels.accept(payload["name"], by_colour=payload["by_colour"])
 
     def _ignore(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.mark_ignore(peak=payload.get("peak"))
+        self.session.labels.mark_ignore(peak=payload.get("peak"))
 
     def _known(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.mark_known(peak=payload.get("peak"))
+        self.session.labels.mark_known(peak=payload.get("peak"))
 
     def _paint(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.paint(_unpack(line["labels"]))
+        self.session.labels.paint(_unpack(line["labels"]))
 
     _touch_up = _paint
 
     def _add_class(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.add_class(payload["name"])
+        self.session.labels.add_class(payload["name"])
 
     def _tag(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         tags = {
@@ -192,23 +192,23 @@ class _Player:
         }
         first = 1 + max(c.id for c in self.session.classes.classes)  # ids are given in a row
         new = {name: tags.pop(first + i, {}) for i, name in enumerate(payload["new"])}
-        self.session.tag_all(tags, new)
+        self.session.tags.tag_all(tags, new)
 
     def _accept_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.accept_proposal(self._proposal(payload))
+        self.session.proposals.accept(self._proposal(payload))
 
     def _reject_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.reject_proposal(self._proposal(payload))
+        self.session.proposals.reject(self._proposal(payload))
 
     def _correct(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.correct_proposal(self._proposal(payload))
+        self.session.proposals.correct(self._proposal(payload))
 
     def _proposal(self, payload: dict[str, Any]) -> int:
         """Return the proposal here that stands for one there, made where there is none yet."""
         there = int(payload["proposal_id"])
         if there not in self.proposals:
             image_id = self.ids[payload["image"]]
-            mask = mask_of(payload, self.session.human(image_id).shape)
+            mask = mask_of(payload, self.session.labels.human(image_id).shape)
             item = NewProposal(payload["class_id"], mask, payload["confidence"])
             self.proposals[there] = self.session.project.proposals.restore(
                 image_id, payload["source"], payload["origin"], item
@@ -216,14 +216,14 @@ class _Player:
         return self.proposals[there]
 
     def _review(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.review(payload["done"])
+        self.session.labels.review(payload["done"])
 
     def _rename(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.rename_class(payload["class_id"], payload["name"])
+        self.session.labels.rename_class(payload["class_id"], payload["name"])
 
     def _recolor(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         red, green, blue = payload["color"]
-        self.session.recolor_class(payload["class_id"], (red, green, blue))
+        self.session.labels.recolor_class(payload["class_id"], (red, green, blue))
 
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         setters: dict[str, Callable[[Any], None]] = {
@@ -231,9 +231,9 @@ class _Player:
             "threshold": self.session.set_threshold,
             "cache_limit_gib": self.session.set_cache_limit,
             "hide_above": self.session.set_hide_above,
-            "beta": lambda value: self.session.set_mixture(beta=value),
-            "gamma": lambda value: self.session.set_mixture(gamma=value),
-            "mmsp_norm": lambda value: self.session.set_mixture(mmsp_norm=value),
+            "beta": lambda value: self.session.settings.set(beta=value),
+            "gamma": lambda value: self.session.settings.set(gamma=value),
+            "mmsp_norm": lambda value: self.session.settings.set(mmsp_norm=value),
         }
         setters[payload["key"]](payload["value"])
 
@@ -244,36 +244,36 @@ class _Player:
         self.session.redo()
 
     def _retrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.retrain(payload["class_name"], payload["iterations"])
+        self.session.training.plm(payload["class_name"], payload["iterations"])
         self.work()
 
     def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.train_ood(OodRequest(**payload))
+        self.session.training.ood(OodRequest(**payload))
         self.work()
 
     def _name_cluster(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.name_cluster(payload["cluster"], payload["name"], key=payload["key"])
+        self.session.clusters.name(payload["cluster"], payload["name"], key=payload["key"])
 
     def _pretrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         clusters = ClusterRequest(**payload["clusters"])
-        self.session.pretrain(PretrainRequest(**{**payload, "clusters": clusters}))
+        self.session.training.pretrain(PretrainRequest(**{**payload, "clusters": clusters}))
         self.work()
 
     def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.adopt(self._model(payload["model_id"]))
+        self.session.models.adopt(self._model(payload["model_id"]))
         self.work()
 
     def _discard(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.discard(self._model(payload["model_id"]))
+        self.session.models.discard(self._model(payload["model_id"]))
 
     def _switch(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.switch_model(self._model(payload["model_id"]))
+        self.session.models.switch(self._model(payload["model_id"]))
         self.work()
 
     def _model(self, recorded_id: int) -> int:
         """Return the model here that stands for a model there: the newest not settled one."""
         if recorded_id not in self.models:
-            result = self.session.result() or self.session.ood_result()
+            result = self.session.training.result("plm") or self.session.training.result("ood")
             if result is None:
                 raise ValueError(f"the recording uses model {recorded_id}, which was not trained")
             self.models[recorded_id] = result.model_id

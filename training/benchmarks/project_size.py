@@ -89,17 +89,17 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     names = iter(f"thing {n % 3}" for n in range(ACTS))
 
     def click_and_name() -> None:
-        session.click(2, 2)
-        session.accept(next(names))
+        session.labels.click(2, 2)
+        session.labels.accept(next(names))
 
     waiting = nearest_first(project.images(), project)
     acts: dict[str, Callable[[], Any]] = {
         "next_image": session.next_image,
-        "next_candidate": session.next_candidate,
+        "next_candidate": session.queue.next,
         "click_and_name": click_and_name,
         "undo": session.undo,
-        "queue": session.queue,
-        "fit_what_is_false": session.refit,
+        "queue": session.queue.items,
+        "fit_what_is_false": session.meta_classifier.fit,
         "poll": session.poll,
         "nearest_of_all": lambda: next(waiting),
     }

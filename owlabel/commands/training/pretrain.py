@@ -36,6 +36,6 @@ def pretrain(
     clusters = ClusterRequest(extractor, weights, network, classes, superpixels=superpixels)
     request = PretrainRequest(clusters, iterations, tuning, start)
     with sitting(project) as session:
-        job_id = session.pretrain(request)
+        job_id = session.training.pretrain(request)
         finished(session, job_id, "pre-training")
-        tell_result(session, session.pretrain_result(), adopt, as_json)
+        tell_result(session, session.training.result("pretrain"), adopt, as_json)

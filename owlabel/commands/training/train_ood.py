@@ -45,9 +45,9 @@ def train_ood(
         "whole" if whole else "pasted", ratio, lambda_ood, averaging, epochs, steps,
     )  # fmt: skip
     with sitting(project) as session:
-        job_id = session.train_ood(request)
+        job_id = session.training.ood(request)
         finished(session, job_id, "training")
-        result = session.ood_result()
+        result = session.training.result("ood")
         tell_result(session, result, adopt, as_json)
         if not as_json and result is not None:
             out.print(basis(result), highlight=False)
@@ -61,7 +61,7 @@ def tell_result(session: Any, result: Any, adopt: bool, as_json: bool) -> None:
     else:
         out.print("nothing was compared: of the images kept aside, people have labelled none")
     if adopt:
-        session.adopt(result.model_id)
+        session.models.adopt(result.model_id)
         work(session)
     if not as_json:
         told = "in use" if adopt else f"trained; to use it: owlabel adopt PROJECT {result.model_id}"

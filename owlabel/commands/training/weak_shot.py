@@ -26,14 +26,14 @@ def weak_shot(
     """Learn masks of the tagged novel classes (SimFormer); they become proposals for review."""
     request = WeakShotRequest(iterations, minutes, retrain, seed)
     with sitting(project) as session:
-        for line in session.lacking():
+        for line in session.tags.missing():
             err.print(line, style="yellow", markup=False, highlight=False)
-        job_id = session.train_from_tags(request)
+        job_id = session.training.weak_shot(request)
         if not wait:
             out.print(f"job {job_id} is queued: it runs when the project is open", highlight=False)
             return
         work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
+        row = next(r for r in session.worker.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
         print_rows(_rows(row.result), as_json)
