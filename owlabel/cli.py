@@ -135,14 +135,14 @@ def candidates(
     with sitting(project) as session:
         rows = [
             {
-                "id": item.row.id,
+                **dict(zip(("kind", "id"), item.key.split(), strict=True)),
                 "image": item.record.relative,
-                "row": item.row.candidate.peak[0],
-                "col": item.row.candidate.peak[1],
-                "score": round(item.row.candidate.score, 4),
-                "area": item.row.candidate.area,
-                "looks_like": session.classes.names.get(item.row.candidate.likely_class, ""),
-                "claimed_by": item.claimed,
+                "row": item.peak[0],
+                "col": item.peak[1],
+                "score": round(item.score, 4),
+                "area": item.area,
+                "looks_like": session.classes.names.get(item.likely_class, ""),
+                "claimed_by": item.class_name,
                 "false": None if item.false is None else round(item.false, 3),
             }
             for item in session.queue.items(limit)

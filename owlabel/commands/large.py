@@ -34,8 +34,13 @@ def large(
                 copy = Path(folder) / f"{session.models.active.path.stem}-{how}.safetensors"
                 with_large_images(session.models.active.path, copy, cast(Choice, how))
                 session.models.switch(session.models.add_file(copy).id)
-        side, what = session.models.header.max_side, {"reduce": "are reduced", "tile": "are cut in tiles"}
-        out.print(f"images larger than {side} {what[how]}: {session.models.active.name}", highlight=False)
+        side, what = (
+            session.models.header.max_side,
+            {"reduce": "are reduced", "tile": "are cut in tiles"},
+        )
+        out.print(
+            f"images larger than {side} {what[how]}: {session.models.active.name}", highlight=False
+        )
 
 
 def with_large_images(path: Path, copy: Path, how: Choice) -> CheckpointHeader:

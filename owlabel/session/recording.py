@@ -29,7 +29,7 @@ FORMAT = 1
 def digests(view: View) -> dict[str, str]:
     """Return the sha256 of the labels and sources of every image that has any, by its name."""
     result = {}
-    for record in view.records:
+    for record in view.images.records:
         if view.output(record.id) is None and record.revision_id is None:
             continue
         labelled = view.labels(record.id)
@@ -68,7 +68,7 @@ def recorded(session: Session) -> Iterator[dict[str, Any]]:
         if event.kind == "tag":
             line["tags"] = _tags(event, names)
         yield line
-    yield {"digests": digests(session)}
+    yield {"digests": digests(session.view)}
 
 
 def _tags(event: Event, names: dict[int, str]) -> dict[str, dict[str, str]]:
@@ -135,7 +135,7 @@ def replay(session: Session, recording: Path, work: Callable[[], None]) -> list[
     for line in lines[1:-1]:
         player.play(line)
     work()
-    expected, now = lines[-1]["digests"], digests(session)
+    expected, now = lines[-1]["digests"], digests(session.view)
     return sorted(n for n in {*expected, *now} if expected.get(n) != now.get(n))
 
 
@@ -226,16 +226,7 @@ class _Player:
         self.session.labels.recolor_class(payload["class_id"], (red, green, blue))
 
     def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        setters: dict[str, Callable[[Any], None]] = {
-            "lambda_novel": self.session.set_lambda,
-            "threshold": self.session.set_threshold,
-            "cache_limit_gib": self.session.set_cache_limit,
-            "hide_above": self.session.set_hide_above,
-            "beta": lambda value: self.session.settings.set(beta=value),
-            "gamma": lambda value: self.session.settings.set(gamma=value),
-            "mmsp_norm": lambda value: self.session.settings.set(mmsp_norm=value),
-        }
-        setters[payload["key"]](payload["value"])
+        self.session.settings.set(**{payload["key"]: payload["value"]})
 
     def _undo(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
         self.session.undo()
@@ -273,7 +264,8 @@ class _Player:
     def _model(self, recorded_id: int) -> int:
         """Return the model here that stands for a model there: the newest not settled one."""
         if recorded_id not in self.models:
-            result = self.session.training.result("plm") or self.session.training.result("ood")
+            results = map(self.session.training.result, ("plm", "ood", "pretrain"))
+            result = next(filter(None, results), None)
             if result is None:
                 raise ValueError(f"the recording uses model {recorded_id}, which was not trained")
             self.models[recorded_id] = result.model_id

@@ -27,7 +27,7 @@ from owlabel.session.background.meta_classifier import MetaClassifierFit
 from owlabel.session.background.novel_search import NovelSearch
 from owlabel.session.edits.labels import LabelEdits
 from owlabel.session.edits.proposals import ProposalReview
-from owlabel.session.edits.settings import MIXTURE, Settings
+from owlabel.session.edits.settings import Settings
 from owlabel.session.edits.tags import TagEdits
 from owlabel.session.models import Models, StaleResultError
 from owlabel.session.queue import ReviewQueue
@@ -35,6 +35,7 @@ from owlabel.session.scores import Scores
 from owlabel.session.training.training import Training
 from owlabel.session.worker_link import WorkerLink
 from owlabel.view.cluster_catalog import NAMES
+from owlabel.view.settings import MIXTURE
 from owlabel.view.view import View
 
 __all__ = ["Session", "StaleResultError"]
@@ -87,7 +88,6 @@ class Session:
         self.worker = WorkerLink(project, runs=start_worker)
         self.shots = self.view.shots
         self.settings = Settings(self.view, acts)
-        self.view.rebuild_rule()
         self.scores = Scores(self.view, self.settings)
         self.queue = ReviewQueue(self.view, self.scores, self.settings, self.go_to)
         self.labels = LabelEdits(self.view, acts, lambda: self.queue.shown)
@@ -238,7 +238,7 @@ class Session:
             view.read_classes()
         view.read_labels(changes.images)
         if changes.settings:
-            self.settings.read()
+            view.read_settings()
         if changes.images or changes.classes or changes.settings:
             view.rebuild_rule()
         if changes.model:
@@ -256,6 +256,7 @@ class Session:
         self._emit(changes, new_rule=new_rule, new_scores=other_residual)
         self._submit_what_follows(changes, new_rule=new_rule, new_residual=other_residual)
         self.meta_classifier.scan(changes.images)
+        self._go_to_first()  # where the image that was shown is gone
 
     def _emit(self, changes: Changes, *, new_rule: bool, new_scores: bool) -> None:
         """Emit the signals of everything that changed."""

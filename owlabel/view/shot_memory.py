@@ -101,8 +101,9 @@ class ShotMemory:
             if class_id in names
         }
 
-    def rebuild(self) -> None:
+    def rebuild(self, lambda_novel: float) -> None:
         """Make the rule from the shots; a class with a trained head needs no prototype."""
+        self.lambda_novel = lambda_novel
         trained = {h.class_id for h in self._header.heads}
         means = {c: shots for c, shots in self._means.items() if c not in trained}
         self.rule = Rule(prototypes(means), self.lambda_novel, self._header.prototype_length)

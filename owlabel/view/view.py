@@ -16,6 +16,7 @@ from owlabel.novel.label_maps import LabelMap, ModelOutput
 from owlabel.project.store import ImageRecord, ModelVersion, Project
 from owlabel.view.image_list import ImageList
 from owlabel.view.model_outputs import Reader, Recent
+from owlabel.view.settings import StoredSettings
 from owlabel.view.shot_memory import ShotMemory
 
 
@@ -37,6 +38,7 @@ class View:
         The model in use, and its `header`.
     reader : Reader
         Pictures and outputs of the model.
+    settings : StoredSettings
     shots : ShotMemory
     """
 
@@ -52,13 +54,14 @@ class View:
         self.project = project
         self.image_id: int | None = None
         self.images = ImageList(project)
+        self.settings = StoredSettings(project)
         self.shots = ShotMemory(project, self.human)
         self.load_model()
 
     # -- memory ------------------------------------------------------------------------------
 
     def load_model(self) -> None:
-        """Read the model in use and all that depends on it; `shots` needs a rebuild afterwards."""
+        """Read the model in use and all that depends on it."""
         self.images.read()
         self.classes: ClassTable = self.project.classes()
         self.model: ModelVersion = self.project.active_model()
@@ -68,7 +71,15 @@ class View:
         self._trained: Recent[int, LabelMap] = Recent(4)  # no act of the annotator changes these
         self._predictions: Recent[int, LabelMap] = Recent(4)
         self._missing = [r.id for r in self.images.records if not self.reader.embedded(r)]
+        if self.image_id not in self.images.by_id:
+            self.image_id = None
         self.shots.use(self.header, self.reader, self.images.records, self.classes)
+        self.read_settings()
+        self.rebuild_rule()
+
+    def read_settings(self) -> None:
+        """Read the settings of the project."""
+        self.settings.read(self.header.lambda_novel)
 
     def read_images(self) -> None:
         """Read which images there are; leave the current one where it became unreadable."""
@@ -93,7 +104,7 @@ class View:
 
     def rebuild_rule(self) -> None:
         """Make the rule for novel classes again and forget what was predicted with the old one."""
-        self.shots.rebuild()
+        self.shots.rebuild(self.settings.lambda_novel)
         self._predictions.clear()
 
     # -- questions ---------------------------------------------------------------------------

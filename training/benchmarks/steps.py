@@ -76,7 +76,7 @@ def name_shots(project: Path) -> Session:
         if item.record.id not in used and len(used) < SHOTS:
             used.add(item.record.id)
             session.go_to(item.record.id)
-            session.labels.click(*item.row.candidate.peak)
+            session.labels.click(*item.peak)
             session.labels.accept("thing")
     return session
 

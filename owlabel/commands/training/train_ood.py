@@ -17,7 +17,7 @@ from owlabel.commands.console import (
     work,
 )
 from owlabel.jobs.requests.ood import METHODS, OodRequest
-from owlabel.session.training.ood import basis
+from owlabel.session.training.results import basis
 
 
 def train_ood(

@@ -75,7 +75,7 @@ class ExportJob:
             self.check(project)
             view = View(project)
             classes, frozen = snapshot(project)
-            known = {record.id for record in view.records}
+            known = {record.id for record in view.images.records}
             wanted = [
                 f
                 for f in frozen
@@ -105,8 +105,8 @@ class ExportJob:
             sure = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
             return LabelledImage(record.relative, *labelled, sure, record.state)
         if self.abstain is not None and record.state != "reviewed":
-            labelled = label_maps.abstain(labelled, output, view.rule, self.abstain)
-        sure = label_maps.confidence(output, view.rule, labelled)
+            labelled = label_maps.abstain(labelled, output, view.shots.rule, self.abstain)
+        sure = label_maps.confidence(output, view.shots.rule, labelled)
         return LabelledImage(record.relative, *labelled, sure, record.state)
 
 
@@ -131,5 +131,5 @@ def _provenance(view: View) -> Provenance:
         tool=f"owlabel {__version__}",
         model=view.model.name,
         model_hash=view.header.heads[-1].hash,
-        lambda_novel=view.lambda_novel,
+        lambda_novel=view.settings.lambda_novel,
     )

@@ -38,7 +38,9 @@ def test_the_class_is_found_in_another_image_at_once(session: Session) -> None:
     assert session.labels.prediction().labels[CENTRE] == deer
     assert session.labels.prediction().source[CENTRE] == Source.NPM
     session.next_image()
-    assert (session.labels.prediction().labels == deer).mean() < 0.1  # the seam at the horizon, no more
+    assert (
+        session.labels.prediction().labels == deer
+    ).mean() < 0.1  # the seam at the horizon, no more
 
 
 def test_every_act_survives_a_restart(session: Session) -> None:
@@ -70,7 +72,7 @@ def test_an_image_that_turns_out_unreadable_is_none_of_those_left(toy: Any) -> N
     shutil.rmtree(toy.project.cache.folder)
     session = Session(toy.project, start_worker=False)
     toy.project.set_image_error(record.id, "cut off")  # as the worker does
-    session._read_images()
+    session.reload_images()
     assert session.progress == (0, 3)
     assert [r.error for r in session.broken] == ["cut off"]
     toy.project.sync_images()
@@ -98,7 +100,7 @@ def test_undo_of_an_image_that_is_gone_brings_it_not_back(toy: Any) -> None:
     session.labels.paint(painted)
     gone.path.unlink()
     toy.project.sync_images()
-    session._read_images_again()
+    session.reload_images()
     session.undo()
     assert gone.id not in [r.id for r in session.records]
     assert (toy.project.human_labels(gone.id) == UNSET).all()

@@ -99,7 +99,9 @@ def test_candidates_are_grouped_as_they_look(built: Session) -> None:
 
 def test_a_group_of_candidates_lies_where_they_lie(built: Session) -> None:
     built.go_to(built.records[0].id)
-    maps = [built.clusters.unknown_objects(i.name) for i in built.clusters.infos() if i.of_candidates]
+    maps = [
+        built.clusters.unknown_objects(i.name) for i in built.clusters.infos() if i.of_candidates
+    ]
     assert all(m is not None and m.shape == built.image().shape[:2] and m.any() for m in maps)
     assert maps[0] is not None
     assert maps[1] is not None

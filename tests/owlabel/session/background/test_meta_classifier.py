@@ -217,7 +217,10 @@ def test_a_fit_reads_what_was_decided_and_some_of_the_others(
     *_, rows = gather(project, session.models.header)
     assert len(rows.population) == len(some)
     assert rows.candidates == count
-    assert dict(zip(rows.ids.tolist(), rows.false.tolist(), strict=True)) == session.meta_classifier.decisions
+    assert (
+        dict(zip(rows.ids.tolist(), rows.false.tolist(), strict=True))
+        == session.meta_classifier.decisions
+    )
 
 
 def test_a_stored_classifier_that_was_damaged_counts_as_none(

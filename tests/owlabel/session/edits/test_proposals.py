@@ -136,7 +136,9 @@ def test_no_pixel_that_a_human_labelled_ever_changes(
         session.proposals.accept(number)
     else:
         session.proposals.correct(number)
-        session.labels.click(int(rng.integers(48)), int(rng.integers(64)), add=bool(rng.integers(2)))
+        session.labels.click(
+            int(rng.integers(48)), int(rng.integers(64)), add=bool(rng.integers(2))
+        )
         if session.labels.region is not None and session.labels.region.area:
             session.labels.accept("deer")
     after = session.labels.human()
@@ -293,7 +295,9 @@ def test_nothing_is_left_of_a_region_that_a_human_has_labelled(session: Session,
 
 def test_a_replay_does_every_act_again(toy: Any, session: Session, tmp_path: Path) -> None:
     deer = session.labels.add_class("deer").id
-    session.tags.tag_all({deer: {1: "present", 2: "present"}}, {"boar": {3: "absent", 1: "present"}})
+    session.tags.tag_all(
+        {deer: {1: "present", 2: "present"}}, {"boar": {3: "absent", 1: "present"}}
+    )
     session.tags.tag([4], deer, "absent")
     session.tags.tag_none([3])
     session.undo()

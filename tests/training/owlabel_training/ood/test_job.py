@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from owlabel.session.training.ood import basis
 from PIL import Image
 
 from owlabel.classes import UNSET, ClassTable, LabelClass
@@ -16,7 +17,6 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
 from owlabel.project.store import Project
 from owlabel.session.session import Session, StaleResultError
-from owlabel.session.training.ood import basis
 from owlabel_training.ood.job import SMALL_COURSE
 from owlabel_training.ood.loop import Course
 from owlabel_training.ood.run import summary
