@@ -22,7 +22,7 @@ from owlabel.commands.console import (
 )
 from owlabel.images import files as images
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.view.cluster_catalog import ClusterInfo
+from owlabel.view.clusters.catalog import ClusterInfo
 
 app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
 SIDE = 96

@@ -19,22 +19,22 @@ from owlabel.jobs.registry import KINDS, run_on_done, title_of
 from owlabel.jobs.worker_identity import worker_name
 from owlabel.project.storage.records import ProjectError
 from owlabel.project.store import ImageRecord, Project
-from owlabel.session.acts import Acts, Changes
 from owlabel.session.background.calibration import CalibrationSchedule
 from owlabel.session.background.clusters import Clusters
 from owlabel.session.background.due import Due, submit_due
 from owlabel.session.background.meta_classifier import MetaClassifierFit
 from owlabel.session.background.novel_search import NovelSearch
+from owlabel.session.core.acts import Acts, Changes
+from owlabel.session.core.worker_link import WorkerLink
 from owlabel.session.edits.labels import LabelEdits
+from owlabel.session.edits.models import Models, StaleResultError
 from owlabel.session.edits.proposals import ProposalReview
 from owlabel.session.edits.settings import Settings
 from owlabel.session.edits.tags import TagEdits
-from owlabel.session.models import Models, StaleResultError
-from owlabel.session.queue import ReviewQueue
-from owlabel.session.scores import Scores
+from owlabel.session.review.queue import ReviewQueue
+from owlabel.session.review.scores import Scores
 from owlabel.session.training.training import Training
-from owlabel.session.worker_link import WorkerLink
-from owlabel.view.cluster_catalog import NAMES
+from owlabel.view.clusters.catalog import NAMES
 from owlabel.view.settings import MIXTURE
 from owlabel.view.view import View
 
@@ -169,10 +169,11 @@ class Session:
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
         row = next(iter(self.worker.active("embed")), None)
-        if row is None or not row.total:
+        if row is None:
             return self.view.progress
         count = len(self.view.images.ids)
-        return count - (row.total - row.done), count
+        left = row.total - row.done if row.total else self.view.missing
+        return count - left, count
 
     @property
     def can_undo(self) -> str | None:
@@ -246,8 +247,7 @@ class Session:
             self.queue.use(view.header.heads[0].hash)
             self.meta_classifier.forget()
         other_residual = bool(changes.settings) and self.scores.read_settings()
-        if "hide_above" in changes.settings:
-            self.queue.release()
+        self.queue.read_settings()
         if self.image_id is not None:
             self.queue.leave(self.image_id)
             if changes.region or changes.model:

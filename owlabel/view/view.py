@@ -178,6 +178,11 @@ class View:
         return result
 
     @property
+    def missing(self) -> int:
+        """How many images were not embedded at the last call of `progress`; reads no file."""
+        return len(self._missing)
+
+    @property
     def progress(self) -> tuple[int, int]:
         """How many images are embedded, of how many."""
         by_id = self.images.by_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from owlabel.ood.calibration import Basis
-from owlabel.session.worker_link import WorkerLink
+from owlabel.session.core.worker_link import WorkerLink
 from owlabel.view.score_maps import ScoreMaps
 from owlabel.view.view import View
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from owlabel.classes import LabelClass
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.session.acts import Acts
-from owlabel.session.worker_link import WorkerLink
-from owlabel.view import cluster_catalog
-from owlabel.view.cluster_catalog import NAMES, ClusterInfo, ClusterSet
+from owlabel.session.core.acts import Acts
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.view.clusters import catalog
+from owlabel.view.clusters.catalog import NAMES, ClusterInfo, ClusterSet
 from owlabel.view.view import View
 
 
@@ -53,17 +53,17 @@ class Clusters:
 
     def current(self) -> ClusterSet | None:
         """Return what was built last, or None."""
-        return cluster_catalog.current(self._view.project.cache)
+        return catalog.current(self._view.project.cache)
 
     def names(self) -> dict[str, int]:
         """Return cluster to class id of what was named."""
         clusters = self.current()
-        return {} if clusters is None else cluster_catalog.names(self._view.project, clusters.key)
+        return {} if clusters is None else catalog.names(self._view.project, clusters.key)
 
     def infos(self) -> list[ClusterInfo]:
         """Return the clusters of pixels, then those of OoD candidates, the largest first."""
         clusters = self.current()
-        return [] if clusters is None else cluster_catalog.infos(self._view.project, clusters)
+        return [] if clusters is None else catalog.infos(self._view.project, clusters)
 
     def auxiliary_labels(self) -> NDArray[np.uint8] | None:
         """Return the auxiliary labels of the current image, uint8 (H, W), 255 for none; or None.
@@ -72,7 +72,7 @@ class Clusters:
         """
         clusters, record = self.current(), self._view.record()
         cache = self._view.project.cache
-        stored = clusters and cluster_catalog.read_map(cache, clusters.key, record.content_hash)
+        stored = clusters and catalog.read_map(cache, clusters.key, record.content_hash)
         return stored.labels if stored and stored.labels.shape == record.shape else None
 
     def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
@@ -84,12 +84,12 @@ class Clusters:
         kind = int(cluster.removeprefix("c"))
         if clusters is None:
             return None
-        return cluster_catalog.kind_mask(self._view.project, clusters, self._view.record(), kind)
+        return catalog.kind_mask(self._view.project, clusters, self._view.record(), kind)
 
     def agreement(self) -> Mapping[str, float | int] | None:
         """Return PmIoU against what people have labelled, None where there is nothing."""
         clusters = self.current()
-        return None if clusters is None else cluster_catalog.agreement(self._view.project, clusters)
+        return None if clusters is None else catalog.agreement(self._view.project, clusters)
 
     def name(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
         """Name a cluster: what it holds in all images is proposed for review as this class.
@@ -150,7 +150,7 @@ class Clusters:
         clusters = self.current()
         if clusters is None:
             return None
-        names = cluster_catalog.names(self._view.project, clusters.key)
+        names = catalog.names(self._view.project, clusters.key)
         return {"key": clusters.key, "names": names}
 
     def propose(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from owlabel.session.worker_link import WorkerLink
+from owlabel.session.core.worker_link import WorkerLink
 
 Payload = dict[str, Any]
 

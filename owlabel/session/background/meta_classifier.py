@@ -12,8 +12,8 @@ from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.fit_meta_classifier import JudgeJob
 from owlabel.project.history.changes_elsewhere import last_event
 from owlabel.project.tables.candidate_details import details
-from owlabel.session.queue import ReviewQueue
-from owlabel.session.worker_link import WorkerLink
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.session.review.queue import ReviewQueue
 from owlabel.view.review_decisions import EVERY, LEAST, Said, decide
 from owlabel.view.view import View
 

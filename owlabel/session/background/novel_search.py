@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from owlabel.session.queue import ReviewQueue
-from owlabel.session.worker_link import WorkerLink
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.session.review.queue import ReviewQueue
 from owlabel.view.view import View
 
 

@@ -13,7 +13,7 @@ from owlabel.novel.click_regions import Region
 from owlabel.novel.clicks import Click
 from owlabel.novel.label_maps import LabelMap
 from owlabel.project.history.action import Action
-from owlabel.session.acts import Acts
+from owlabel.session.core.acts import Acts
 from owlabel.view.pending_region import PendingRegion
 from owlabel.view.proposal_correction import Correction
 from owlabel.view.review_queue import QueueItem

@@ -13,7 +13,7 @@ import numpy as np
 from owlabel.classes import UNSET
 from owlabel.novel.click_regions import Region
 from owlabel.project.tables.proposals import Proposal
-from owlabel.session.acts import Acts
+from owlabel.session.core.acts import Acts
 from owlabel.session.edits.labels import write_labels
 from owlabel.view.proposal_correction import payload_of, region_of_mask
 from owlabel.view.review_queue import QueueItem

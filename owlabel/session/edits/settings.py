@@ -7,7 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from owlabel.ood.prototype_scores import check_mixture
-from owlabel.session.acts import Acts
+from owlabel.session.core.acts import Acts
 from owlabel.view.settings import CHECKS, MIXTURE, StoredSettings
 from owlabel.view.view import View
 

@@ -11,7 +11,7 @@ from psygnal import Signal
 from owlabel.formats.tags import files as tag_files
 from owlabel.formats.tags.files import Reading
 from owlabel.project.tables.tags import TAG_STATES
-from owlabel.session.acts import Acts
+from owlabel.session.core.acts import Acts
 from owlabel.view import data_requirements
 from owlabel.view.view import View
 

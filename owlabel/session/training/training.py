@@ -8,10 +8,10 @@ from owlabel.classes import MAX_CLASSES, OOD_PROXY
 from owlabel.jobs.requests.ood import METHODS, OodRequest
 from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.jobs.requests.weak_shot import WeakShotRequest
-from owlabel.session.acts import Acts
 from owlabel.session.background.clusters import Clusters
+from owlabel.session.core.acts import Acts
+from owlabel.session.core.worker_link import WorkerLink
 from owlabel.session.training.results import TrainingResult
-from owlabel.session.worker_link import WorkerLink
 from owlabel.view.view import View
 
 

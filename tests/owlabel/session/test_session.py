@@ -197,18 +197,18 @@ def test_the_queue_leads_to_the_object_and_forgets_it_when_named(session: Sessio
     session.queue.next()
     first = session.queue.shown
     assert first.record.relative.startswith("deer")
-    session.labels.click(*first.row.candidate.peak)
+    session.labels.click(*first.peak)
     session.labels.accept("deer")
-    assert first.row.id not in [item.row.id for item in session.queue.items()]
+    assert first.key not in [item.key for item in session.queue.items()]
 
 
 def test_known_after_all_leaves_the_queue_and_keeps_the_models_class(session: Session) -> None:
     session.queue.next()
-    peak, row_id = session.queue.shown.row.candidate.peak, session.queue.shown.row.id
+    peak, key = session.queue.shown.peak, session.queue.shown.key
     expected = session.labels.prediction().labels[peak]
     session.labels.mark_known()
     assert session.labels.human()[peak] == expected
-    assert row_id not in [item.row.id for item in session.queue.items()]
+    assert key not in [item.key for item in session.queue.items()]
 
 
 def test_ignored_pixels_are_void(session: Session) -> None:
@@ -313,7 +313,7 @@ def test_a_killed_worker_is_started_again(toy: Any) -> None:
     session = Session(toy.project)
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
-    session._scale_looked = monotonic()  # the scale of the scores is no business of this test
+    session._dues[1].asked = monotonic()  # the scale of the scores is no business of this test
     os.kill(session.worker.pid, signal.SIGKILL)
     session.worker._process.wait()
     session.poll()

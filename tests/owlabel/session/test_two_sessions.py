@@ -187,7 +187,7 @@ def test_a_class_that_the_other_has_taken_back_is_not_painted(
     other.poll()
     deer = other.classes.find("deer").id
     session.undo()
-    with pytest.raises(ValueError, match="'deer' has just been taken back"):
+    with pytest.raises(ValueError, match="'deer' was just taken back"):
         other.labels.paint(rows(other, 20, deer))
     assert (other.project.human_labels(other.image_id) == UNSET).all()
     other.poll()

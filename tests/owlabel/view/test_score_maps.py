@@ -108,7 +108,7 @@ def test_beta_and_gamma_are_acts_that_can_be_undone(session: Session) -> None:
     session.scores.changed.connect(lambda: told.append(1))
     plain = session.scores.current("mixture")
     session.settings.set(beta=5, gamma=0.3)
-    assert len(told) == 1
+    assert len(told) == 2, "one for each act"
     assert not np.array_equal(session.scores.current("mixture"), plain)
     session.undo()
     session.undo()

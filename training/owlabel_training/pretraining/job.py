@@ -21,7 +21,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
-from owlabel.view.cluster_catalog import ClusterSet
+from owlabel.view.clusters.catalog import ClusterSet
 from owlabel_training.core.base_run import start_from
 from owlabel_training.core.data import Frames
 from owlabel_training.core.loop import miou, train

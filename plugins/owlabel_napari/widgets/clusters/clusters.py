@@ -38,7 +38,7 @@ from owlabel_napari.widgets.train.ood_training import tell
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.cluster_catalog import ClusterInfo, Example
+    from owlabel.view.clusters.catalog import ClusterInfo, Example
     from owlabel_napari.canvas.cluster_layer import ClusterLayer
 
 MOST_CLASSES = 160  # 1.5 times as many clusters fit into a byte

@@ -13,7 +13,7 @@ from owlabel_napari.widgets.find.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.cluster_catalog import Example
+    from owlabel.view.clusters.catalog import Example
 
 COLUMNS, SHOWN = 4, 8
 """Patches side by side, and of one cluster at most."""

@@ -98,20 +98,20 @@ def test_nothing_is_hidden_before_anything_was_decided(session: Session) -> None
     items = session.queue.items()
     assert len(items) == 28
     assert {item.false for item in items} == {None}
-    assert session.queue.items.hidden == 0
-    assert session.queue.explain(items[0].row) is None
+    assert session.queue.hidden == 0
+    assert session.queue.explain(items[0]) is None
 
 
 def test_five_of_each_kind_are_enough_and_the_false_ones_go(session: Session) -> None:
     ten(session)
-    known = session.queue.items.classifier
+    known = session.queue.classifier
     assert known is not None
     assert (known.true, known.false) == (5, 5)
     items = session.queue.items()
-    assert session.queue.items.hidden == 9
+    assert session.queue.hidden == 9
     assert len(items) == 9
-    assert all(item.false < 0.5 and item.row.candidate.peak[0] > 20 for item in items)
-    why = session.queue.explain(items[0].row)
+    assert all(item.false < 0.5 and item.peak[0] > 20 for item in items)
+    why = session.queue.explain(items[0])
     assert why is not None
     assert why.real[0].weight < 0
 
@@ -123,10 +123,10 @@ def test_it_is_fitted_again_after_ten_more(session: Session) -> None:
         decide(session, i, real=False)
     decide(session, 9, real=True)
     assert session.meta_classifier.new_decisions == 9
-    assert session.queue.items.classifier.true == 5
+    assert session.queue.classifier.true == 5
     decide(session, 9, real=False)
     assert session.meta_classifier.new_decisions == 0
-    assert session.queue.items.classifier.true == 10
+    assert session.queue.classifier.true == 10
 
 
 def test_undo_takes_the_row_away(session: Session) -> None:
@@ -134,13 +134,13 @@ def test_undo_takes_the_row_away(session: Session) -> None:
     session.undo()
     assert session.meta_classifier.new_decisions == 1
     session.meta_classifier.fit()
-    assert session.queue.items.classifier.keeps_all, "four rows of one kind are too few"
+    assert session.queue.classifier.keeps_all, "four rows of one kind are too few"
     session.redo()
-    assert session.queue.items.classifier.false == 5
+    assert session.queue.classifier.false == 5
 
 
 def test_ignore_makes_no_row(session: Session) -> None:
-    session.labels.mark_ignore(peak=session.queue.items()[0].row.candidate.peak)
+    session.labels.mark_ignore(peak=session.queue.items()[0].peak)
     assert session.meta_classifier.decisions == {}
 
 
@@ -154,36 +154,36 @@ def test_a_reviewed_image_decides_about_all_its_candidates(session: Session) -> 
 def test_a_new_sitting_knows_what_was_learnt(session: Session, project: Project) -> None:
     ten(session)
     again = Session(project, start_worker=False)
-    assert again.queue.items.classifier.false == 5
+    assert again.queue.classifier.false == 5
     assert len(again.queue.items()) == len(session.queue.items())
 
 
 def test_the_slider_is_an_act_and_hides_nothing_at_one(session: Session) -> None:
     ten(session)
     session.settings.set(hide_above=1.0)
-    assert session.queue.items.hidden == 0
+    assert session.queue.hidden == 0
     assert len(session.queue.items()) == 18
     session.undo()
-    assert session.queue.items.hide_above == 0.5
+    assert session.queue.hide_above == 0.5
     session.queue.reveal_hidden(True)
     assert len(session.queue.items()) == 18
-    assert session.queue.items.hidden == 9
+    assert session.queue.hidden == 9
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         session.settings.set(hide_above=2)
 
 
 def test_what_is_pinned_keeps_its_place(session: Session) -> None:
-    before = [item.row.id for item in session.queue.items()]
-    session.queue.items.pin(before[:20])
+    before = [item.key for item in session.queue.items()]
+    session.queue.pin(before[:20])
     ten(session)
-    now = [item.row.id for item in session.queue.items()]
+    now = [item.key for item in session.queue.items()]
     still = [i for i in before[:20] if i in now]
     assert now[: len(still)] == still
-    assert session.queue.items.hidden < 9
+    assert session.queue.hidden < 9
     session.queue.rank()
-    assert [item.row.id for item in session.queue.items()] != now
+    assert [item.key for item in session.queue.items()] != now
     session.queue.items()
-    assert session.queue.items.hidden == 9
+    assert session.queue.hidden == 9
 
 
 def test_candidates_of_an_older_project_are_described_when_needed(
@@ -197,7 +197,7 @@ def test_candidates_of_an_older_project_are_described_when_needed(
     candidate_details.store(project.database, bare)
     assert project.candidates(HEAD)[0].features is None
     ten(session)
-    assert session.queue.items.classifier.true == 5
+    assert session.queue.classifier.true == 5
     for old, new in zip(
         first, candidate_details.spread(project.database, HEAD, 10**6)[0], strict=True
     ):
@@ -229,8 +229,8 @@ def test_a_stored_classifier_that_was_damaged_counts_as_none(
     from owlabel.view.review_decisions import judge_key
 
     candidate_details.store_judge(project.database, judge_key(HEAD), {"classifier": {"mean": 3}})
-    session.queue.items.read_classifier()
-    assert session.queue.items.classifier is None
+    session.queue.read_classifier()
+    assert session.queue.classifier is None
 
 
 def test_masks_survive_packing() -> None:
@@ -267,12 +267,12 @@ def test_what_another_sitting_decided_is_caught_up_with(session: Session, projec
     ten(session)
     decide(session, 6, real=True)
     again = Session(project, start_worker=False)
-    assert again.queue.items.classifier.true == 5
+    assert again.queue.classifier.true == 5
     again.meta_classifier.fit_if_outdated()
-    assert again.queue.items.classifier.true == 6
-    event = again.queue.items.event
+    assert again.queue.classifier.true == 6
+    event = again.queue.event
     again.meta_classifier.fit_if_outdated()
-    assert again.queue.items.event == event
+    assert again.queue.event == event
 
 
 def test_the_queue_looks_further_where_the_best_are_decided(
@@ -291,7 +291,7 @@ def test_the_queue_looks_further_where_the_best_are_decided(
     monkeypatch.setattr(session.project, "candidates", candidates)
     last = rows[-1].id
     records = {some.image_id: session.record(some.image_id)}
-    found = session.queue.items.ranked(1, records, lambda row, _record: row.id == last, {})
-    assert ([item.row.id for item in found], asked) == ([last], [10, 100])
-    found = session.queue.items.ranked(1, records, lambda *_: False, {})
+    found = session.queue.ranked(1, records, lambda row, _record: row.id == last, {})
+    assert ([item.segment.id for item in found], asked) == ([last], [10, 100])
+    found = session.queue.ranked(1, records, lambda *_: False, {})
     assert found == []

@@ -155,10 +155,10 @@ def test_proposals_lead_the_queue_with_their_class(session: Session, deer: int) 
     unknown = len(session.queue.items())
     low, high = propose(session, deer, 1, 0.3), propose(session, deer, 2, 0.8)
     items = session.queue.items()
-    assert [i.row.id for i in items[:2]] == [-high, -low]
-    assert items[0].claimed == "deer"
-    assert items[0].row.candidate.box == (14, 20, 30, 40)
-    assert items[0].row.candidate.score == 0.8
+    assert [i.proposal.id for i in items[:2]] == [high, low]
+    assert items[0].class_name == "deer"
+    assert items[0].box == (14, 20, 30, 40)
+    assert items[0].score == 0.8
     assert len(items) == unknown + 2
     session.queue.next()
     assert session.image_id == 2
@@ -175,14 +175,14 @@ def test_what_follows_a_proposal_that_is_done_is_what_followed_it(
     session.tags.tag([3], deer, "present")
     last, middle = propose(session, deer, 1, 0.3), propose(session, deer, 2, 0.6)
     first = propose(session, deer, 3, 0.9)
-    session.queue.select(-middle)
+    session.queue.select(f"proposal {middle}")
     session.proposals.reject(middle)
     session.queue.next()
     assert session.queue.shown is not None
-    assert session.queue.shown.row.id == -last
+    assert session.queue.shown.proposal.id == last
     session.proposals.accept(last)
     session.queue.previous()
-    assert session.queue.shown.row.id == -first
+    assert session.queue.shown.proposal.id == first
 
 
 @pytest.mark.parametrize(("show", "proposed"), [("weak_shot", True), ("unknown", False)])
@@ -190,7 +190,7 @@ def test_the_queue_can_show_one_kind(
     session: Session, deer: int, show: str, proposed: bool
 ) -> None:
     propose(session, deer)
-    session.queue.items.show = show
+    session.queue.show = show
     assert {item.proposal is not None for item in session.queue.items()} == {proposed}
 
 

@@ -96,13 +96,6 @@ def test_a_bad_table_changes_nothing(session: Session, deer: int) -> None:
     assert len(session.project.events()) == before
 
 
-def test_the_images_of_a_state_in_their_order(session: Session, deer: int) -> None:
-    session.tags.tag([4, 2], deer, "present")
-    session.tags.tag([3], deer, "absent")
-    assert session.tagged_images(deer, "present") == [2, 4]
-    assert session.tagged_images(deer, "unknown") == [1]
-
-
 # -- files -------------------------------------------------------------------------------------
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from owlabel.session.training.pretraining import PretrainResult
 from PIL import Image
 from psygnal import Signal
 
 from owlabel.classes import ClassTable, LabelClass
-from owlabel.session.training.pretraining import PretrainResult
-from owlabel.view.cluster_catalog import ClusterInfo, Example
+from owlabel.view.clusters.catalog import ClusterInfo, Example
 
 pytestmark = pytest.mark.gui
 

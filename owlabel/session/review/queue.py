@@ -43,6 +43,13 @@ class ReviewQueue(CandidateQueue):
         self.shown: QueueItem | None = None
         self._place = 0  # of the shown item when it was shown
         super().__init__(view.project, view.header.heads[0].hash)
+        self.read_settings()
+
+    def read_settings(self) -> None:
+        """Read from which probability on candidates are hidden; rank again where it changed."""
+        if self.hide_above != self._settings.hide_above:
+            self.hide_above = self._settings.hide_above
+            self.release()
 
     def use(self, head_hash: str) -> None:
         """Show the candidates of another head."""
@@ -55,7 +62,6 @@ class ReviewQueue(CandidateQueue):
         A candidate is open while its image is not reviewed, its score reaches the threshold and
         nobody has labelled its peak pixel.  `hidden` counts those hidden as likely false.
         """
-        self.hide_above = self._settings.hide_above
         names = self._view.classes.names
         return self.ranked(limit, self._view.images.by_id, self._is_open, names)
 
@@ -138,9 +144,10 @@ class ReviewQueue(CandidateQueue):
         self.release()
         self.changed.emit()
 
-    def explain(self, row: CandidateRow) -> Explanation | None:
+    def explain(self, item: QueueItem) -> Explanation | None:
         """Return what speaks for and against a candidate, None without a fitted classifier."""
-        classifier, features = self.classifier, row.features
+        classifier = self.classifier
+        features = None if item.segment is None else item.segment.features
         if classifier is None or classifier.keeps_all or features is None:
             return None
         if len(features) != len(classifier.columns):

@@ -16,7 +16,7 @@ from owlabel.novel.label_maps import ModelOutput, Rule
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details
 from owlabel.project.tables.proposals import NewProposal
-from owlabel.view.cluster_catalog import ClusterSet, grouped, read_map
+from owlabel.view.clusters.catalog import ClusterSet, grouped, read_map
 
 Bools = NDArray[np.bool_]
 Item = tuple[int, Bools, float]

@@ -10,7 +10,7 @@ from psygnal import Signal
 from owlabel.checkpoints.header import CheckpointHeader, read_header
 from owlabel.checkpoints.residual_header import MODEL_KIND, read_residual_header, setting_key
 from owlabel.project.store import ModelVersion
-from owlabel.session.acts import Acts
+from owlabel.session.core.acts import Acts
 from owlabel.view.view import View
 
 

@@ -1,0 +1,1 @@
+"""Acts, and the link to the worker: what every part of a session uses."""

@@ -1,0 +1,1 @@
+"""Clusters of a data set as the annotator sees them."""
