@@ -14,9 +14,6 @@ import numpy as np
 
 from owlabel import __version__
 from owlabel.classes import Labels
-from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.jobs.requests.ood import OodRequest
-from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.project.store import Event
 from owlabel.project.tables.proposals import NewProposal
 from owlabel.session.session import Session
@@ -235,10 +232,15 @@ class _Player:
         self.session.redo()
 
     def _retrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.training.plm(payload["class_name"], payload["iterations"])
+        from owlabel.jobs.requests.plm import PlmRequest
+
+        keys = ("class_name", "iterations", "seed")
+        self.session.training.plm(PlmRequest(**{key: payload[key] for key in keys}))
         self.work()
 
     def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        from owlabel.jobs.requests.ood import OodRequest
+
         self.session.training.ood(OodRequest(**payload))
         self.work()
 
@@ -246,8 +248,9 @@ class _Player:
         self.session.clusters.name(payload["cluster"], payload["name"], key=payload["key"])
 
     def _pretrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        clusters = ClusterRequest(**payload["clusters"])
-        self.session.training.pretrain(PretrainRequest(**{**payload, "clusters": clusters}))
+        from owlabel.jobs.requests.pretraining import PretrainRequest
+
+        self.session.training.pretrain(PretrainRequest(**payload))
         self.work()
 
     def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:

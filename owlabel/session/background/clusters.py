@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import LabelClass
-from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.session.core.acts import Acts
 from owlabel.session.core.worker_link import WorkerLink
 from owlabel.view.clusters import catalog
 from owlabel.view.clusters.catalog import NAMES, ClusterInfo, ClusterSet
 from owlabel.view.view import View
+
+if TYPE_CHECKING:  # pydantic is loaded where a request is made
+    from owlabel.jobs.requests.clusters import ClusterRequest
 
 
 class Clusters:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from owlabel.classes import MAX_CLASSES, OOD_PROXY
-from owlabel.jobs.requests.ood import METHODS, OodRequest
-from owlabel.jobs.requests.pretraining import PretrainRequest
-from owlabel.jobs.requests.weak_shot import WeakShotRequest
 from owlabel.session.background.clusters import Clusters
 from owlabel.session.core.acts import Acts
 from owlabel.session.core.worker_link import WorkerLink
 from owlabel.session.training.results import TrainingResult
 from owlabel.view.view import View
+
+if TYPE_CHECKING:  # pydantic is loaded where a request is made
+    from owlabel.jobs.requests.ood import OodRequest
+    from owlabel.jobs.requests.plm import PlmRequest
+    from owlabel.jobs.requests.pretraining import PretrainRequest
+    from owlabel.jobs.requests.weak_shot import WeakShotRequest
 
 
 class Training:
@@ -34,7 +37,7 @@ class Training:
     def _checkpoint(self) -> str:
         return self._worker.relative(self._view.model.path)
 
-    def plm(self, class_name: str, iterations: int = 500) -> int:
+    def plm(self, request: PlmRequest) -> int:
         """Train a head for a novel class on its shots (PLM).
 
         Raises
@@ -43,23 +46,14 @@ class Training:
             If the class is unknown, not novel, or has no shot yet.
         """
         view = self._view
-        named = view.classes.find(class_name)
+        named = view.classes.find(request.class_name)
         if named is None or not named.novel:
-            raise ValueError(f"{class_name!r} is no novel class of this project")
+            raise ValueError(f"{request.class_name!r} is no novel class of this project")
         shots = view.shots.images(named.id)
         if not shots:
             raise ValueError(f"{named.name!r} has no shot yet: click an object and name it first")
-        payload = {
-            "checkpoint": self._checkpoint,
-            "class_id": named.id,
-            "class_name": named.name,
-            "color": list(named.color),
-            "shots": [{"image_id": i, "revision_id": view.record(i).revision_id} for i in shots],
-            "iterations": iterations,
-            "lr": None,
-            "seed": 0,
-            "name": f"{view.model.name} + {named.name}",
-        }
+        revisions = [{"image_id": i, "revision_id": view.record(i).revision_id} for i in shots]
+        payload = request.payload(self._checkpoint, view.model.name, named, revisions)
         self._acts.record("retrain", payload, f"train {named.name}")
         return self._worker.submit("plm", payload)
 
@@ -69,16 +63,15 @@ class Training:
         Raises
         ------
         ValueError
-            If the request makes no sense, or nothing in this project is annotated to train on.
+            If nothing in this project is annotated to train on.
         """
-        request.check()
         if request.source == "project" and not self.has_ood_objects():
             raise ValueError(
                 "this project has no annotated OoD object: click one and name it first, or take "
                 "a folder or a COCO file"
             )
         payload = request.payload(self._checkpoint)
-        self._acts.record("train_ood", asdict(request), f"train {METHODS[request.method]}")
+        self._acts.record("train_ood", request.model_dump(), f"train {request.method_name}")
         return self._worker.submit("ood", payload)
 
     def has_ood_objects(self) -> bool:
@@ -91,16 +84,14 @@ class Training:
                     return True
         return False
 
-    def weak_shot(self, request: WeakShotRequest | None = None) -> int:
+    def weak_shot(self, request: WeakShotRequest) -> int:
         """Learn masks of the tagged novel classes (SimFormer): proposals for review, never labels.
 
         Raises
         ------
         ValueError
-            If the request makes no sense, or no image is tagged with a novel class.
+            If no image is tagged with a novel class.
         """
-        request = request or WeakShotRequest()
-        request.check()
         counts = self._view.project.tags.counts()
         if not any(counts.get(c.id, {}).get("present") for c in self._view.classes.novel):
             raise ValueError("no image is tagged with a novel class: tag at least 20 images first")
@@ -113,7 +104,7 @@ class Training:
         Raises
         ------
         ValueError
-            If the request makes no sense, or there are fewer than two images.
+            If there are fewer than two images.
         """
         request.check(len(self._view.images.ids))
         payload = {
@@ -122,7 +113,7 @@ class Training:
             "tuning": request.tuning,
             "start": request.start,
         }
-        self._acts.record("pretrain", asdict(request), "pre-train on this folder")
+        self._acts.record("pretrain", request.model_dump(), "pre-train on this folder")
         return self._worker.submit("pretrain", payload)
 
     def result(self, kind: str) -> TrainingResult | None:

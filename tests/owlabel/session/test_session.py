@@ -13,6 +13,7 @@ import pytest
 
 from owlabel.classes import UNSET, VOID, Source
 from owlabel.jobs.queue import JobQueue
+from owlabel.jobs.requests.plm import PlmRequest
 from owlabel.project.store import Project
 from owlabel.session.session import Session, StaleResultError
 
@@ -286,7 +287,7 @@ def test_a_colour_must_be_one_of_a_class(
 
 def test_retraining_needs_a_shot(session: Session) -> None:
     with pytest.raises(ValueError, match="no novel class"):
-        session.training.plm("deer")
+        session.training.plm(PlmRequest(class_name="deer"))
 
 
 def test_distances_name_every_class(session: Session) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from owlabel.view.cluster_proposals import Proposer
 from PIL import Image
 
 from owlabel.clusters.examples import EXAMPLES, Summary, patch, pieces
@@ -23,13 +23,16 @@ from owlabel.project.cache_eviction import trim_cache
 from owlabel.project.store import Project
 from owlabel.session.recording import recorded, replay
 from owlabel.session.session import Session
-from owlabel.view.clusters import catalog
-from owlabel.view.clusters.proposals import Proposer
+from owlabel.view import cluster_catalog
 
 SHAPE, GRID = (48, 64), (12, 16)
 REQUEST = ClusterRequest(
     extractor="handmade", classes=3, clusters_per_class=1.0, samples=500, superpixels=0, kinds=4
 )
+
+
+def changed(**values: Any) -> ClusterRequest:
+    return ClusterRequest(**{**REQUEST.model_dump(), **values})
 
 
 def work(session: Session) -> None:
@@ -240,10 +243,8 @@ def test_agreement_is_measured_against_what_people_said(built: Session) -> None:
 
 
 def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session) -> None:
-    from dataclasses import replace
-
     old = built.clusters.current()
-    built.clusters.build(replace(REQUEST, classes=2))
+    built.clusters.build(changed(classes=2))
     work(built)
     new = built.clusters.current()
     assert old is not None
@@ -251,7 +252,9 @@ def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session)
     assert old.key != new.key
     built.settings.set(cache_limit_gib=1e-9)
     trim_cache(built.project)
-    assert catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
+    assert (
+        cluster_catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
+    )
     assert built.clusters.auxiliary_labels() is not None
     assert built.clusters.current() == new
 
@@ -303,30 +306,26 @@ def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"kinds": 999}, "kinds must lie in"),
+        ({"kinds": 999}, "kinds must be at least 0 and at most 200, got 999"),
         ({"extractor": "imagenet"}, "needs the path"),
         ({"extractor": "imagenet", "weights": "nowhere.pth"}, "no file of weights nowhere.pth"),
         ({"classes": 300}, "clusters"),
-        ({"samples": 1}, "samples must lie in"),
-        ({"clusters_per_class": float("inf")}, "must be numbers, got inf"),
-        ({"outliers": float("nan")}, "outliers must lie in"),
+        ({"samples": 1}, "samples must be at least 2"),
+        ({"clusters_per_class": float("inf")}, "must be a finite number, got inf"),
+        ({"outliers": float("nan")}, "outliers must be a finite number, got nan"),
         ({"network": "alexnet"}, "network must be one of"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_queued(
     session: Session, changes: dict[str, Any], reason: str
 ) -> None:
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match=reason):
-        session.clusters.build(replace(REQUEST, **changes))
+        session.clusters.build(changed(**changes))
     assert all(row.kind != "auxiliary_labels" for row in session.worker.jobs())
 
 
 def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Session) -> None:
-    from dataclasses import replace
-
-    session.clusters.build(replace(REQUEST, classes=100, samples=101, clusters_per_class=1.0))
+    session.clusters.build(changed(classes=100, samples=101, clusters_per_class=1.0))
     work(session)
     row = job(session, "auxiliary_labels")
     assert row.state == "failed"
@@ -340,9 +339,9 @@ def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Sess
 
 
 def test_m_is_the_number_of_classes_unless_said() -> None:
-    assert ClusterRequest("handmade").settings(11)["classes"] == 11
-    assert ClusterRequest("handmade").settings(2)["classes"] == 4
-    assert ClusterRequest("handmade", classes=30).settings(2)["classes"] == 30
+    assert ClusterRequest(extractor="handmade").settings(11)["classes"] == 11
+    assert ClusterRequest(extractor="handmade").settings(2)["classes"] == 4
+    assert ClusterRequest(extractor="handmade", classes=30).settings(2)["classes"] == 30
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -359,7 +358,7 @@ def test_pieces_are_connected_large_enough_and_ordered() -> None:
 def test_nearness_is_one_on_a_centre_and_zero_between_two() -> None:
     centres = np.array([[0, 0], [4, 0], [0, 9]], np.float32)
     features = np.array([[0, 0], [2, 0], [1, 0]], np.float32)
-    made = catalog.nearness(features, centres)
+    made = cluster_catalog.nearness(features, centres)
     np.testing.assert_allclose(made, [1, 0, 2 / 3], rtol=1e-6)
 
 
@@ -385,9 +384,9 @@ def test_only_the_best_examples_are_kept() -> None:
 
 def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Path) -> None:
     def key_built_and_key_shown(classes: int) -> tuple[str, str]:
-        job = AuxiliaryLabelsJob(**built.clusters.payload(replace(REQUEST, classes=classes)))
+        job = AuxiliaryLabelsJob(**built.clusters.payload(changed(classes=classes)))
         made = run_to_end(build_clusters(built.project, job, tmp_path, keep_named=True))
-        shown = catalog.current(built.project.cache)
+        shown = cluster_catalog.current(built.project.cache)
         assert shown is not None
         return made.key, shown.key
 
