@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from owlabel.session.training.ood import KIND, basis
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.ood import METHODS, OodRequest
+from owlabel.session.training.results import KIND, basis
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.form import RequestForm

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from owlabel.view.cluster_proposals import Proposer
 from PIL import Image
 
 from owlabel.clusters.examples import EXAMPLES, Summary, patch, pieces
@@ -23,7 +22,8 @@ from owlabel.project.cache_eviction import trim_cache
 from owlabel.project.store import Project
 from owlabel.session.recording import recorded, replay
 from owlabel.session.session import Session
-from owlabel.view import cluster_catalog
+from owlabel.view.clusters import catalog
+from owlabel.view.clusters.proposals import Proposer
 
 SHAPE, GRID = (48, 64), (12, 16)
 REQUEST = ClusterRequest(
@@ -252,9 +252,7 @@ def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session)
     assert old.key != new.key
     built.settings.set(cache_limit_gib=1e-9)
     trim_cache(built.project)
-    assert (
-        cluster_catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
-    )
+    assert catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
     assert built.clusters.auxiliary_labels() is not None
     assert built.clusters.current() == new
 
@@ -358,7 +356,7 @@ def test_pieces_are_connected_large_enough_and_ordered() -> None:
 def test_nearness_is_one_on_a_centre_and_zero_between_two() -> None:
     centres = np.array([[0, 0], [4, 0], [0, 9]], np.float32)
     features = np.array([[0, 0], [2, 0], [1, 0]], np.float32)
-    made = cluster_catalog.nearness(features, centres)
+    made = catalog.nearness(features, centres)
     np.testing.assert_allclose(made, [1, 0, 2 / 3], rtol=1e-6)
 
 
@@ -386,7 +384,7 @@ def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Pa
     def key_built_and_key_shown(classes: int) -> tuple[str, str]:
         job = AuxiliaryLabelsJob(**built.clusters.payload(changed(classes=classes)))
         made = run_to_end(build_clusters(built.project, job, tmp_path, keep_named=True))
-        shown = cluster_catalog.current(built.project.cache)
+        shown = catalog.current(built.project.cache)
         assert shown is not None
         return made.key, shown.key
 

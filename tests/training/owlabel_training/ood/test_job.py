@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from owlabel.session.training.ood import basis
 from PIL import Image
 
 from owlabel.classes import UNSET, ClassTable, LabelClass
@@ -17,6 +16,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
 from owlabel.project.store import Project
 from owlabel.session.session import Session, StaleResultError
+from owlabel.session.training.results import basis
 from owlabel_training.ood.job import SMALL_COURSE
 from owlabel_training.ood.loop import Course
 from owlabel_training.ood.run import summary
@@ -82,7 +82,7 @@ def test_rpl_is_trained_adopted_and_gives_its_score(session: Session) -> None:
         result.comparison["before"]["closed-set mIoU"]
         == (result.comparison["after"]["closed-set mIoU"])
     )
-    assert result.told["objects"] == 2
+    assert result.details["objects"] == 2
     base = session.models.active.id
     assert [m.id for m in session.models.versions()] == [base], "a block is no model to switch to"
     session.models.adopt(result.model_id)
@@ -103,17 +103,17 @@ def test_miou_is_no_truth_where_people_have_labelled_nothing(session: Session) -
         for record in session.project.images()[:1]:
             action.set_labels(record.id, np.full((72, 96), UNSET, np.uint8))
     result = trained(session, "rpl")
-    assert result.told["val_human_pixels"] == 0
+    assert result.details["val_human_pixels"] == 0
     assert " 0 of their pixels were labelled by people" in basis(result)
     assert result.comparison["before"] == {}, "the model is not sure of a pixel either"
 
 
 def test_reviewed_pixels_count_as_people_s(session: Session) -> None:
-    before = trained(session, "rpl").told["val_human_pixels"]
+    before = trained(session, "rpl").details["val_human_pixels"]
     session.settings.set(lambda_novel=0.0)  # else the deer, seen twice, claims all of it
     session.go_to(session.records[4].id)
     session.labels.review()
-    assert trained(session, "rpl").told["val_human_pixels"] > before > 0
+    assert trained(session, "rpl").details["val_human_pixels"] > before > 0
 
 
 def test_undo_takes_a_block_out_of_use_and_redo_puts_it_back(session: Session) -> None:

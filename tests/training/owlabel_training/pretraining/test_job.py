@@ -59,7 +59,7 @@ def session(
     human[:30], human[40:] = 0, 1
     for record in made.records[:2]:  # the first one validates
         made.go_to(record.id)
-        made.paint(human)
+        made.labels.paint(human)
     yield made
     made.close()
 
@@ -80,7 +80,7 @@ def test_a_model_is_pretrained_tuned_compared_and_adopted(session: Session) -> N
     assert result is not None
     assert set(result.comparison) == {"before", "after"}
     assert "closed-set mIoU" in result.comparison["after"]
-    assert result.told["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
+    assert result.details["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
     assert session.clusters.current() is not None
     base = session.models.active
     assert base.path.read_bytes() == before
@@ -107,7 +107,7 @@ def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
     result = session.training.result("pretrain")
     assert result is not None, session.worker.jobs()[0].error
     assert result.comparison == {"before": {}, "after": {}}
-    assert result.told["val_human_pixels"] == 0
+    assert result.details["val_human_pixels"] == 0
 
 
 def test_the_pretrained_backbone_is_there_for_base_training(

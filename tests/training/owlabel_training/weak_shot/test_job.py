@@ -226,7 +226,7 @@ def test_what_cannot_be_learnt_is_refused_before_the_first_step(
     with pytest.raises(ValueError, match="no image is tagged with a novel class"):
         run(session, tmp_path)
     with pytest.raises(ValueError, match="tag at least 20 images first"):
-        session.training.weak_shot()
+        session.training.weak_shot(WeakShotRequest())
     with pytest.raises(ValueError, match="iterations must be at least 1"):
         session.training.weak_shot(WeakShotRequest(iterations=0))
 
