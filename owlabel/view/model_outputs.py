@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader
@@ -18,29 +18,20 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(OrderedDict[K, V]):
-    """A dict that forgets what was used longest ago.
+class Recent(LRUCache[K, V]):
+    """The values that were used last.
 
     Parameters
     ----------
-    limit : int
-        How many values it holds, at least 1.
+    maxsize : int
+        The number of values that it holds, at least 1.
     """
 
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-
     def fetch(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of `key`, made by `make` where it is not there."""
-        if key in self:
-            self.move_to_end(key)
-            return self[key]
-        value = make()
-        self[key] = value
-        while len(self) > self.limit:
-            self.popitem(last=False)
-        return value
+        """Return the value of `key`; call `make` for it where it is missing."""
+        if key not in self:
+            self[key] = make()
+        return self[key]
 
 
 class Reader:
@@ -79,7 +70,7 @@ class Reader:
                 return None
             if len(output.heads) < len(self.header.heads) - 1:
                 return output  # not complete: look again next time
-            self._outputs.fetch(record.id, lambda: output)
+            self._outputs[record.id] = output
         return self._outputs[record.id]
 
     def _read_output(self, record: ImageRecord) -> ModelOutput | None:
