@@ -24,7 +24,7 @@ lint: $(VENV)/.ready
 # The site, in build/docs/index.html.  Warnings are errors; nothing is fetched from the network.
 docs: $(VENV)/.ready
 	$(BIN)/python -m pip install -q -e ".[docs]"
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/docs
 
 # The same window on Qt 6, in an environment of its own beside the first.
 gui-smoke: $(VENV)/.ready
