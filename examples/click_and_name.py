@@ -19,13 +19,12 @@ NOVEL = {row["id"]: row["name"] for row in owlabel_samples.classes() if row["nov
 project = open_project(owlabel_samples.images(), project="street.owlabel")
 with Session(project, start_worker=False) as session:
     session.submit_embedding()
-    list(drain(project))
+    list(drain(project))  # a worker process runs all queued jobs
     session.poll()
 
     for item in session.queue.items():
-        truth = np.asarray(
-            Image.open(owlabel_samples.labels() / f"{Path(item.record.relative).stem}.png")
-        )
+        name = f"{Path(item.record.relative).stem}.png"
+        truth = np.asarray(Image.open(owlabel_samples.labels() / name))
         if int(truth[item.peak]) in NOVEL:  # the candidate is an object that the model never saw
             session.queue.select(item.key)
             session.labels.click(*item.peak)
@@ -37,5 +36,4 @@ with Session(project, start_worker=False) as session:
     session.search.submit()
     list(drain(project))
     session.poll()
-    found = session.shots.occurrences[named.id]
-    print(f"{named.name}: found in {found} of {len(session.records)} images")
+    print(f"found in {session.shots.occurrences[named.id]} of {len(session.records)} images")

@@ -9,6 +9,7 @@ import owlabel_samples
 from owlabel import Session, open_project
 from owlabel.classes import UNSET
 from owlabel.jobs.drain import drain
+from owlabel.jobs.requests.plm import PlmRequest
 
 DEER = next(row["id"] for row in owlabel_samples.classes() if row["name"] == "deer")
 
@@ -27,7 +28,7 @@ with Session(project, start_worker=False) as session:
             session.labels.paint(np.where(truth == DEER, deer.id, UNSET).astype(np.uint8))
             break
 
-    session.training.plm("deer", iterations=100)  # too few for a good head; 500 by default
+    session.training.plm(PlmRequest(class_name="deer", iterations=100))  # 500 by default
     for job in drain(project):
         print(f"{job.kind}: {job.done} of {job.total}", end="\r")
     session.poll()
