@@ -57,30 +57,32 @@ def is_project(folder: Path) -> bool:
 
 
 def open_or_create(
-    folder: Path, model: str | Path | None = None, project: Path | None = None
+    folder: str | Path,
+    model: str | Path | None = None,
+    project: str | Path | None = None,
 ) -> Project:
-    """Open a project, or make one from a folder of pictures, which stays as it is.
+    """Open a project, or make one from a folder of images, which is never changed.
 
     Parameters
     ----------
-    folder : Path
-        A project's folder, or a folder of pictures.
+    folder : str or Path
+        A project's folder, or a folder of images.
     model : str or Path, optional
-        Checkpoint for a new project; the sample model by default.  Not used for an existing one.
-    project : Path, optional
-        Where a new project shall lie; beside the pictures by default.
+        Checkpoint for a new project, by default the sample model.  An existing project ignores it.
+    project : str or Path, optional
+        Folder of a new project, by default ``FOLDER.owlabel`` beside the images.
 
     Raises
     ------
     ProjectError
         If the folder is not there, or the project cannot be made or read.
     """
-    folder = folder.expanduser().resolve()
+    folder = Path(folder).expanduser().resolve()
     if (folder / DATABASE).is_file():
         return Project.open(folder)
     if not folder.is_dir():
         raise ProjectError(f"no folder at {folder}: name a folder of pictures or a project")
-    target = (project or project_folder(folder)).expanduser().resolve()
+    target = Path(project or project_folder(folder)).expanduser().resolve()
     if (target / DATABASE).is_file():
         opened = Project.open(target)
         opened.sync_images()

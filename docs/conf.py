@@ -1,0 +1,79 @@
+"""Build the documentation: ``make docs`` writes it to build/docs.  Needs no network."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from owlabel import __version__
+from owlabel.ood.registry import NEEDS, OVERLAYS
+
+HERE = Path(__file__).parent
+GENERATED = HERE / "reference" / "generated"
+
+project = "OWLabel"
+author = "OWLabel developers"
+copyright = "OWLabel developers"  # noqa: A001
+release = version = __version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+]
+exclude_patterns = ["reference/generated/scores.md"]  # included by concepts/scores.md
+html_theme = "furo"
+html_title = f"OWLabel {__version__}"
+html_show_copyright = False
+html_copy_source = False
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+
+
+def command_page(module: str, name: str) -> str:
+    """Return the reference of a Typer application as Markdown.
+
+    Typer's lists of commands cut their texts; the headings and the sidebar list them as well.
+    """
+    command = [sys.executable, "-m", "typer", module, "utils", "docs", "--name", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    page = html.unescape(done.stdout)
+    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", page)
+
+
+def score_tables() -> str:
+    """Return the registered scores as one Markdown table for each thing that they need."""
+    lines: list[str] = []
+    for need, words in NEEDS.items():
+        lines += [f"Scores that need {words}:", "", "| score | formula | range | source |"]
+        lines += ["|---|---|---|---|"]
+        for score in OVERLAYS.values():
+            if score.needs == need:
+                cells = [
+                    f"{score.label} (`{score.name}`)",
+                    score.formula,
+                    score.range,
+                    score.source,
+                ]
+                lines += [
+                    "| " + " | ".join(re.sub(r"([|*_])", r"\\\1", c) for c in cells[1:]) + " |"
+                ]
+                lines[-1] = f"| {cells[0]} {lines[-1]}"
+        lines += [""]
+    return "\n".join(lines)
+
+
+GENERATED.mkdir(exist_ok=True)
+PAGES = {
+    "owlabel.md": command_page("owlabel.cli", "owlabel"),
+    "owlabel-train.md": command_page("owlabel_training.main", "owlabel-train"),
+    "scores.md": score_tables(),
+}
+for file, text in PAGES.items():
+    (GENERATED / file).write_text(text, encoding="utf-8")
