@@ -9,7 +9,7 @@ import numpy as np
 
 from owlabel.classes import ClassTable, Labels
 from owlabel_napari.canvas.layer_values import class_colors, class_features, colormap_of
-from owlabel_napari.canvas.partial_repaint import Box, PartialRepaint, changed_box, draw_layer
+from owlabel_napari.canvas.partial_repaint import Box, PartialRepaint, changed_box
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -196,7 +196,7 @@ class OurLayers:
                 _fill(layer, before.mask_box, before.mask, 0)
             if region is not None:
                 _fill(layer, region.mask_box, region.mask, 1)
-            draw_layer(self.viewer, layer, region is not None)
+            self.repaint.draw_layer(layer, region is not None)
         return layer
 
     def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:

@@ -17,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from owlabel_napari.canvas.partial_repaint import scene_canvas
+from owlabel_napari.canvas.napari_window import scene_canvas
 
 if TYPE_CHECKING:
     from owlabel_napari.window.panel import OWLabelPanel
@@ -89,7 +90,9 @@ class Bench:
         self.rng = np.random.default_rng(0)
         start = time.perf_counter()
         panel.open(folder / "pictures", None, folder / "project.owlabel")
-        self.session = panel.session
+        if panel.session is None or panel.workspace is None:
+            raise RuntimeError("the pictures did not open: see the message above")
+        self.session, self.overlays = panel.session, panel.workspace.overlays
         self.until("the first overlay", lambda: self.session.embedding() is not None)
         self.first_overlay = time.perf_counter() - start
         self.until("embedding", lambda: self.session.progress[0] == self.session.progress[1])
@@ -130,7 +133,7 @@ class Bench:
         start = time.perf_counter()
         act()
         acted = time.perf_counter()
-        while not self.panel.workspace.overlays.drawn:
+        while not self.overlays.drawn:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 1)
         shown = self.swapped if self.swapped > start else time.perf_counter()
         self.turn()
@@ -139,7 +142,8 @@ class Bench:
     @contextmanager
     def writes(self) -> Iterator[list[float]]:
         """Collect the milliseconds of each transaction with the database in the block."""
-        project, taken = self.session.project, list[float]()
+        project: Any = self.session.project
+        taken = list[float]()
         action = project.action
 
         @contextmanager
@@ -163,7 +167,7 @@ class Bench:
         for _ in range(count):
             row, col = int(self.rng.integers(height)), int(self.rng.integers(width))
             with self.writes() as taken:
-                acted, drawn = self.timed(lambda r=row, c=col: self.session.click(r, c))
+                acted, drawn = self.timed(partial(self.session.click, row, col))
             written.append(sum(taken))
             acts.append(acted - sum(taken))
             visible.append(drawn)
@@ -188,7 +192,7 @@ class Bench:
                 break
             self.session.click(*item.row.candidate.peak)
             self.turn(0.2)
-            taken.append(self.timed(lambda i=index: self.session.accept(f"thing {i % 3}"))[1])
+            taken.append(self.timed(partial(self.session.accept, f"thing {index % 3}"))[1])
             self.turn(0.3)
         return spread(taken)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from owlabel.session.session import QueueItem, Session
+    from owlabel_napari.window.workspace import Workspace
 
 STEP_SECONDS = 900.0
 SHOTS = 3
@@ -78,11 +79,16 @@ class Walk:
         self.viewer.window.resize(1600, 1000)
 
     @property
+    def workspace(self) -> Workspace:
+        """The panel of the open project."""
+        if self.panel.workspace is None:
+            raise ValueError("the sample project did not open: see the message above")
+        return self.panel.workspace
+
+    @property
     def session(self) -> Session:
         """The session of the open project."""
-        if self.panel.session is None:
-            raise ValueError("the sample project did not open: see the message above")
-        return self.panel.session
+        return self.workspace.session
 
     def run(self) -> None:
         """Do all steps, then close the window."""
@@ -103,7 +109,7 @@ class Walk:
         from qtpy.QtWidgets import QApplication
 
         for _ in range(3):
-            self.panel.workspace.steps.finish()
+            self.workspace.steps.finish()
             self._turn(0.4)
         for widget in QApplication.allWidgets():
             if type(widget).__name__ == "NapariQtNotification":
@@ -147,7 +153,7 @@ class Walk:
         """Return the true mask of the object in whose middle the candidate is strangest."""
         truth, (row, col) = self._truth(item), item.row.candidate.peak
         _, pieces = cv2.connectedComponents((truth == truth[row, col]).astype(np.uint8))
-        return pieces == pieces[row, col]
+        return np.asarray(pieces == pieces[row, col])
 
     def _click_candidate(self, item: QueueItem) -> None:
         """Click the object, and again in the middle of what is missing, as somebody would."""
@@ -169,7 +175,7 @@ class Walk:
         item = max(shown, key=lambda i: i.row.candidate.area, default=None)
         if item is None:
             raise ValueError("no candidate of the queue is an object that the model has never seen")
-        name = self.names[self._class_of(item)]
+        name = str(self.names[self._class_of(item)])
         self._click_candidate(item)
         self._shoot("1-candidate.png")
         start = time.perf_counter()
@@ -192,10 +198,11 @@ class Walk:
         self._say(f"{self.session.shots(named.id) if named else 0} shots of {name!r}")
 
     def _train(self, name: str) -> None:
-        self.panel.workspace.show_training()
+        self.workspace.show_training()
         self.session.retrain(name, ITERATIONS)
         self._wait("training", lambda: self.session.result() is not None)
         result = self.session.result()
+        assert result is not None
         before, after = (result.comparison.get(k, {}).get(name) for k in ("before", "after"))
         self._say(f"head trained; IoU of {name!r} on the shots: {before} before, {after} after")
         self._shoot("3-trained.png")

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from owlabel.classes import VOID, LabelClass
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import hint, swatch, tight, title
+from owlabel_napari.widgets.common.parts import existing, hint, swatch, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -63,8 +63,8 @@ class ClassesWidget(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
-        table.verticalHeader().setDefaultSectionSize(24)
-        header = table.horizontalHeader()
+        existing(table.verticalHeader()).setDefaultSectionSize(24)
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (COLOR, SHOTS, FOUND):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -86,7 +86,9 @@ class ClassesWidget(QWidget):
     def _connect(self) -> None:
         self.table.itemClicked.connect(self._choose)
         self.table.itemChanged.connect(self._rename)
-        self.table.itemDelegate().closeEditor.connect(lambda *_: QTimer.singleShot(0, self.refresh))
+        existing(self.table.itemDelegate()).closeEditor.connect(
+            lambda *_: QTimer.singleShot(0, self.refresh)
+        )
         self.reach.changed.connect(lambda _value: self._later.start())
         for signal in (
             self.session.classes_changed,
@@ -138,8 +140,8 @@ class ClassesWidget(QWidget):
     ) -> QTableWidgetItem:
         item = QTableWidgetItem(text)
         item.setData(ID, class_id)
-        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
+        if not editable:  # as every new item is
+            item.setFlags(item.flags() ^ Qt.ItemFlag.ItemIsEditable)
         if column != NAME:
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.table.setItem(index, column, item)

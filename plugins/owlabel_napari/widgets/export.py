@@ -31,7 +31,8 @@ class ExportWidget(QWidget):
         self.session = session
         self.folder = LineEdit(value=str(_proposal(session)), label="Into")
         self.format = ComboBox(choices=FORMATS, value="masks", label="Format")
-        self.which = RadioButtons(choices=WHICH, value="reviewed", label="Which")
+        self.which = RadioButtons(choices=WHICH, label="Which")
+        self.which.value = "reviewed"
         self.start = button("Export", self.export, "Ctrl+S exports again with these settings")
         self.replace = button("Replace it", self._replace, "What is in the folder now is lost")
         self.keep = button("Keep it", self._refresh)

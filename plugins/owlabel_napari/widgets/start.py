@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
@@ -30,9 +31,13 @@ class StartWidget(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.folder = FileEdit(mode="d", label="Images", nullable=True, value=None)
+        self.folder = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY, label="Images", nullable=True, value=None
+        )
         self.model = ComboBox(choices=[SAMPLE, FILE], label="Model")
-        self.file = FileEdit(mode="r", label="File", filter="*.safetensors", nullable=True)
+        self.file = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE, label="File", filter="*.safetensors", nullable=True
+        )
         for field in (self.folder, self.file):
             field.choose_btn.text = "Choose …"
         self.form = Container(widgets=[self.folder, self.model, self.file], labels=True)

@@ -79,8 +79,8 @@ class Workspace(QWidget):
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
         self.jobs = JobsView(session)
-        self.cursor = CursorWidget(session, self.overlays.score_under)
-        self.pointer = Pointer(viewer, session, self.cursor.look_at)
+        self.under_cursor = CursorWidget(session, self.overlays.score_under)
+        self.pointer = Pointer(viewer, session, self.under_cursor.look_at)
         self.keys = Keys(viewer, self.overlays.layers, self, acts)
         self._lay_out()
         self._timer = QTimer(self)
@@ -136,7 +136,7 @@ class Workspace(QWidget):
         layout.addWidget(self.review)
         layout.addWidget(self.candidate)
         layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.cursor)
+        layout.addWidget(self.under_cursor)
         layout.addWidget(self.jobs)
 
     def export_again(self) -> None:
@@ -177,7 +177,7 @@ class Workspace(QWidget):
             self.gallery = None
         for widget in (
             self.review, self.candidate, self.overlay, self.queue, self.tags, self.classes,
-            self.clusters, self.train, self.export, self.jobs, self.cursor,
+            self.clusters, self.train, self.export, self.jobs, self.under_cursor,
         ):  # fmt: skip
             widget.close_widget()
         self.thumbnails.close()

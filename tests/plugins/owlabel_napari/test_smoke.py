@@ -62,6 +62,15 @@ viewer.close()
 """
 
 
+LEFT_OPEN = """
+import napari
+from owlabel_napari.window.panel import OWLabelPanel
+
+viewer = napari.Viewer()
+viewer.window.add_dock_widget(OWLabelPanel(viewer))
+"""
+
+
 def _run(code: str, *arguments: str) -> str:
     path = os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -89,3 +98,8 @@ def test_smoke_a_viewer_then_a_worker_that_trains(tmp_path: Path, qapp: object) 
     _run(MAKE_MODEL, str(tmp_path / "model.safetensors"))
     assert _run(WALK, str(tmp_path)).splitlines()[-1] == "False", "torch is in the window's process"
     assert sorted(p.name for p in (tmp_path / "out").rglob("0.png"))
+
+
+@pytest.mark.gui
+def test_a_script_may_end_while_its_window_is_open(qapp: object) -> None:
+    _run(LEFT_OPEN)

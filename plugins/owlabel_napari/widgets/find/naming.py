@@ -57,12 +57,9 @@ class Naming:
 
     def _middle(self) -> QWidget:
         """Return the part of the window that holds the canvas."""
-        window = self.panel.window()
-        if isinstance(window, QMainWindow) and window.centralWidget() is not None:
-            return window.centralWidget()
-        for other in QApplication.topLevelWidgets():  # the dock floats
-            if isinstance(other, QMainWindow) and other.centralWidget() is not None:
-                return other.centralWidget()
+        for window in (self.panel.window(), *QApplication.topLevelWidgets()):  # a dock may float
+            if isinstance(window, QMainWindow) and (middle := window.centralWidget()) is not None:
+                return middle
         return self.panel
 
     def _proposal(self) -> str:

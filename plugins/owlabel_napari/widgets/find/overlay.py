@@ -13,7 +13,7 @@ from owlabel.ood.candidates import SCORE
 from owlabel.ood.registry import OVERLAYS
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import hint, row, tight
+from owlabel_napari.widgets.common.parts import existing, hint, row, tight
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -160,7 +160,7 @@ class OverlayWidget(QWidget):
         for index, (name, score) in enumerate(OVERLAYS.items()):
             reason = self.session.scoring.unavailable(name)
             if isinstance(items, QStandardItemModel):
-                items.item(index).setEnabled(reason is None)
+                existing(items.item(index)).setEnabled(reason is None)
             about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
             tip = about if reason is None else f"{about}\nNot now: {reason}"
             self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)

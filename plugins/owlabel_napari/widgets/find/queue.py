@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.deferred_work import Steps
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import button, hint, pixmap, row, tight, title
+from owlabel_napari.widgets.common.parts import button, existing, hint, pixmap, row, tight, title
 from owlabel_napari.widgets.find.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class QueueWidget(QWidget):
         self.list.setUniformItemSizes(True)
         self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self._bar = existing(self.list.verticalScrollBar())
+        self._seen = existing(self.list.viewport())
         self.count, self.empty = hint(), hint()
         self.hide_above = FloatSlider(
             value=session.candidates.hide_above, min=0, max=1, step=0.01, label="Hide above"
@@ -90,8 +92,8 @@ class QueueWidget(QWidget):
 
     def _connect(self) -> None:
         self.list.itemClicked.connect(self._choose)
-        self.list.verticalScrollBar().valueChanged.connect(lambda _value: self._ask_icons())
-        self.list.verticalScrollBar().valueChanged.connect(lambda _value: self._pin())
+        self._bar.valueChanged.connect(lambda _value: self._ask_icons())
+        self._bar.valueChanged.connect(lambda _value: self._pin())
         self.hide_above.changed.connect(lambda _value: self._later.start())
         self._later.timeout.connect(self._keep_limit)
         self.only.changed.connect(self.show_only)
@@ -162,13 +164,13 @@ class QueueWidget(QWidget):
     def _pin(self) -> None:
         """Keep everything down to the last row on the screen in its place."""
         if self._engaged() and self._shown:
-            bottom = self.list.viewport().rect().bottomLeft()
+            bottom = self._seen.rect().bottomLeft()
             last = self.list.indexAt(bottom).row() if self.list.isVisible() else -1
             end = last + 1 if last >= 0 else min(len(self._shown), ROWS)
             self.session.candidates.pin([entry[0] for entry in self._shown[:end]])
 
     def _fill(self, items: list[QueueItem]) -> None:
-        at = self.list.verticalScrollBar().value()
+        at = self._bar.value()
         self.list.clear()
         for item in items:
             entry = QListWidgetItem(_text(item))
@@ -177,7 +179,7 @@ class QueueWidget(QWidget):
             if item.row.id in self._icons:
                 entry.setIcon(self._icons[item.row.id])
             self.list.addItem(entry)
-        self.list.verticalScrollBar().setValue(at)
+        self._bar.setValue(at)
         self.steps.ask("thumbnails", self._ask_icons)
 
     def _select(self) -> None:
@@ -206,9 +208,9 @@ class QueueWidget(QWidget):
 
     def _ask_icons(self) -> None:
         """Ask for the pictures of the rows that can be seen now, and of the next few."""
-        first = self.list.indexAt(self.list.viewport().rect().topLeft()).row()
+        first = self.list.indexAt(self._seen.rect().topLeft()).row()
         for index in range(max(first, 0), min(max(first, 0) + 20, self.list.count())):
-            item = self.list.item(index).data(Qt.ItemDataRole.UserRole)
+            item = existing(self.list.item(index)).data(Qt.ItemDataRole.UserRole)
             self.thumbnails.ask(item.row.id, item.record.path, item.row.candidate.box)
 
     def _put_icon(self, row_id: int, picture: Any) -> None:
@@ -216,7 +218,7 @@ class QueueWidget(QWidget):
         self._icons[row_id] = icon
         for index, (shown, *_) in enumerate(self._shown):
             if shown == row_id:
-                self.list.item(index).setIcon(icon)
+                existing(self.list.item(index)).setIcon(icon)
 
 
 def _text(item: QueueItem) -> str:

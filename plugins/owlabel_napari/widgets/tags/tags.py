@@ -23,6 +23,7 @@ from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import (
     LineEdit,
     button,
+    existing,
     hint,
     row,
     scrolled,
@@ -85,8 +86,8 @@ class TagsWidget(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setShowGrid(False)
-        table.verticalHeader().setDefaultSectionSize(ROW)
-        header = table.horizontalHeader()
+        existing(table.verticalHeader()).setDefaultSectionSize(ROW)
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.common.parts import button, existing, hint, row, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session.session import PlmResult, Session
@@ -35,13 +35,14 @@ class ComparisonWidget(QWidget):
     def _lay_out(self) -> None:
         table = self.table
         table.setHorizontalHeaderLabels([self.column, "before", "after", "Δ"])
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(22)
+        rows = existing(table.verticalHeader())
+        rows.setVisible(False)
+        rows.setDefaultSectionSize(22)
         table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         table.setShowGrid(False)
-        header = table.horizontalHeader()
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2, 3):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)

@@ -80,7 +80,7 @@ class WeakShotWidget(QWidget):
 
     # -- before --------------------------------------------------------------------------------
 
-    def showEvent(self, event: QShowEvent) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Look what is lacking once somebody sees it."""
         super().showEvent(event)
         self.show_lacking()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel_napari.canvas.partial_repaint import HEAL_MS, changed_box, scene_canvas
+from owlabel_napari.canvas.napari_window import scene_canvas
+from owlabel_napari.canvas.partial_repaint import HEAL_MS, changed_box
 
 pytestmark = pytest.mark.gui
 

@@ -9,6 +9,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from owlabel_napari.canvas.napari_window import main_window, scene_canvas
+
 pytestmark = pytest.mark.gui
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -17,11 +19,11 @@ NONE = Qt.KeyboardModifier.NoModifier
 
 @pytest.fixture
 def canvas(panel: Any, qtbot: Any) -> Any:
-    panel.viewer.window._qt_window.resize(1200, 800)
+    panel.viewer.window.resize(1200, 800)
     panel.viewer.show()
     QApplication.processEvents()
     panel.viewer.reset_view()
-    native = panel.viewer.window._qt_viewer.canvas.native
+    native = scene_canvas(panel.viewer).native
     native.setFocus()
     return native
 
@@ -119,7 +121,7 @@ def test_enter_closes_a_polygon_while_one_is_drawn(panel: Any, canvas: Any, sess
 
 
 def test_the_keys_work_while_the_panel_has_the_focus(panel: Any, canvas: Any, session: Any) -> None:
-    window = panel.viewer.window._qt_window
+    window = main_window(panel.viewer)
     window.activateWindow()
     panel.workspace.queue.list.setFocus()
     QTest.qWait(10)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
+from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.entry.windows import panel_of
 from owlabel_napari.widgets.classes import COLOR, NAME
 from owlabel_napari.window.panel import OWLabelPanel
@@ -149,7 +150,7 @@ def test_a_folder_dropped_on_the_canvas_opens(
     )
     viewer = make_napari_viewer()
     panel_of(viewer)
-    canvas = viewer.window._qt_viewer
+    canvas = next(w for w in drop_targets(viewer) if isinstance(w, QtViewer))
 
     def drop(*paths: Any) -> None:
         mime = QMimeData()
