@@ -39,7 +39,7 @@ class Painting:
 
     def show(self) -> None:
         """Put the session's human labels into the layer, and forget napari's own undo steps."""
-        values = to_layer(self.session.human())
+        values = to_layer(self.session.labels.human())
         layer = self.layers.get("labels")
         same_image = self._image_id == self.session.image_id
         if layer is not None and same_image and np.array_equal(layer.data, values):
@@ -103,5 +103,5 @@ class Painting:
             layer._reset_history()
             return
         painted = layer.data.copy()
-        if not refusal(self.session, self.session.paint, from_layer(painted)):
+        if not refusal(self.session, self.session.labels.paint, from_layer(painted)):
             self._known = painted  # else it stays on the screen and comes with the next stroke

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from owlabel.jobs.requests.plm import PlmRequest
 from owlabel_napari.canvas.napari_window import scene_canvas
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Bench:
         if panel.session is None or panel.workspace is None:
             raise RuntimeError("the pictures did not open: see the message above")
         self.session, self.overlays = panel.session, panel.workspace.overlays
-        self.until("the first overlay", lambda: self.session.embedding() is not None)
+        self.until("the first overlay", lambda: self.session.view.embedding() is not None)
         self.first_overlay = time.perf_counter() - start
         self.until("embedding", lambda: self.session.progress[0] == self.session.progress[1])
         self.turn(1.0)
@@ -162,17 +163,17 @@ class Bench:
     def clicks(self, count: int) -> dict[str, Any]:
         """Click `count` places, each on its own region."""
         written, acts, visible = [], [], []
-        height, width = self.session.human().shape
+        height, width = self.session.labels.human().shape
         self.stalls.take()
         for _ in range(count):
             row, col = int(self.rng.integers(height)), int(self.rng.integers(width))
             with self.writes() as taken:
-                acted, drawn = self.timed(partial(self.session.click, row, col))
+                acted, drawn = self.timed(partial(self.session.labels.click, row, col))
             written.append(sum(taken))
             acts.append(acted - sum(taken))
             visible.append(drawn)
             self.turn(0.05)
-            self.session.cancel_region()
+            self.session.labels.cancel_region()
             self.turn(0.05)
         return {
             "click_durable_ms": spread(written),
@@ -185,14 +186,14 @@ class Bench:
         """Name `count` regions; until the picture is relabelled and drawn."""
         taken = []
         for index in range(count):
-            self.session.next_candidate()
+            self.session.queue.next()
             self.turn(0.4)
-            item = self.session.candidate
+            item = self.session.queue.shown
             if item is None:
                 break
-            self.session.click(*item.row.candidate.peak)
+            self.session.labels.click(*item.peak)
             self.turn(0.2)
-            taken.append(self.timed(partial(self.session.accept, f"thing {index % 3}"))[1])
+            taken.append(self.timed(partial(self.session.labels.accept, f"thing {index % 3}"))[1])
             self.turn(0.3)
         return spread(taken)
 
@@ -210,12 +211,14 @@ class Bench:
         result["alone"] = self.clicks(count)
         result["name_to_relabelled_ms"] = self.names(12)
         result["switch_ms"] = self.switches(10)
-        self.session.retrain("thing 0", 2000)
-        self.until("training", lambda: any(j.kind == "plm" and j.done for j in self.session.jobs()))
+        self.session.training.plm(PlmRequest(class_name="thing 0", iterations=2000))
+        self.until(
+            "training", lambda: any(j.kind == "plm" and j.done for j in self.session.worker.jobs())
+        )
         result["while_a_worker_trains"] = self.clicks(count)
-        for job in self.session.jobs():
+        for job in self.session.worker.jobs():
             if job.kind == "plm":
-                self.session.cancel_job(job.id)
+                self.session.worker.cancel(job.id)
         self.panel.close_project()
         return result
 

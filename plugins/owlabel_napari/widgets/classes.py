@@ -42,9 +42,14 @@ class ClassesWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.table = QTableWidget(0, 4)
-        most = max(FARTHEST, session.lambda_novel)
+        most = max(FARTHEST, session.settings.lambda_novel)
         self.reach = FloatSlider(
-            value=session.lambda_novel, min=0, max=most, step=0.05, label="Reach λ", tracking=True
+            value=session.settings.lambda_novel,
+            min=0,
+            max=most,
+            step=0.05,
+            label="Reach λ",
+            tracking=True,
         )
         self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
         self._later = QTimer(self)
@@ -92,9 +97,9 @@ class ClassesWidget(QWidget):
         self.reach.changed.connect(lambda _value: self._later.start())
         for signal in (
             self.session.classes_changed,
-            self.session.labels_changed,
-            self.session.model_changed,
-            self.session.prediction_changed,
+            self.session.labels.changed,
+            self.session.models.changed,
+            self.session.labels.prediction_changed,
         ):
             self._connections.add(signal, self.refresh)
 
@@ -118,10 +123,10 @@ class ClassesWidget(QWidget):
         void = self._put(len(rows), COLOR, "", VOID, editable=False)
         void.setIcon(swatch((235, 235, 235)))
         self.table.blockSignals(False)
-        if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
+        if not self._later.isActive() and self.reach.value != self.session.settings.lambda_novel:
             with self.reach.changed.blocked():
-                self.reach.max = max(self.reach.max, self.session.lambda_novel)
-                self.reach.value = self.session.lambda_novel
+                self.reach.max = max(self.reach.max, self.session.settings.lambda_novel)
+                self.reach.value = self.session.settings.lambda_novel
 
     def _fill(self, index: int, one: LabelClass) -> None:
         item = self._put(index, NAME, one.name, one.id, editable=one.novel)
@@ -129,8 +134,8 @@ class ClassesWidget(QWidget):
         font = item.font()
         font.setBold(one.novel)
         item.setFont(font)
-        shots = self.session.shots(one.id) if one.novel else None
-        found = self.session.found.get(one.id) if one.novel else None
+        shots = self.session.shots.count(one.id) if one.novel else None
+        found = self.session.shots.occurrences.get(one.id) if one.novel else None
         self._put(index, SHOTS, "" if shots is None else str(shots), one.id, editable=False)
         text = "" if not one.novel else "…" if found is None else _images(found)
         self._put(index, FOUND, text, one.id, editable=False)
@@ -172,18 +177,18 @@ class ClassesWidget(QWidget):
 
     def recolor(self, class_id: int, color: tuple[int, int, int]) -> None:
         """Show a class in this colour from now on."""
-        attempt(self.session, self.session.recolor_class, class_id, color)
+        attempt(self.session, self.session.labels.recolor_class, class_id, color)
 
     def _choose(self, item: QTableWidgetItem) -> None:
         self.overlays.choose_brush(int(item.data(ID)))
 
     def _rename(self, item: QTableWidgetItem) -> None:
         if item.column() == NAME:
-            attempt(self.session, self.session.rename_class, int(item.data(ID)), item.text())
+            attempt(self.session, self.session.labels.rename_class, int(item.data(ID)), item.text())
             self.refresh()
 
     def _keep_reach(self) -> None:
-        attempt(self.session, self.session.set_lambda, float(self.reach.value))
+        attempt(self.session, self.session.settings.set, lambda_novel=float(self.reach.value))
 
 
 def _images(count: int) -> str:

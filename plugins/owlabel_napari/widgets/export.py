@@ -42,7 +42,7 @@ class ExportWidget(QWidget):
         self._lay_out()
         self.folder.changed.connect(self._refresh)
         self.format.changed.connect(self._propose)
-        signals = (session.history_changed, session.labels_changed)
+        signals = (session.history_changed, session.labels.changed)
         self._connections.add_later(signals, self._refresh)
         self._refresh()
 

@@ -39,8 +39,8 @@ class ReviewWidget(QFrame):
         self._connections = Connections()
         self._lay_out()
         signals = (
-            session.image_changed, session.labels_changed, session.history_changed,
-            session.jobs_changed, session.model_changed, session.prediction_changed,
+            session.image_changed, session.labels.changed, session.history_changed,
+            session.worker.changed, session.models.changed, session.labels.prediction_changed,
         )  # fmt: skip
         self._connections.add_later(signals, self.refresh)
         self.refresh()
@@ -111,4 +111,4 @@ class ReviewWidget(QFrame):
 
     def _review(self) -> None:
         reviewed = self.session.record().state == "reviewed"
-        attempt(self.session, self.session.review, not reviewed)
+        attempt(self.session, self.session.labels.review, not reviewed)

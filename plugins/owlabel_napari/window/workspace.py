@@ -102,10 +102,10 @@ class Workspace(QWidget):
         """Return what each key of `keys.NAMES` does."""
         session = self.session
         plain = {
-            "N": session.next_candidate,
-            "Shift-N": session.previous_candidate,
-            "Escape": session.cancel_region,
-            "U": session.mark_ignore,
+            "N": session.queue.next,
+            "Shift-N": session.queue.previous,
+            "Escape": session.labels.cancel_region,
+            "U": session.labels.mark_ignore,
             "A": session.previous_image,
             "D": session.next_image,
             "Control-Z": session.undo,
@@ -153,7 +153,7 @@ class Workspace(QWidget):
         """Show the masks from tags, or "cluster", in the queue, and go to the best."""
         self._show_tab("Find")
         self.queue.show_only(source)
-        attempt(self.session, self.session.next_candidate)
+        attempt(self.session, self.session.queue.next)
 
     def show_gallery(self) -> None:
         """Dock the gallery below the canvas, or bring it up where it was."""

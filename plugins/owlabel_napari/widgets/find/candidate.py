@@ -59,8 +59,8 @@ class CandidateWidget(QFrame):
         self._lay_out()
         self.thumbnails.ready.connect(self._put_picture)
         signals = (
-            session.queue_changed, session.region_changed, session.image_changed,
-            session.labels_changed,
+            session.queue.changed, session.labels.region_changed, session.image_changed,
+            session.labels.changed,
         )  # fmt: skip
         self._connections.add_later(signals, self.refresh)
         self.refresh()
@@ -98,13 +98,15 @@ class CandidateWidget(QFrame):
 
     def refresh(self, *_: Any) -> None:
         """Show what is at hand now."""
-        item, region = self._open_candidate(), self.session.region
+        item, region = self._open_candidate(), self.session.labels.region
         proposed = item is not None and item.proposal is not None
-        self._name_buttons(proposed and (region is None or self.session.correction is not None))
-        if self.session.correction is not None:
-            self._tell_correction(self.session.correction)
+        self._name_buttons(
+            proposed and (region is None or self.session.labels.correction is not None)
+        )
+        if self.session.labels.correction is not None:
+            self._tell_correction(self.session.labels.correction)
         elif region is not None:
-            clicks = len(self.session.clicks)
+            clicks = len(self.session.labels.clicks)
             self.what.setText("Your region")
             self.detail.setText(
                 f"{region.area:,} px from {clicks} click{'s' * (clicks != 1)}. "
@@ -114,7 +116,7 @@ class CandidateWidget(QFrame):
             self.what.setText(f"Is this {item.claimed}?" if item.claimed else "What is this?")
             self.detail.setText(self._describe(item))
         else:
-            done = self.session.candidate is not None
+            done = self.session.queue.shown is not None
             self.what.setText("Done" if done else "No candidate chosen")
             best = "the next one" if done else "the best one"
             self.detail.setText(f"N goes to {best}. Or click any object in the image.")
@@ -130,12 +132,12 @@ class CandidateWidget(QFrame):
 
     def _open_candidate(self) -> Any | None:
         """Return the current candidate unless somebody has said already what it is."""
-        item = self.session.candidate
+        item = self.session.queue.shown
         if item is None or item.record.id != self.session.image_id:
             return None
         if item.proposal is not None:
-            return item if self.session.proposal_is_open(item.proposal.id) else None
-        said = self.session.human()[item.row.candidate.peak] != UNSET
+            return item if self.session.proposals.is_open(item.proposal.id) else None
+        said = self.session.labels.human()[item.peak] != UNSET
         return None if said else item
 
     def _name_buttons(self, proposed: bool) -> None:
@@ -147,7 +149,7 @@ class CandidateWidget(QFrame):
 
     def _tell_correction(self, correction: Any) -> None:
         name = self.session.classes.names.get(correction.class_id, "")
-        area = 0 if self.session.region is None else self.session.region.area
+        area = 0 if self.session.labels.region is None else self.session.labels.region.area
         self.what.setText(f"Correcting a mask of {name}")
         self.detail.setText(
             f"{area:,} px. Click adds, Shift+click removes, the brush paints; Enter accepts, "
@@ -155,22 +157,20 @@ class CandidateWidget(QFrame):
         )
 
     def _describe(self, item: Any) -> str:
-        candidate = item.row.candidate
         if item.proposal is not None:
             return (
                 f"{FROM.get(item.proposal.source, item.proposal.source)}, "
-                f"{100 * candidate.score:.0f} % sure, {candidate.area:,} px. Enter accepts where "
+                f"{100 * item.score:.0f} % sure, {item.area:,} px. Enter accepts where "
                 "nobody has labelled."
             )
-        likely = self.session.classes.names.get(candidate.likely_class, "?")
+        likely = self.session.classes.names.get(item.likely_class, "?")
         return (
-            f"The model would say “{likely}”. Score {candidate.score:.2f}, "
-            f"{candidate.area:,} px. Click it."
+            f"The model would say “{likely}”. Score {item.score:.2f}, {item.area:,} px. Click it."
         )
 
     def _tell_why(self, item: Any | None) -> None:
         """Say how likely the candidate is a false alarm, and what speaks for and against it."""
-        why = None if item is None else self.session.explain(item.row)
+        why = None if item is None else self.session.queue.explain(item)
         self.why.setVisible(why is not None)
         if why is None:
             return
@@ -187,14 +187,14 @@ class CandidateWidget(QFrame):
         )
 
     def _show_picture(self, item: Any) -> None:
-        made = self.thumbnails.made.get(item.row.id)
+        made = self.thumbnails.made.get(item.key)
         if made is None:
             self.picture.clear()
-            self.thumbnails.ask(item.row.id, item.record.path, item.row.candidate.box)
+            self.thumbnails.ask(item.key, item.record.path, item.box)
         else:
             self.picture.setPixmap(pixmap(made))
 
-    def _put_picture(self, row_id: int, picture: Any) -> None:
-        item = self.session.candidate
-        if item is not None and item.row.id == row_id:
+    def _put_picture(self, key: str, picture: Any) -> None:
+        item = self.session.queue.shown
+        if item is not None and item.key == key:
             self.picture.setPixmap(pixmap(picture))

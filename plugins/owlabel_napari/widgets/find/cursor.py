@@ -63,7 +63,7 @@ class CursorWidget(QWidget):
         self.text.setText(text)
 
     def _describe(self, line: int, col: int) -> str:
-        distances = self.session.distances(line, col)
+        distances = self.session.scores.distances(line, col)
         nearest = sorted(distances.items(), key=lambda pair: pair[1])[:NEAREST]
         near = "  ".join(f"{name} {distance:.1f}" for name, distance in nearest)
         under = None if self.score_under is None else self.score_under(line, col)

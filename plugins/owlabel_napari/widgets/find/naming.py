@@ -38,7 +38,7 @@ class Naming:
 
     def ask(self) -> None:
         """Ask for the name of the pending region; without one say what to do."""
-        if self.session.region is None:
+        if self.session.labels.region is None:
             self.session.message.emit("info", "Click an object first; then Enter names it.")
             return
         self.field.ask(self._middle(), self._proposal())
@@ -49,7 +49,7 @@ class Naming:
         if place > len(listed):
             text = f"There is no class {place}: the list has {len(listed)}."
             self.session.message.emit("info", text)
-        elif self.session.region is None:
+        elif self.session.labels.region is None:
             text = f"Click an object first; then Ctrl+{place} calls it {listed[place - 1].name}."
             self.session.message.emit("info", text)
         else:
@@ -64,14 +64,14 @@ class Naming:
 
     def _proposal(self) -> str:
         """Return the class that claims the candidate, else the name given last."""
-        item = self.session.candidate
-        return item.claimed if item is not None and item.claimed else self._last
+        item = self.session.queue.shown
+        return item.class_name if item is not None and item.class_name else self._last
 
     def _names(self) -> list[str]:
         classes = self.session.classes
         return [c.name for c in (*reversed(classes.novel), *classes.base)]
 
     def _accept(self, name: str) -> None:
-        named = attempt(self.session, self.session.accept, name)
+        named = attempt(self.session, self.session.labels.accept, name)
         if named is not None:
             self._last = named.name

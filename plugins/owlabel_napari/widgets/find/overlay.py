@@ -37,18 +37,20 @@ class OverlayWidget(QWidget):
             label="Score",
         )
         self.opacity = FloatSlider(value=overlays.opacity, min=0, max=1, label="Opacity")
-        self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="Threshold")
+        self.threshold = FloatSlider(
+            value=session.settings.threshold, min=0, max=1, label="Threshold"
+        )
         self.threshold.tooltip = (
             "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
             "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
             "its range leave the queue."
         )
-        steepest = max(STEEPEST, session.scoring.beta)
-        self.beta = FloatSlider(value=session.scoring.beta, min=0, max=steepest, label="β")
+        steepest = max(STEEPEST, session.scores.beta)
+        self.beta = FloatSlider(value=session.scores.beta, min=0, max=steepest, label="β")
         self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
-        self.gamma = FloatSlider(value=session.scoring.gamma, min=0, max=1, label="γ")
+        self.gamma = FloatSlider(value=session.scores.gamma, min=0, max=1, label="γ")
         self.gamma.tooltip = "The EDS at which both weigh the same"
-        relative = session.scoring.mmsp_norm == "minmax"
+        relative = session.scores.mmsp_norm == "minmax"
         self.spread = CheckBox(value=relative, text="MMSP relative to the image")
         self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
         self.heat = CheckBox(value=True, text="Heat map (H)")
@@ -80,9 +82,9 @@ class OverlayWidget(QWidget):
         self.heat.changed.connect(lambda on: self.overlays.show_kind("score", on))
         self.prediction.changed.connect(lambda on: self.overlays.show_kind("prediction", on))
         add = self._connections.add
-        add(self.session.queue_changed, self._read_settings)
-        add(self.session.scores_changed, self._read_scores)
-        add(self.session.model_changed, self._read_scores)
+        add(self.session.queue.changed, self._read_settings)
+        add(self.session.scores.changed, self._read_scores)
+        add(self.session.models.changed, self._read_scores)
         add(self.session.image_changed, self._tell_reading)
 
     def _lay_out(self) -> None:
@@ -113,7 +115,7 @@ class OverlayWidget(QWidget):
         names = list(OVERLAYS)
         at = names.index(self.score.value)
         following = (*names[at + 1 :], *names[:at])
-        can = (n for n in following if self.session.scoring.unavailable(n) is None)
+        can = (n for n in following if self.session.scores.unavailable(n) is None)
         self.score.value = next(can, self.score.value)
 
     # -- what the user moves -----------------------------------------------------------------
@@ -127,22 +129,25 @@ class OverlayWidget(QWidget):
         self._keep_threshold.start()
 
     def _store_threshold(self) -> None:
-        attempt(self.session, self.session.set_threshold, float(self.threshold.value))
+        attempt(self.session, self.session.settings.set, threshold=float(self.threshold.value))
         self.overlays.show_limits()
 
     def _store_mixture(self) -> None:
         beta, gamma = float(self.beta.value), float(self.gamma.value)
         norm = "minmax" if self.spread.value else "none"
-        attempt(self.session, self.session.set_mixture, beta=beta, gamma=gamma, mmsp_norm=norm)
+        attempt(self.session, self.session.settings.set, beta=beta, gamma=gamma, mmsp_norm=norm)
 
     # -- from the session --------------------------------------------------------------------
 
     def _read_settings(self, *_: Any) -> None:
         """Follow settings that came from elsewhere, e.g. an undo."""
-        scoring = self.session.scoring
-        if not self._keep_threshold.isActive() and self.threshold.value != self.session.threshold:
+        scoring = self.session.scores
+        if (
+            not self._keep_threshold.isActive()
+            and self.threshold.value != self.session.settings.threshold
+        ):
             with self.threshold.changed.blocked():
-                self.threshold.value = self.session.threshold
+                self.threshold.value = self.session.settings.threshold
             self.overlays.show_limits()
             self._tell_reading()
         if not self._keep_mixture.isActive():
@@ -158,13 +163,13 @@ class OverlayWidget(QWidget):
         """Grey what cannot be had, with the reason; leave a score that cannot be had any more."""
         items = self.score.native.model()
         for index, (name, score) in enumerate(OVERLAYS.items()):
-            reason = self.session.scoring.unavailable(name)
+            reason = self.session.scores.unavailable(name)
             if isinstance(items, QStandardItemModel):
                 existing(items.item(index)).setEnabled(reason is None)
             about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
             tip = about if reason is None else f"{about}\nNot now: {reason}"
             self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-        if self.session.scoring.unavailable(self.score.value) is not None:
+        if self.session.scores.unavailable(self.score.value) is not None:
             self.score.value = SCORE
         self._read_settings()
         self._tell_score()
@@ -183,14 +188,16 @@ class OverlayWidget(QWidget):
         if self.session.image_id is None:
             self.reading.setText("")
             return
-        alarms = self.session.false_alarms(self.score.value, float(self.threshold.value))
+        alarms = self.session.scores.false_alarms_shown(
+            self.score.value, float(self.threshold.value)
+        )
         if alarms is None:
             self.reading.setText("No scale yet: it comes while the images are embedded")
             self.reading.setToolTip("Until then the score is shown over its whole range")
             return
-        bound = "" if self.session.scoring.reviewed else "at most "
+        bound = "" if self.session.scores.reviewed else "at most "
         self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")
-        self.reading.setToolTip(self.session.scoring.about_scale(self.score.value))
+        self.reading.setToolTip(self.session.scores.about_scale(self.score.value))
 
 
 def _rounded(count: float) -> str:

@@ -113,7 +113,7 @@ class Gallery(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(lambda keys=keys: self.act(keys))
         self.view.pressed_other.connect(self.act)  # where the window is not the active one
-        self._connections.add(session.tags_changed, self._tags_changed)
+        self._connections.add(session.tags.changed, self._tags_changed)
         self._connections.add_later([session.classes_changed], self._show_classes)
 
     def close_widget(self) -> None:
@@ -220,13 +220,13 @@ class Gallery(QWidget):
             class_id = novel[place - 1].id
             said = {self.model.tags.get(i, {}).get(class_id, "unknown") for i in chosen}
             state = NEXT[said.pop()] if len(said) == 1 else "present"
-            attempt(self.session, self.session.tag, chosen, class_id, state)
+            attempt(self.session, self.session.tags.tag, chosen, class_id, state)
 
     def tag_none(self) -> None:
         """Say that no novel class is in the selected images but those that were said to be."""
         chosen = self._chosen()
         if chosen:
-            attempt(self.session, self.session.tag_none, chosen)
+            attempt(self.session, self.session.tags.tag_none, chosen)
 
     def _chosen(self) -> list[int]:
         chosen = self.selected()
@@ -235,7 +235,7 @@ class Gallery(QWidget):
         return chosen
 
     def _add_class(self) -> None:
-        if attempt(self.session, self.session.add_class, self.name.text()) is not None:
+        if attempt(self.session, self.session.labels.add_class, self.name.text()) is not None:
             self.name.clear()
             self.view.setFocus()
 

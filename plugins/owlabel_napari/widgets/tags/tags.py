@@ -76,7 +76,7 @@ class TagsWidget(QWidget):
         self.table.cellClicked.connect(self._turn)
         self.name.returnPressed.connect(self._add_class)
         self._connections.add_later(
-            (session.tags_changed, session.classes_changed, session.image_changed), self.show_tags
+            (session.tags.changed, session.classes_changed, session.image_changed), self.show_tags
         )
         self.show_tags()
 
@@ -145,14 +145,14 @@ class TagsWidget(QWidget):
             return
         class_id = session.classes.novel[index].id
         state = NEXT[session.project.tags.of(session.image_id).get(class_id, "unknown")]
-        attempt(session, session.tag, [session.image_id], class_id, state)
+        attempt(session, session.tags.tag, [session.image_id], class_id, state)
 
     def _none(self) -> None:
         if self.session.image_id is not None:
-            attempt(self.session, self.session.tag_none, [self.session.image_id])
+            attempt(self.session, self.session.tags.tag_none, [self.session.image_id])
 
     def _add_class(self) -> None:
-        if attempt(self.session, self.session.add_class, self.name.text()) is not None:
+        if attempt(self.session, self.session.labels.add_class, self.name.text()) is not None:
             self.name.clear()
 
     # -- files ---------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class TagsWidget(QWidget):
         how = Reading(self.make_classes.isChecked(), self.skip_unknown.isChecked())
         level = "info"
         try:
-            told = f"{path.name}: {self.session.import_tags(path, how)}"
+            told = f"{path.name}: {self.session.tags.import_file(path, how)}"
         except ValueError as error:
             level, told = "warning", str(error).replace(str(path), path.name)
         self.imported.setText(told)  # it may be longer than a passing message shows
@@ -180,6 +180,6 @@ class TagsWidget(QWidget):
 
     def _ask_target(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Export tags", "tags.csv", FILES)
-        count = attempt(self.session, self.session.export_tags, Path(name)) if name else None
+        count = attempt(self.session, self.session.tags.export_file, Path(name)) if name else None
         if count is not None:
             self.session.message.emit("info", f"{count} tags in {name}")

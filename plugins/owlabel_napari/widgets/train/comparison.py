@@ -12,7 +12,8 @@ from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, existing, hint, row, tight, title
 
 if TYPE_CHECKING:
-    from owlabel.session.session import PlmResult, Session
+    from owlabel.session.session import Session
+    from owlabel.session.training.results import TrainingResult
 
 BETTER, WORSE = QColor(90, 200, 120), QColor(235, 110, 90)
 
@@ -71,15 +72,15 @@ class ComparisonWidget(QWidget):
 
     def result(self) -> Any:
         """Return the result to show, or None."""
-        return self.session.result()
+        return self.session.training.result("plm")
 
     def heading(self, result: Any) -> str:
         """Return the line above the table."""
-        return f"“{result.class_name}” is trained"
+        return f"“{result.request['class_name']}” is trained"
 
     def order(self, result: Any, names: set[str]) -> list[str]:
         """Return the rows' names: the trained class first."""
-        return sorted(names, key=lambda n: (n != result.class_name, n))
+        return sorted(names, key=lambda n: (n != result.request["class_name"], n))
 
     def told(self, result: Any) -> str:
         """Return what the numbers rest on."""
@@ -98,10 +99,10 @@ class ComparisonWidget(QWidget):
             self.table.setItem(index, column, item)
 
     def _adopt(self) -> None:
-        self._settle(self.session.adopt)
+        self._settle(self.session.models.adopt)
 
     def _discard(self) -> None:
-        self._settle(self.session.discard)
+        self._settle(self.session.models.discard)
 
     def _settle(self, act: Any) -> None:
         result = self.result()
@@ -116,7 +117,7 @@ def _percent(value: float | None, *, sign: bool = False) -> str:
     return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
 
 
-def _note(result: PlmResult) -> str:
+def _note(result: TrainingResult) -> str:
     pixels = result.comparison.get("pixels")
     if isinstance(pixels, dict):
         pixels = sum(pixels.values())

@@ -75,8 +75,8 @@ KEYS = (
 
 
 def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, session: Any) -> None:
-    session.click(12, 14)
-    session.select_candidate(7)
+    session.labels.click(12, 14)
+    session.queue.select(7)
     panel.workspace.steps.finish()
     layers = panel.viewer.layers
     assert {layer.name for layer in layers} >= {"image", "prediction", "labels", "candidates"}
@@ -88,7 +88,7 @@ def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, sessio
 
 
 def test_enter_asks_for_a_name_and_enter_gives_it(panel: Any, canvas: Any, session: Any) -> None:
-    session.click(12, 14)
+    session.labels.click(12, 14)
     QTest.keyClick(canvas, Qt.Key.Key_Return)
     field = panel.workspace.naming.field
     assert field.isVisible()

@@ -47,7 +47,7 @@ def test_a_picture_that_is_gone_is_told_and_black(overlays: Any, session: Any) -
 
 
 def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
-    session.click(12, 14)
+    session.labels.click(12, 14)
     assert panel.viewer.layers["region"].data.sum() == 48
     panel.workspace.naming.field.named.emit("deer")
     panel.workspace.steps.finish()
@@ -68,7 +68,7 @@ def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:
         "Click an object first; then Ctrl+2 calls it sky.",
         "There is no class 3: the list has 2.",
     ]
-    session.click(12, 14)
+    session.labels.click(12, 14)
     press["Control-2"]()
     assert ("accept", "sky") in session.calls
 
@@ -95,7 +95,7 @@ def test_a_refusal_is_shown_and_not_raised(panel: Any, session: Any) -> None:
 
 
 def test_going_to_a_candidate_frames_it_and_moves_the_camera(panel: Any, session: Any) -> None:
-    session.select_candidate(8)  # on image 2
+    session.queue.select(8)  # on image 2
     panel.workspace.steps.finish()
     assert panel.viewer.layers["candidates"].visible
     camera, canvas = panel.viewer.scene.camera, panel.viewer.canvas.size
@@ -118,7 +118,7 @@ def test_opening_and_closing_three_times(panel: Any, session: Any) -> None:
         viewer.window.remove_dock_widget(dock)
         assert session.closed
         assert not viewer.layers
-        assert len(session.image_changed) == len(session.labels_changed) == 0
+        assert len(session.image_changed) == len(session.labels.changed) == 0
         assert not viewer.mouse_drag_callbacks[1:]
         assert len(viewer.keymap) == 0
 
@@ -176,9 +176,9 @@ def test_a_folder_dropped_on_the_canvas_opens(
 def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
-    session.click(12, 14)
-    session.accept("deer")
-    session.found = {2: 3}
+    session.labels.click(12, 14)
+    session.labels.accept("deer")
+    session.shots.occurrences = {2: 3}
     session.classes_changed.emit()
     session.classes_changed.emit()
     assert told == ["deer: found in 3 of 3 images"]

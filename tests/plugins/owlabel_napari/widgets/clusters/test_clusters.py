@@ -123,7 +123,7 @@ def widget(qtbot: Any, session: Stub) -> Any:
 
 
 def built(widget: Any, *infos: ClusterInfo) -> None:
-    widget.session.found, widget.session.infos = object(), list(infos)
+    widget.session.shots.occurrences, widget.session.infos = object(), list(infos)
     widget.refresh()
 
 
@@ -238,7 +238,7 @@ def test_the_way_to_the_proposals_is_offered_while_there_are_any(widget: Any) ->
 
 def test_a_group_of_unknown_objects_is_shown_alone(widget: Any) -> None:
     built(widget, info("7"), info("c2"))
-    widget.session.labels = np.full((60, 80), 7, np.uint8)
+    widget.session.labels.of = np.full((60, 80), 7, np.uint8)
     widget.session.objects = np.zeros((60, 80), bool)
     widget.session.objects[5:9] = True
     widget.alone.setChecked(True)
@@ -264,7 +264,7 @@ def test_the_layer_shows_clusters_one_or_all(widget: Any) -> None:
     built(widget, info("7"), info("2"), info("c0"))
     labels = np.full((60, 80), 255, np.uint8)
     labels[:20], labels[20:40] = 7, 2
-    widget.session.labels = labels
+    widget.session.labels.of = labels
     widget.visible.setChecked(True)
     layer = widget.layer.layers["clusters"]
     assert layer.visible

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gui
 
 @pytest.fixture
 def judged(session: Any) -> Any:
-    session.candidates.classifier = SimpleNamespace(keeps_all=False)
+    session.queue.classifier = SimpleNamespace(keeps_all=False)
     for item, false in zip(session._items, (0.12, 0.71), strict=True):
         item.false = false
     session.why = Explanation(

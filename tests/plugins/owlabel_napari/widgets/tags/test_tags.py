@@ -21,15 +21,15 @@ MASK[14:30, 20:40] = True
 @pytest.fixture
 def real(toy: Any) -> Session:
     made = Session(toy.project, start_worker=False)
-    deer = made.add_class("deer").id
-    made.tag([1, 2], deer, "present")
+    deer = made.labels.add_class("deer").id
+    made.tags.tag([1, 2], deer, "present")
     return made
 
 
 def propose(session: Session, image_id: int = 1, confidence: float = 0.9) -> int:
     item = NewProposal(2, MASK, confidence)
     session.project.proposals.write(image_id, "weak_shot", "job 1", [item])
-    session.queue_changed.emit()
+    session.queue.changed.emit()
     return session.project.proposals.open(image_id=image_id)[0].id
 
 
@@ -65,7 +65,7 @@ def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbo
     assert "The project has only 4 images." in told.text()
     with real.project.action("paint", {}, "road") as action:
         action.set_labels(1, np.zeros((48, 64), np.uint8))
-    real.labels_changed.emit(1)
+    real.labels.changed.emit(1)
     name = real.classes.base[0].name
     qtbot.waitUntil(lambda: f"at least 20 are advised: {name} 1" in told.text())
     assert "deer: 1 of 2 images with it without a mask of a known class" in told.text()
@@ -205,17 +205,17 @@ def test_proposals_are_accepted_rejected_and_corrected_by_keys(window: Any, real
     assert real.project.proposals.get(first).state == "accepted"
     assert real.image_id == 2, "it goes on"
     work.keys.acts["R"]()
-    real.click(26, 22, add=False)
+    real.labels.click(26, 22, add=False)
     work.candidate.refresh()
     assert work.candidate.what.text() == "Correcting a mask of deer"
     work.keys.acts["Enter"]()
-    assert 0 < np.count_nonzero(real.human(2) == 2) < MASK.sum()
+    assert 0 < np.count_nonzero(real.labels.human(2) == 2) < MASK.sum()
     assert real.project.proposals.get(second).state == "accepted"
     assert not shown(window).any()
     work.keys.acts["Control-Z"]()
     work.keys.acts["K"]()
     assert real.project.proposals.get(second).state == "rejected"
-    assert (real.human(2) != 2).all()
+    assert (real.labels.human(2) != 2).all()
 
 
 def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> None:
@@ -224,7 +224,7 @@ def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> N
     work = window.workspace
     work.keys.acts["R"]()
     assert "Go to a proposed mask" in told[-1]
-    real.next_candidate()
+    real.queue.next()
     work.candidate.refresh()
     assert work.candidate.known_button.text() == "Known  K"
     assert work.candidate.correct_button.isHidden()
