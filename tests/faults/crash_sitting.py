@@ -112,7 +112,8 @@ def sit(folder: Path, seed: int, window: bool) -> None:
 
 def worker_of(session: Session) -> int | None:
     """Return the process number of the session's worker."""
-    return session.worker.pid
+    process = session.worker._process
+    return process.pid if process is not None and process.poll() is None else None
 
 
 def kill_once(folder: Path, rng: random.Random, window: bool) -> dict[str, Any]:

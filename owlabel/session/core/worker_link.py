@@ -75,12 +75,6 @@ class WorkerLink:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    @property
-    def pid(self) -> int | None:
-        """The process number of the running worker, or None."""
-        running = self._process is not None and self._process.poll() is None
-        return self._process.pid if running and self._process is not None else None
-
     def submit(self, kind: str, payload: Mapping[str, Any], *, first: bool = False) -> int:
         """Queue a job and return its id.
 

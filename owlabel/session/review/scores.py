@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from owlabel.arrays import embedding_grid
 from owlabel.session.edits.settings import Settings
 from owlabel.view.score_maps import ScoreMaps, residual_hash
 from owlabel.view.view import View
@@ -57,15 +56,6 @@ class Scores(ScoreMaps):
             If this model or data set cannot give the score, with the reason and what helps.
         """
         return self.score(name, self._view.record())
-
-    def at(self, row: int, col: int) -> dict[str, float]:
-        """Return every score that is available at one pixel; empty while not embedded."""
-        output = self._view.output()
-        if output is None:
-            return {}
-        point = embedding_grid.nearest_point(row, col, output.shape, output.embedding.shape[1:])
-        maps = self.scores(self._view.record()) or {}
-        return {name: float(values[point]) for name, values in maps.items()}
 
     def distances(self, row: int, col: int) -> dict[str, float]:
         """Return the squared distance of one pixel to each class prototype, by class name."""

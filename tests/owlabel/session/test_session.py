@@ -315,13 +315,13 @@ def test_a_killed_worker_is_started_again(toy: Any) -> None:
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
     session._dues[1].asked = monotonic()  # the scale of the scores is no business of this test
-    os.kill(session.worker.pid, signal.SIGKILL)
+    os.kill(session.worker._process.pid, signal.SIGKILL)
     session.worker._process.wait()
     session.poll()
-    assert session.worker.pid is None, "there is nothing to do"
+    assert session.worker._process.poll() is not None, "there is nothing to do"
     session.worker._queue.submit("relabel", {"head_hash": "0" * 16, "prototypes": []})
     session.poll()
-    assert session.worker.pid is not None
+    assert session.worker._process.poll() is None
     assert "started again" in told[0]
     session.worker._process.kill()
     session.worker._process.wait()

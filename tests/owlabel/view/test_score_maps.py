@@ -69,15 +69,15 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
     assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "sml_smooth", "rpl_energy"]
     with pytest.raises(ValueError, match="needs a metric head"):
         session.scores.current("eds")
-    assert "eds" not in session.scores.at(3, 4)
+    assert "eds" not in session.scores.scores(session.record())
 
 
-def test_scores_of_one_pixel_agree_with_the_maps(session: Session) -> None:
+def test_all_scores_in_one_pass_agree_with_single_ones(session: Session) -> None:
     calibrate(session)
-    found = session.scores.at(0, 0)
-    assert list(found) == [*SCORES, "sml", "sml_smooth"]
-    for name, value in found.items():
-        assert value == pytest.approx(float(session.scores.current(name)[0, 0]), abs=1e-6)
+    maps = session.scores.scores(session.record())
+    assert list(maps) == [*SCORES, "sml", "sml_smooth"]
+    for name, values in maps.items():
+        np.testing.assert_allclose(values, session.scores.current(name), atol=1e-6)
 
 
 def test_the_scale_is_the_same_in_all_images(session: Session) -> None:

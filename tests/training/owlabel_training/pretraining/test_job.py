@@ -146,7 +146,7 @@ def test_one_image_and_bad_requests_are_refused(
     (tmp_path / "one").mkdir()
     lone = opened(segmenter, tmp_path / "one", 1)
     with pytest.raises(ValueError, match="at least two are needed, got 1"):
-        lone.pretrain(REQUEST)
+        lone.training.pretrain(REQUEST)
     lone.close()
     changes: list[tuple[dict[str, Any], str]] = [
         ({"iterations": 0}, "at least 1"),
