@@ -24,7 +24,10 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
 ]
-exclude_patterns = ["reference/generated/scores.md"]  # included by concepts/scores.md
+exclude_patterns = [
+    "reference/generated/scores.md",
+    "reference/generated/how_to_add.md",
+]  # included
 html_theme = "furo"
 html_title = f"OWLabel {__version__}"
 html_show_copyright = False
@@ -69,11 +72,19 @@ def score_tables() -> str:
     return "\n".join(lines)
 
 
+def how_to_add() -> str:
+    """Return the section "How to add" of CONTRIBUTING, for a page in ``howto``."""
+    text = (HERE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## How to add\n")[2].partition("\n## ")[0]
+    return section.replace("](docs/", "](../")
+
+
 GENERATED.mkdir(exist_ok=True)
 PAGES = {
     "owlabel.md": command_page("owlabel.cli", "owlabel"),
     "owlabel-train.md": command_page("owlabel_training.main", "owlabel-train"),
     "scores.md": score_tables(),
+    "how_to_add.md": how_to_add(),
 }
 for file, text in PAGES.items():
     (GENERATED / file).write_text(text, encoding="utf-8")
