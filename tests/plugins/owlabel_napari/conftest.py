@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
+from owlabel.classes import UNSET, VOID, ClassTable, LabelClass, distinct_color
 from owlabel.ood.candidates import Candidate
 from owlabel.project.storage.records import ImageRecord
 from owlabel.view.signals import SessionSignals
@@ -205,8 +205,9 @@ class FakeSession(SessionSignals):
         self.calls.append(("accept", name))
         named = self.classes.find(name)
         if named is None:
-            self.classes = self.classes.with_novel(name)
-            named = self.classes.find(name)
+            new_id = 1 + max(self.classes.names)
+            named = LabelClass(new_id, name, distinct_color(new_id), novel=True)
+            self.classes = ClassTable((*self.classes.classes, named))
             self.classes_changed.emit()
         r0, c0, r1, c1 = self.region.mask_box
         self._human[self.image_id][r0:r1, c0:c1] = named.id
