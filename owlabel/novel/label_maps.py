@@ -193,9 +193,3 @@ def confidence(output: ModelOutput, rule: Rule, labelled: LabelMap) -> Labels:
     result[labelled.source == Source.HUMAN] = 1.0
     rounded: Labels = np.rint(np.clip(result, 0, 1) * 255).astype(np.uint8)
     return rounded
-
-
-def count_by_source(source: Labels) -> dict[str, int]:
-    """Return how many pixels each source claims, by its name in lower case."""
-    counts = np.bincount(source.ravel(), minlength=len(Source))
-    return {s.name.lower(): int(counts[s]) for s in Source}

@@ -332,10 +332,6 @@ class Project:
         with self.database.reading() as session:
             return journal.events(session, since)
 
-    def effective_events(self) -> list[Event]:
-        """Return the actions that are not undone, oldest first."""
-        return journal.effective(self.events())
-
     def trailing_events(self, image_id: int, *kinds: str) -> list[Event]:
         """Return the effective actions that end the log but for others' on other images."""
         with self.database.reading() as session:

@@ -159,21 +159,6 @@ def event_with_flips(session: Session, seq: int) -> Event:
     return as_event(row, changes_of(session, [source]).get(source, ()))
 
 
-def effective(log: list[Event]) -> list[Event]:
-    """Return the events of a whole log that are not undone, without the undo and redo events."""
-    done: list[Event] = []
-    undone: list[Event] = []
-    for event in log:
-        if event.kind == UNDO:
-            undone.append(done.pop())
-        elif event.kind == REDO:
-            done.append(undone.pop())
-        else:
-            done.append(event)
-            undone.clear()
-    return done
-
-
 def trailing(
     session: Session, kinds: Sequence[str], image_id: int, since: int, own: Set[int]
 ) -> list[Event]:

@@ -165,11 +165,6 @@ class FeatureCache:
                 facts = path.lstat()
                 yield facts.st_mtime, facts.st_size, path
 
-    def sweep(self) -> None:
-        """Remove what killed writers left behind; call it where nobody else is writing."""
-        for partial in self.folder.glob("*/.*.tmp"):
-            partial.unlink(missing_ok=True)
-
 
 def _with_checksum(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

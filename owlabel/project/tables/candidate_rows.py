@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,11 +158,6 @@ def looked_at(session: Session, key: str) -> set[int]:
         FindingRow.key == key, FindingRow.class_id == _LOOKED_AT
     )
     return set(session.scalars(query))
-
-
-def forget_findings(session: Session, keep: Iterable[str]) -> None:
-    """Delete the findings of all rules but these."""
-    session.execute(delete(FindingRow).where(FindingRow.key.not_in(list(keep))))
 
 
 def shot_means(session: Session, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
