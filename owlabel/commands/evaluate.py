@@ -25,6 +25,7 @@ from owlabel.evaluation.run import Options, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
 from owlabel.formats.atomic_folder import refuse_existing
 from owlabel.metrics import FprRule
+from owlabel.ood.registry import SCORES
 from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
@@ -56,7 +57,12 @@ def evaluate(
     class_maps: Annotated[
         Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
     ] = None,
-    score: Annotated[Names, typer.Option(help="Score of the model; repeatable.")] = None,
+    score: Annotated[
+        Names, typer.Option(help=f"Score of the model; repeatable: {', '.join(SCORES.names())}.")
+    ] = None,
+    residual: Annotated[
+        Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
+    ] = None,
     threshold: Annotated[
         list[float] | None, typer.Option(help="t of the table; repeatable.")
     ] = None,
@@ -87,7 +93,7 @@ def evaluate(
             source = _from_disk(dataset, shapes, maps, class_maps, every.rule.names)
         else:
             source = predictions_of(
-                find_checkpoint(model), score or ["entropy"], dataset, _progress
+                find_checkpoint(model), score or ["entropy"], dataset, _progress, residual
             )
         results = []
         with source as found:

@@ -17,7 +17,7 @@ from owlabel.novel.label_maps import LabelMap, ModelOutput, Rule
 from owlabel.novel.prototypes import LAMBDA_NOVEL
 from owlabel.novel.shots import Means, findings_key, prototypes, shot_means
 from owlabel.ood.candidates import SCORE, THRESHOLD
-from owlabel.ood.registry import BETA, GAMMA
+from owlabel.ood.prototype_scores import BETA, GAMMA
 from owlabel.project.storage.records import ProjectError
 from owlabel.project.store import CandidateRow, ImageRecord, ModelVersion, Project
 from owlabel.view.model_outputs import Reader, Recent
@@ -197,7 +197,7 @@ class View(SessionSignals):
         return None if output is None else output.embedding
 
     def score(self, name: str) -> NDArray[np.float32] | None:
-        """Return a score of `OVERLAYS` on the grid of the current image, (h, w), or None.
+        """Return a score of `SCORES` on the grid of the current image, (h, w), or None.
 
         Raises
         ------
