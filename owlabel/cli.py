@@ -38,6 +38,7 @@ from owlabel.commands.tags import app as tags
 from owlabel.commands.training.pretrain import pretrain
 from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
+from owlabel.formats.labels.registry import FORMATS
 from owlabel.project.creation import DATABASE
 from owlabel.view.open_project import open_or_create
 
@@ -282,7 +283,7 @@ def export(
     project: ProjectArg,
     folder: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
     format_name: Annotated[
-        str, typer.Option("--format", help="masks, coco or panoptic.")
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS.names())}.")
     ] = "masks",
     which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,

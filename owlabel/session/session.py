@@ -363,7 +363,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         folder : Path
             A folder that does not exist yet, unless `overwrite`.
         format_name : str
-            ``masks``, ``coco`` or ``panoptic``.
+            A key of `owlabel.formats.labels.registry.exporters`.
         which : str
             ``reviewed`` or ``all``.
         overwrite : bool
