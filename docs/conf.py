@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from owlabel import __version__
-from owlabel.ood.registry import NEEDS, OVERLAYS
+from owlabel.ood.registry import SCORES
 
 HERE = Path(__file__).parent
 GENERATED = HERE / "reference" / "generated"
@@ -53,21 +53,14 @@ def command_page(module: str, name: str) -> str:
 def score_tables() -> str:
     """Return the registered scores as one Markdown table for each thing that they need."""
     lines: list[str] = []
-    for need, words in NEEDS.items():
-        lines += [f"Scores that need {words}:", "", "| score | formula | range | source |"]
+    for need in dict.fromkeys(score.need for score in SCORES.values()):
+        lines += [f"Scores that need {need}:", "", "| score | formula | range | source |"]
         lines += ["|---|---|---|---|"]
-        for score in OVERLAYS.values():
-            if score.needs == need:
-                cells = [
-                    f"{score.label} (`{score.name}`)",
-                    score.formula,
-                    score.range,
-                    score.source,
-                ]
-                lines += [
-                    "| " + " | ".join(re.sub(r"([|*_])", r"\\\1", c) for c in cells[1:]) + " |"
-                ]
-                lines[-1] = f"| {cells[0]} {lines[-1]}"
+        for score in SCORES.values():
+            if score.need == need:
+                texts = (score.formula, score.range, score.source)
+                cells = [re.sub(r"([|*_])", r"\\\1", text) for text in texts]
+                lines += [f"| {score.title} (`{score.name}`) | " + " | ".join(cells) + " |"]
         lines += [""]
     return "\n".join(lines)
 

@@ -39,6 +39,7 @@ from owlabel.commands.training.pretrain import pretrain
 from owlabel.commands.training.train import train
 from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
+from owlabel.formats.labels.registry import FORMATS
 from owlabel.project.creation import DATABASE
 from owlabel.view.open_project import open_or_create
 
@@ -251,7 +252,7 @@ def export(
     project: ProjectArg,
     folder: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
     format_name: Annotated[
-        str, typer.Option("--format", help="masks, coco or panoptic.")
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS.names())}.")
     ] = "masks",
     which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,

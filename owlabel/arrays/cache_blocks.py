@@ -51,6 +51,12 @@ def namespace(array: Array) -> Any:
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
+def check_image(array: Array) -> None:
+    """Refuse an array that is not (C >= 2, H, W); raises ValueError with its shape."""
+    if getattr(array, "ndim", 0) != 3 or array.shape[0] < 2:
+        raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
+
+
 def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, ...]:
     """Apply a function of blocks to the whole array and put its maps together.
 
@@ -72,8 +78,7 @@ def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, 
     ValueError
         If `array` is not 3-D or has fewer than two channels.
     """
-    if getattr(array, "ndim", 0) != 3 or array.shape[0] < 2:
-        raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
+    check_image(array)
     xp = namespace(array)
     dtype = xp.float64 if array.dtype == xp.float64 else xp.float32
     if xp is not np:

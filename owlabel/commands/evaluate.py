@@ -28,6 +28,7 @@ from owlabel.evaluation.run import Options, Progress, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
 from owlabel.formats.atomic_folder import refuse_existing
 from owlabel.metrics import FprRule
+from owlabel.ood.registry import SCORES
 from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
@@ -59,7 +60,12 @@ def evaluate(
     class_maps: Annotated[
         Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
     ] = None,
-    score: Annotated[Names, typer.Option(help="Score of the model; repeatable.")] = None,
+    score: Annotated[
+        Names, typer.Option(help=f"Score of the model; repeatable: {', '.join(SCORES.names())}.")
+    ] = None,
+    residual: Annotated[
+        Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
+    ] = None,
     threshold: Annotated[
         list[float] | None, typer.Option(help="t of the table; repeatable.")
     ] = None,
@@ -88,7 +94,7 @@ def evaluate(
         with _progress() as progress:
             if maps is None:
                 scores = score or ["entropy"]
-                source = predictions_of(find_checkpoint(model), scores, dataset, progress)
+                source = predictions_of(find_checkpoint(model), scores, dataset, progress, residual)
             else:
                 every_class = (labels((), ()) if held_out or ignore else dataset).rule.names
                 from_disk = stored_predictions(dataset, shapes, maps, class_maps, every_class)

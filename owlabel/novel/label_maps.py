@@ -136,7 +136,7 @@ def abstain(model: LabelMap, output: ModelOutput, rule: Rule, threshold: float) 
     Pixels of novel classes keep their label.  The score is taken on the grid and enlarged
     (distance-first), as the overlay shows it.
     """
-    score = SCORES["eds_absolute"].function(output.embedding, rule.prototype_length)
+    score = SCORES["eds_absolute"].of(output.embedding, rule.prototype_length)
     lost = (embedding_grid.upsample(score, output.shape) > threshold) & (
         model.source == Source.BASE
     )

@@ -285,7 +285,7 @@ def find_again(
     embedding: Floats, length: float, shape: tuple[int, int]
 ) -> tuple[list[tuple[int, int]], Segments]:
     """Return peaks and segments of the candidates as embedding an image finds them."""
-    score = np.asarray(SCORES[SCORE].function(embedding, length))
+    score = np.asarray(SCORES[SCORE].of(embedding, length))
     base_map = embedding.argmax(axis=0).astype(np.uint8)
     found, segments = find_segments(score, base_map, shape, THRESHOLD)
     return [candidate.peak for candidate in found], segments

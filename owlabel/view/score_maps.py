@@ -12,8 +12,7 @@ from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.checkpoints.residual_header import RPL_ENERGY, Residual, in_use
 from owlabel.ood.calibration import Basis, Calibration, CalibrationSet
 from owlabel.ood.prototype_scores import BETA, GAMMA, MmspNorm
-from owlabel.ood.registry import OVERLAYS, SCORES, all_scores
-from owlabel.ood.standardized_logits import STANDARDISED
+from owlabel.ood.registry import SCORES, all_scores
 from owlabel.project.store import ImageRecord, Project
 from owlabel.view.model_outputs import Reader
 
@@ -124,20 +123,20 @@ class ScoreMaps:
         ValueError
             If there is no score of this name.
         """
-        if name not in OVERLAYS:
-            raise ValueError(f"there is no score {name!r}; there are {', '.join(OVERLAYS)}")
-        needs = OVERLAYS[name].needs
-        if needs == "prototypes" and self.header.kind != "metric":
+        if name not in SCORES:
+            raise ValueError(f"there is no score {name!r}; there are {', '.join(SCORES)}")
+        needs = SCORES[name].needs
+        if "metric head" in needs and self.header.kind != "metric":
             return (
                 "needs a metric head, and this model was trained with a plain softmax: "
                 "train a model with prototypes, or use entropy, energy or max-logit"
             )
-        if needs == "statistics" and self.calibrations is None:
+        if "statistics" in needs and self.calibrations is None:
             return (
                 "needs each class's usual logit over the data set, which is not counted yet: "
                 "it comes while the images are embedded (or run `owlabel scores`)"
             )
-        if needs == "residual" and not self._hash():
+        if "residual" in needs and not self._hash():
             return "needs a residual block beside this model, and none is in use: train RPL first"
         return None
 
@@ -167,27 +166,31 @@ class ScoreMaps:
             If one of `names` is not available; says why and what helps.
         """
         if names is None:
-            names = [name for name in OVERLAYS if self.unavailable(name) is None]
+            names = [name for name in SCORES if self.unavailable(name) is None]
         for name in names:
             if reason := self.unavailable(name):
-                raise ValueError(f"{OVERLAYS[name].label}: {reason}")
+                raise ValueError(f"{SCORES[name].title}: {reason}")
         output = self.reader.output(record)
         if output is None:
             return None
-        length, plain = self.header.prototype_length, [n for n in names if n in SCORES]
-        found: dict[str, Any] = {}
-        if plain:
-            mixing = (self.beta, self.gamma, self.mmsp_norm)
-            found = all_scores(output.embedding, length, plain, *mixing)
-        if self.calibrations is not None and (asked := [n for n in STANDARDISED if n in names]):
-            usual = self.calibrations.statistics.mean_and_std()
-            for name in asked:
-                found[name] = STANDARDISED[name](2 * length * output.embedding, *usual)
-        if RPL_ENERGY in names:
-            arrays = self.project.cache.read(self._hash(), record.content_hash)
-            if arrays is not None:
-                found[RPL_ENERGY] = arrays["energy"].astype(np.float32)
-        return {name: np.asarray(found[name]) for name in OVERLAYS if name in found}
+        held, residual = self.calibrations, self._residual_energy(record, names)
+        if residual is None:
+            names = [name for name in names if "residual" not in SCORES[name].needs]
+        return all_scores(
+            output.embedding,
+            self.header.prototype_length,
+            names,
+            *(self.beta, self.gamma, self.mmsp_norm),
+            statistics=None if held is None else held.statistics.mean_and_std(),
+            residual=residual,
+        )
+
+    def _residual_energy(self, record: ImageRecord, names: list[str]) -> Map | None:
+        """Return the energy of the residual path of an image; None where it is not there."""
+        if not any("residual" in SCORES[name].needs for name in names):
+            return None
+        arrays = self.project.cache.read(self._hash(), record.content_hash)
+        return None if arrays is None else arrays["energy"].astype(np.float32)
 
     def limits(self, name: str, values: Map | None = None) -> tuple[float, float]:
         """Return the scores shown as no and as full colour, the first below the second.
@@ -201,7 +204,7 @@ class ScoreMaps:
         scale = self.calibration(name)
         if scale is not None:
             return scale.low, scale.high
-        display = OVERLAYS[name].display
+        display = SCORES[name].display
         if display is not None:
             return display
         numbers = np.zeros(1) if values is None else values[np.isfinite(values)]

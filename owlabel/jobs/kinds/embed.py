@@ -132,6 +132,6 @@ def candidates_of(
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Return candidates and segments (h, w) of an embedding grid (N, h, w) of an image (H, W)."""
     embedding = grid.astype(np.float32)
-    score = np.asarray(SCORES[SCORE].function(embedding, header.prototype_length))
+    score = np.asarray(SCORES[SCORE].of(embedding, header.prototype_length))
     base_map: Labels = classes[embedding.argmax(axis=0)]  # (h, w)
     return find_segments(score, base_map, shape, threshold)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, LineEdit, RadioButtons
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from owlabel.formats.labels.registry import exporters
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
@@ -15,11 +16,6 @@ from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
 if TYPE_CHECKING:
     from owlabel.session.session import Session
 
-FORMATS = [
-    ("PNG masks + class table", "masks"),
-    ("COCO instances (RLE)", "coco"),
-    ("COCO panoptic", "panoptic"),
-]
 WHICH = [("reviewed images", "reviewed"), ("all images", "all")]
 
 
@@ -30,7 +26,8 @@ class ExportWidget(QWidget):
         super().__init__(parent)
         self.session = session
         self.folder = LineEdit(value=str(_proposal(session)), label="Into")
-        self.format = ComboBox(choices=FORMATS, value="masks", label="Format")
+        formats = [(item.title, name) for name, item in exporters().items()]
+        self.format = ComboBox(choices=formats, value="masks", label="Format")
         self.which = RadioButtons(choices=WHICH, label="Which")
         self.which.value = "reviewed"
         self.start = button("Export", self.export, "Ctrl+S exports again with these settings")

@@ -10,7 +10,7 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.ood.candidates import SCORE
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import existing, hint, row, tight
@@ -32,7 +32,7 @@ class OverlayWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.score = ComboBox(
-            choices=[(s.label, name) for name, s in OVERLAYS.items()],
+            choices=[(s.title, name) for name, s in SCORES.items()],
             value=overlays.score_name,
             label="Score",
         )
@@ -112,7 +112,7 @@ class OverlayWidget(QWidget):
 
     def next_score(self) -> None:
         """Go to the next score that can be had (Shift+H)."""
-        names = list(OVERLAYS)
+        names = list(SCORES)
         at = names.index(self.score.value)
         following = (*names[at + 1 :], *names[:at])
         can = (n for n in following if self.session.scores.unavailable(n) is None)
@@ -162,7 +162,7 @@ class OverlayWidget(QWidget):
     def _read_scores(self, *_: Any) -> None:
         """Grey what cannot be had, with the reason; leave a score that cannot be had any more."""
         items = self.score.native.model()
-        for index, (name, score) in enumerate(OVERLAYS.items()):
+        for index, (name, score) in enumerate(SCORES.items()):
             reason = self.session.scores.unavailable(name)
             if isinstance(items, QStandardItemModel):
                 existing(items.item(index)).setEnabled(reason is None)
@@ -175,9 +175,9 @@ class OverlayWidget(QWidget):
         self._tell_score()
 
     def _tell_score(self) -> None:
-        score = OVERLAYS[self.score.value]
+        score = SCORES[self.score.value]
         self.mixing.visible = score.name == "mixture"
-        self.formula.setText(f"{short_name(score.name)} = {score.formula}")
+        self.formula.setText(f"{score.title} = {score.formula}")
         about = f"Range: {score.range}\nSource: {score.source}\nNeeds {score.need}"
         self.formula.setToolTip(about)
         self.score.native.setToolTip(f"{score.formula}\n{about}")
@@ -206,10 +206,3 @@ def _rounded(count: float) -> str:
         return "no" if count < 0.05 else "less than 1"
     digits = max(len(str(int(count))) - 2, 0)
     return f"{round(count, -digits):,.0f}"
-
-
-def short_name(name: str) -> str:
-    """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
-    first, *rest = name.split("_")
-    known = ("eds", "mmsp", "msp", "sml", "rpl")
-    return " ".join([first.upper() if first in known else first, *rest])

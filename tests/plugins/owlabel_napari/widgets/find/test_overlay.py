@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 
 pytestmark = pytest.mark.gui
 
@@ -26,12 +26,12 @@ def form(qtbot: Any, session: Any, overlays: Any) -> Iterator[Any]:
 
 
 def test_a_score_that_cannot_be_had_is_grey_and_says_why(form: Any, session: Any) -> None:
-    model, names = form.score.native.model(), list(OVERLAYS)
+    model, names = form.score.native.model(), list(SCORES)
     enabled = [model.item(i).isEnabled() for i in range(len(names))]
     assert [n for n, on in zip(names, enabled, strict=True) if not on] == ["rpl_energy"]
     tip = form.score.native.itemData(names.index("rpl_energy"), Qt.ItemDataRole.ToolTipRole)
     assert "needs a residual block" in tip
-    assert OVERLAYS["rpl_energy"].source in tip
+    assert SCORES["rpl_energy"].source in tip
     session.scores.lacking.clear()
     session.scores.changed.emit()
     assert model.item(names.index("rpl_energy")).isEnabled()
@@ -47,7 +47,7 @@ def test_a_score_that_goes_away_is_left(form: Any, session: Any, overlays: Any) 
 def test_the_next_score_passes_over_grey_ones(form: Any, session: Any) -> None:
     form.score.value = "sml_smooth"
     form.next_score()  # not rpl_energy
-    assert form.score.value == next(iter(OVERLAYS))
+    assert form.score.value == next(iter(SCORES))
 
 
 def test_the_threshold_reads_in_false_alarms(form: Any, session: Any) -> None:
