@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, LineEdit, RadioButtons
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
@@ -33,7 +34,7 @@ class ExportWidget(QWidget):
         self.format = ComboBox(choices=FORMATS, value="masks", label="Format")
         self.which = RadioButtons(choices=WHICH, label="Which")
         self.which.value = "reviewed"
-        self.start = button("Export", self.export, "Ctrl+S exports again with these settings")
+        self.start = button("Export", self.export, tip("Control-S", "Export with these settings"))
         self.replace = button("Replace it", self._replace, "What is in the folder now is lost")
         self.keep = button("Keep it", self._refresh)
         self.note = hint()

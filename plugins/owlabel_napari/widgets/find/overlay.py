@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.ood.candidates import SCORE
 from owlabel.ood.registry import OVERLAYS
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import existing, hint, row, tight
@@ -51,7 +52,7 @@ class OverlayWidget(QWidget):
         relative = session.scoring.mmsp_norm == "minmax"
         self.spread = CheckBox(value=relative, text="MMSP relative to the image")
         self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
-        self.heat = CheckBox(value=True, text="Heat map (H)")
+        self.heat = CheckBox(value=True, text=tip("H", "heat map"))
         self.prediction = CheckBox(value=True, text="Prediction")
         self.reading, self.formula = hint(), hint()
         self._connections = Connections()

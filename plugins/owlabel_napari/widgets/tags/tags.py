@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from owlabel.formats.tags.files import Reading
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import (
@@ -61,7 +62,7 @@ class TagsWidget(QWidget):
         self.session = session
         self.table = QTableWidget(0, 4)
         self.name = LineEdit("new class, then Enter")
-        self.gallery = button("Gallery  Q", self.gallery_wanted.emit, "Tag many images at once (Q)")
+        self.gallery = button("Gallery  Q", self.gallery_wanted.emit, tip("Q"))
         self.none = button("None of these", self._none, "No other class is in this image")
         self.take = button("Import …", self._ask_file, "Tags from CSV, JSON or COCO")
         self.folder = button("Folders …", self._ask_folder, "One folder for each class")
