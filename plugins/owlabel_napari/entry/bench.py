@@ -23,8 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
 
+import owlabel_samples
 from owlabel_napari.canvas.napari_window import scene_canvas
+from owlabel_napari.entry.windows import new_window
 
 if TYPE_CHECKING:
     from owlabel_napari.window.panel import OWLabelPanel
@@ -50,8 +54,6 @@ class Stalls:
     """Watches the event loop: a timer that comes late tells how long the window was blocked."""
 
     def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
-
         self.late: list[float] = []
         self._last = time.perf_counter()
         self._timer = QTimer()
@@ -83,8 +85,6 @@ class Bench:
     def __init__(
         self, panel: OWLabelPanel, folder: Path, size: tuple[int, int], count: int
     ) -> None:
-        import owlabel_samples
-
         enlarge(owlabel_samples.images(), folder / "pictures", size, count)
         self.panel = panel
         self.rng = np.random.default_rng(0)
@@ -109,8 +109,6 @@ class Bench:
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let the event loop run once, or for a while."""
-        from qtpy.QtWidgets import QApplication
-
         until = time.perf_counter() + seconds
         QApplication.processEvents()
         while time.perf_counter() < until:
@@ -127,9 +125,6 @@ class Bench:
 
     def timed(self, act: Callable[[], Any]) -> tuple[float, float]:
         """Return the milliseconds until `act` returned, and until the screen shows all of it."""
-        from qtpy.QtCore import QEventLoop
-        from qtpy.QtWidgets import QApplication
-
         start = time.perf_counter()
         act()
         acted = time.perf_counter()
@@ -230,8 +225,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    from owlabel_napari.entry.windows import new_window
-
     viewer, panel = new_window()
     viewer.window.resize(1600, 1000)
     results: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, FloatSlider
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.classes import VOID, LabelClass
 from owlabel_napari.events.connections import Connections
@@ -107,7 +109,14 @@ class ClassesWidget(QWidget):
         if self.table.state() == QAbstractItemView.State.EditingState:
             return
         rows = self.session.classes.listed
-        self.table.blockSignals(True)
+        with signals_blocked(self.table):
+            self._fill_table(rows)
+        if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
+            with self.reach.changed.blocked():
+                self.reach.max = max(self.reach.max, self.session.lambda_novel)
+                self.reach.value = self.session.lambda_novel
+
+    def _fill_table(self, rows: Sequence[LabelClass]) -> None:
         self.table.setRowCount(len(rows) + 1)
         for index, one in enumerate(rows):
             self._fill(index, one)
@@ -117,11 +126,6 @@ class ClassesWidget(QWidget):
         self.table.removeCellWidget(len(rows), COLOR)
         void = self._put(len(rows), COLOR, "", VOID, editable=False)
         void.setIcon(swatch((235, 235, 235)))
-        self.table.blockSignals(False)
-        if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
-            with self.reach.changed.blocked():
-                self.reach.max = max(self.reach.max, self.session.lambda_novel)
-                self.reach.value = self.session.lambda_novel
 
     def _fill(self, index: int, one: LabelClass) -> None:
         item = self._put(index, NAME, one.name, one.id, editable=one.novel)
