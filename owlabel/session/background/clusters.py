@@ -15,8 +15,6 @@ from owlabel.view import cluster_catalog as cluster_set
 from owlabel.view.cluster_catalog import NAMES, ClusterInfo, ClusterSet
 
 KIND, PROPOSALS = "auxiliary_labels", "cluster_proposals"
-BUILD, PROPOSE = 2, 12
-"""Priorities: clusters before training, proposals after the embedding of pictures."""
 
 
 class Clustering(Calibrating):
@@ -42,7 +40,7 @@ class Clustering(Calibrating):
         ValueError
             If the request makes no sense.
         """
-        return self._submit(KIND, self.cluster_payload(request), BUILD)
+        return self._submit(KIND, self.cluster_payload(request))
 
     def cluster_set(self) -> ClusterSet | None:
         """Return what was built last, or None."""
@@ -154,4 +152,4 @@ class Clustering(Calibrating):
         found = self.cluster_set()
         if found is not None:
             names = cluster_set.names(self.project, found.key)
-            self._submit(PROPOSALS, {"key": found.key, "names": names}, PROPOSE)
+            self._submit(PROPOSALS, {"key": found.key, "names": names})

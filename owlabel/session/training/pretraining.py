@@ -11,8 +11,6 @@ from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.session.background.clusters import Clustering
 
 KIND = "pretrain"
-TRAIN = 0
-"""Priority, that of every training."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Pretraining(Clustering):
         with self.project.action("pretrain", asdict(request), "pre-train on this folder"):
             pass
         self.history_changed.emit()
-        return self._submit(KIND, payload, TRAIN)
+        return self._submit(KIND, payload)
 
     def pretrain_result(self) -> PretrainResult | None:
         """Return the newest result that was neither adopted nor discarded, or None."""
