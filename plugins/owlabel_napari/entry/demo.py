@@ -169,7 +169,9 @@ class Walk:
         shown = [i for i in self.session.queue()[:LOOKED_AT] if self._class_of(i) in self.novel]
         item = max(shown, key=lambda i: i.row.candidate.area, default=None)
         if item is None:
-            raise ValueError("no candidate of the queue is an object that the model has never seen")
+            raise ValueError(
+                "no candidate at the top of the queue is an object that the model has never seen"
+            )
         name = str(self.names[self._class_of(item)])
         self._click_candidate(item)
         self._shoot("1-candidate.png")

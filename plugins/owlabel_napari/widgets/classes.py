@@ -48,7 +48,9 @@ class ClassesWidget(QWidget):
         self.reach = FloatSlider(
             value=session.lambda_novel, min=0, max=most, step=0.05, label="Reach λ", tracking=True
         )
-        self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
+        self.reach.tooltip = (
+            "A pixel joins a novel class if its squared distance to the prototype is below this"
+        )
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(200)
@@ -78,8 +80,8 @@ class ClassesWidget(QWidget):
         layout.addWidget(table, 1)
         layout.addWidget(
             hint(
-                "A row chooses what napari's brush, fill and polygon paint; "
-                "Ctrl and its number names the region."
+                "Select a row to set the class that brush, fill and polygon paint. "
+                "Ctrl+1 to Ctrl+9 name the pending region."
             )
         )
         layout.addWidget(title("Novel classes from shots (NPM)"))

@@ -35,8 +35,10 @@ class ExportWidget(QWidget):
         self.which = RadioButtons(choices=WHICH, label="Which")
         self.which.value = "reviewed"
         self.start = button("Export", self.export, tip("Control-S", "Export with these settings"))
-        self.replace = button("Replace it", self._replace, "What is in the folder now is lost")
-        self.keep = button("Keep it", self._refresh)
+        self.replace = button(
+            "Replace it", self._replace, "Delete what the folder holds now, then export"
+        )
+        self.keep = button("Keep it", self._refresh, "Export nothing")
         self.note = hint()
         self.done_once = False
         self._connections = Connections()
@@ -60,8 +62,8 @@ class ExportWidget(QWidget):
         )
         layout.addWidget(
             hint(
-                "Every image gets a sidecar: model version, who said what "
-                "(human, base, NPM, PLM), confidence. 255 stands where nothing is claimed."
+                "Each image gets a sidecar file with the model version, the source of each label "
+                "(human, base, NPM, PLM) and its confidence. Unlabelled pixels have the value 255."
             )
         )
         layout.addStretch(1)
@@ -89,7 +91,7 @@ class ExportWidget(QWidget):
 
     def _ask(self) -> None:
         self._buttons(asking=True)
-        self.note.setText(f"{self.folder.value} is there already. Replace it by this export?")
+        self.note.setText(f"{self.folder.value} already exists. Replace it with this export?")
 
     def _refresh(self, *_: Any) -> None:
         self._buttons(asking=False)
@@ -106,7 +108,7 @@ class ExportWidget(QWidget):
             self.folder.value = str(_proposal(self.session, str(self.format.value)))
 
     def _choose(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Export into a new folder in …")
+        name = QFileDialog.getExistingDirectory(self, "Choose where to create the export folder")
         if name:
             self.folder.value = str(Path(name) / f"labels-{self.format.value}")
 

@@ -105,9 +105,11 @@ class ReviewWidget(QFrame):
         self.broken.setVisible(bool(broken or replaced))
         names = ", ".join(Path(r.relative).name for r in broken[:2])
         more = f" and {len(broken) - 2} more" if len(broken) > 2 else ""
-        lines = [f"⚠ not readable: {names}{more} (hover for reasons)"] if broken else []
+        lines = [f"⚠ Cannot read {names}{more} (hover for the reasons)"] if broken else []
         if replaced:
-            lines.append(f"⚠ {len(replaced)} labelled images have another content (hover)")
+            lines.append(
+                f"⚠ {len(replaced)} labelled images have changed on disk (hover for names)"
+            )
         reasons = [f"{r.relative}: {r.error}" for r in broken]
         self.broken.setText("\n".join(lines))
         self.broken.setToolTip("\n".join([*reasons, *(f"{n}{REPLACED}" for n in replaced)]))

@@ -115,7 +115,7 @@ class OWLabelPanel(QWidget):
 
     def choose_folder(self) -> None:
         """Let the annotator choose a folder of images or a project, and open it."""
-        folder = QFileDialog.getExistingDirectory(self, "A folder of images, or a project")
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder of images or a project")
         if folder:
             self.open_later(folder)
 

@@ -218,13 +218,13 @@ class CandidateWidget(QFrame):
         if item.proposal is not None:
             return (
                 f"{FROM.get(item.proposal.source, item.proposal.source)}, "
-                f"{100 * candidate.score:.0f} % sure, {candidate.area:,} px. Enter accepts where "
-                "nobody has labelled."
+                f"{100 * candidate.score:.0f} % sure, {candidate.area:,} px. Enter accepts it "
+                "wherever you have not labelled."
             )
         likely = self.session.classes.names.get(candidate.likely_class, "?")
         return (
-            f"The model would say “{likely}”. Score {candidate.score:.2f}, "
-            f"{candidate.area:,} px. Click it."
+            f"The model predicts “{likely}”. Score {candidate.score:.2f}, "
+            f"{candidate.area:,} px. Click the object."
         )
 
     def _show_why(self, item: Any | None) -> None:
@@ -241,7 +241,8 @@ class CandidateWidget(QFrame):
                 lines.append(f"{head}: {words}")
         self.why.setText("<br>".join(lines))
         self.why.setToolTip(
-            "Learnt from what you named and what you called known; each reason with its weight:\n"
+            "Learned from the candidates you named and those you marked as known.\n"
+            "Each reason with its weight:\n"
             + "\n".join(f"{r.weight:+.2f}  {r.words}" for r in (*why.false, *why.real))
         )
 
