@@ -223,7 +223,7 @@ def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> N
     real.message.connect(lambda _level, text: told.append(text))
     work = window.workspace
     work.keys.acts["R"]()
-    assert "Go to a proposed mask" in told[-1]
+    assert "R corrects a proposed mask" in told[-1]
     real.queue.next()
     work.candidate.refresh()
     assert work.candidate.known_button.text() == "Known  K"
