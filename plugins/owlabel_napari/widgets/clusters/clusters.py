@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.clusters.settings import NETWORKS
 from owlabel.jobs.requests.clusters import ClusterRequest
@@ -27,6 +28,7 @@ from owlabel_napari.widgets.common.parts import LineEdit as NameEdit
 from owlabel_napari.widgets.common.parts import (
     button,
     completer,
+    existing,
     hint,
     pixmap,
     row,
@@ -143,7 +145,7 @@ class ClustersWidget(QWidget):
         """Show the build that runs or ended last, and the clusters where they changed."""
         job = next((j for j in self.session.jobs() if j.kind == KIND), None)
         running = job is not None and job.state in ("queued", "running")
-        self._job_id = job.id if running else None
+        self._job_id = job.id if job is not None and running else None
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
         failed = job is not None and job.state == "failed"
@@ -164,7 +166,7 @@ class ClustersWidget(QWidget):
     def _show_list(self) -> None:
         before = self.chosen
         self.infos = attempt(self.session, self.session.clusters) or []
-        with _Blocked(self.list):
+        with signals_blocked(self.list):
             self.list.clear()
             for info in self.infos:
                 self.list.addItem(QListWidgetItem(self._words(info)))
@@ -178,8 +180,8 @@ class ClustersWidget(QWidget):
         """Put the first patch of each cluster beside it, where it is made."""
         for index, info in enumerate(self.infos):
             picture = self.patches.made(info.examples[0]) if info.examples else None
-            if picture is not None and self.list.item(index).icon().isNull():
-                self.list.item(index).setIcon(QIcon(pixmap(picture)))
+            if picture is not None and existing(self.list.item(index)).icon().isNull():
+                existing(self.list.item(index)).setIcon(QIcon(pixmap(picture)))
 
     def _words(self, info: ClusterInfo) -> str:
         share, named = f"{100 * info.share:.1f} %", self._name_of(info)
@@ -282,16 +284,3 @@ class ClustersWidget(QWidget):
         name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
         if name:
             self.weights.value = name
-
-
-class _Blocked:
-    """Keep a widget from telling while its block runs."""
-
-    def __init__(self, widget: QWidget) -> None:
-        self._widget = widget
-
-    def __enter__(self) -> None:
-        self._widget.blockSignals(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._widget.blockSignals(False)
