@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.jobs.requests.clusters import CLASSES_FROM, ClusterRequest
 from owlabel_napari.events.connections import Connections
@@ -128,7 +129,7 @@ class ClustersWidget(QWidget):
         """Show the build that runs or ended last, and the clusters where they changed."""
         job = next((j for j in self.session.worker.jobs() if j.kind == "auxiliary_labels"), None)
         running = job is not None and job.state in ("queued", "running")
-        self._job_id = job.id if running and job is not None else None
+        self._job_id = job.id if job is not None and running else None
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
         failed = job is not None and job.state == "failed"
@@ -149,7 +150,7 @@ class ClustersWidget(QWidget):
     def _show_list(self) -> None:
         before = self.chosen
         self.infos = attempt(self.session, self.session.clusters.infos) or []
-        with _Blocked(self.list):
+        with signals_blocked(self.list):
             self.list.clear()
             for info in self.infos:
                 self.list.addItem(QListWidgetItem(self._words(info)))
@@ -262,17 +263,6 @@ class ClustersWidget(QWidget):
             self.list.setFocus()
 
     def _browse(self) -> None:
-        self.form.choose_file("weights", "Weights", "Weights (*.safetensors *.pth)")
-
-
-class _Blocked:
-    """Keep a widget from telling while its block runs."""
-
-    def __init__(self, widget: QWidget) -> None:
-        self._widget = widget
-
-    def __enter__(self) -> None:
-        self._widget.blockSignals(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._widget.blockSignals(False)
+        name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
+        if name:
+            self.weights.value = name

@@ -103,7 +103,7 @@ class TagsWidget(QWidget):
         tight(outer)
         tight(layout)
         outer.addWidget(scrolled(page))
-        layout.addLayout(row(title("Which classes are in the images"), None, self.gallery))
+        layout.addLayout(row(title("Tags: classes in the images"), None, self.gallery))
         layout.addWidget(table)
         layout.addWidget(
             hint("Click “This image” to change a tag: present, then absent, then unknown.")
