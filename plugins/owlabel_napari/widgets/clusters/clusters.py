@@ -129,7 +129,7 @@ class ClustersWidget(QWidget):
         """Show the build that runs or ended last, and the clusters where they changed."""
         job = next((j for j in self.session.worker.jobs() if j.kind == "auxiliary_labels"), None)
         running = job is not None and job.state in ("queued", "running")
-        self._job_id = job.id if job is not None and running else None
+        self._job_id = job.id if running and job is not None else None
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
         failed = job is not None and job.state == "failed"
@@ -263,6 +263,4 @@ class ClustersWidget(QWidget):
             self.list.setFocus()
 
     def _browse(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
-        if name:
-            self.weights.value = name
+        self.form.choose_file("weights", "Weights", "Weights (*.safetensors *.pth)")
