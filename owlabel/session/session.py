@@ -197,7 +197,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
             return
         run_on_done(self, row)
         if row.kind == "relabel":
-            self.found = self.project.found(self._findings_key())
+            self.found = self.project.occurrences.image_counts(self._findings_key())
             self.classes_changed.emit()
         elif row.kind == "judge":
             self._take_judge()

@@ -13,7 +13,6 @@ from owlabel.ood.candidates import Candidate
 from owlabel.ood.meta_classifier import MetaClassifier
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 from owlabel.project.tables.candidate_details import judge
-from owlabel.project.tables.candidate_rows import forget_claims
 from owlabel.project.tables.proposals import Proposal
 from owlabel.view.review_decisions import judge_key
 
@@ -109,8 +108,7 @@ class CandidateQueue:
 
     def forget_claims(self) -> None:
         """Say of every candidate that no class explains it, since no class has a shot any more."""
-        with self._project.database.writing() as session:
-            forget_claims(session, self._head)
+        self._project.candidates.forget_claims(self._head)
 
     def probability_false(self, rows: Sequence[CandidateRow]) -> list[float | None]:
         """Return the probability of each candidate of being false, None where it is unknown."""
@@ -153,7 +151,7 @@ class CandidateQueue:
         for look in (max(10 * limit, AT_FIRST), 10 * max(10 * limit, AT_FIRST)):
             if self.show not in ("all", "unknown"):
                 break
-            rows = self._project.candidates(self._head, limit=look, to_review=True)
+            rows = self._project.candidates.ranked(self._head, limit=look, to_review=True)
             open_ones = [
                 r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
             ]

@@ -15,7 +15,7 @@ from owlabel.novel.click_regions import Region
 from owlabel.novel.clicks import Click, click_region, pending_clicks
 from owlabel.novel.label_maps import LabelMap, ModelOutput, Rule
 from owlabel.novel.prototypes import LAMBDA_NOVEL
-from owlabel.novel.shots import Means, findings_key, prototypes, shot_means
+from owlabel.novel.shots import Means, occurrence_key, prototypes, shot_means
 from owlabel.ood.candidates import SCORE, THRESHOLD
 from owlabel.ood.registry import BETA, GAMMA
 from owlabel.project.storage.records import ProjectError
@@ -62,7 +62,7 @@ class View(SessionSignals):
         self._read_settings()
         self._unsaid: dict[tuple[int, int], bool] = {}  # candidate and revision: still unsaid?
         self._means: Means = {}
-        self._known_means = self.project.shot_means(self.header.heads[0].hash)
+        self._known_means = self.project.shot_means.of_head(self.header.heads[0].hash)
         self._unstored_means: dict[int, dict[int, NDArray[np.float64]]] = {}
         self._shots_waiting: set[int] = set()
         self._human: Recent[int, Labels] = Recent(32)
@@ -111,11 +111,11 @@ class View(SessionSignals):
         found = prototypes({c: m for c, m in self._means.items() if c not in trained})
         self.rule = Rule(found, self.lambda_novel, self.header.prototype_length)
         self._predictions: Recent[int, LabelMap] = Recent(4)
-        self.found = self.project.found(self._findings_key())
+        self.found = self.project.occurrences.image_counts(self._findings_key())
 
     def _findings_key(self) -> str:
         base = self.header.heads[0].hash
-        return findings_key(base, self.rule.prototypes, self.lambda_novel, self._trained_heads())
+        return occurrence_key(base, self.rule.prototypes, self.lambda_novel, self._trained_heads())
 
     def _trained_heads(self) -> list[tuple[int, str]]:
         """Return class and hash of each PLM head of the model."""
@@ -143,7 +143,7 @@ class View(SessionSignals):
         with suppress(ProjectError):  # a full disk is told where an annotation meets it
             while self._unstored_means:
                 revision_id, means = self._unstored_means.popitem()
-                self.project.store_shot_means(revision_id, base, means)
+                self.project.shot_means.store(revision_id, base, means)
 
     def _measure_shots(self, record: ImageRecord) -> bool:
         """Compute the shot means of a revision; False while there is no embedding."""

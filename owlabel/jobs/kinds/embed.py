@@ -107,7 +107,7 @@ def embed_one(
         classes = channel_classes(header, index)
         found, segments = candidates_of(grid, shape, classes, header, threshold)
         features = describe(grid.astype(np.float32), header.prototype_length, segments)
-        project.replace_candidates(
+        project.candidates.replace(
             record.id, head.hash, found, segments=segments, features=features
         )
     for head, grid in zip(header.heads, grids, strict=True):

@@ -11,7 +11,7 @@ from owlabel.classes import UNSET, VOID, LabelClass, Labels, present
 from owlabel.novel.click_regions import Region
 from owlabel.novel.clicks import Click, click_region
 from owlabel.novel.label_maps import Rule
-from owlabel.novel.shots import findings_key
+from owlabel.novel.shots import occurrence_key
 from owlabel.ood.prototype_scores import MmspNorm, check_mixture
 from owlabel.project.cache_eviction import SETTING as CACHE_LIMIT
 from owlabel.project.history.changes_elsewhere import events_of_others, last_event
@@ -377,7 +377,7 @@ class Editor(View):
         self.history_changed.emit()
 
     def _differs(self, before: Rule) -> bool:
-        return findings_key("", before.prototypes, before.lambda_novel) != findings_key(
+        return occurrence_key("", before.prototypes, before.lambda_novel) != occurrence_key(
             "", self.rule.prototypes, self.rule.lambda_novel
         )
 

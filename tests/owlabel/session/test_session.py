@@ -114,12 +114,12 @@ def test_reviewing_twice_is_one_act(session: Session) -> None:
 
 
 def test_without_any_shot_left_no_candidate_is_claimed(session: Session) -> None:
-    rows = session.project.candidates(session.header.heads[0].hash)
+    rows = session.project.candidates.ranked(session.header.heads[0].hash)
     deer = labelled_deer(session)
-    session.project.set_claims({rows[0].id: deer})
+    session.project.candidates.claim({rows[0].id: deer})
     session.undo()
     session.submit_relabelling()
-    claims = {r.claimed_by for r in session.project.candidates(session.header.heads[0].hash)}
+    claims = {r.claimed_by for r in session.project.candidates.ranked(session.header.heads[0].hash)}
     assert claims == {None}
 
 
