@@ -225,7 +225,7 @@ class Tagging(Editor):
 
     def count_masks(self, seconds: float | None) -> int:
         """Look so long at label maps that are new, see `LabelIndex`; return how many are left."""
-        return self.project.label_index.look(seconds)
+        return self.project.label_index.scan(seconds)
 
     def tags_lacking(self) -> list[str]:
         """Return which novel class has too few tags."""
