@@ -165,6 +165,7 @@ class ScoreMaps:
         ValueError
             If one of `names` is not available; says why and what helps.
         """
+        every = names is None
         if names is None:
             names = [name for name in SCORES if self.unavailable(name) is None]
         for name in names:
@@ -183,6 +184,7 @@ class ScoreMaps:
             *(self.beta, self.gamma, self.mmsp_norm),
             statistics=None if held is None else held.statistics.mean_and_std(),
             residual=residual,
+            skip_failing=every,
         )
 
     def _residual_energy(self, record: ImageRecord, names: list[str]) -> Map | None:

@@ -122,7 +122,7 @@ def test_the_raw_score_under_the_cursor_is_told(qtbot: Any, session: Any, overla
     line = CursorWidget(session, overlays.score_under)
     qtbot.addWidget(line)
     line.look_at((59, 79))
-    qtbot.waitUntil(lambda: "entropy 1 " in line.text.text())
+    qtbot.waitUntil(lambda: "Entropy 1 " in line.text.text())
     overlays.show_kind("score", False)
     overlays.steps.finish()
     line.look_at((0, 0))
