@@ -21,7 +21,7 @@ _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 
 def vectorised(name: str) -> bool:
     """Tell whether NumPy has vector instructions of this processor for a function of float32."""
     targets = opt_func_info(func_name=f"^{name}$", signature="^float32$").get(name, {})
-    return any("baseline" not in str(one["current"]) for one in targets.values())
+    return any("baseline" not in str(target["current"]) for target in targets.values())
 
 
 _POWER, _UNIT = (np.exp2, math.log2(math.e)) if vectorised("exp2") else (np.exp, 1.0)
@@ -116,10 +116,10 @@ def by_chunks(function: Callable[..., Array], *maps: Array) -> Array:
     if namespace(maps[0]) is not np or maps[0].size <= _CHUNK:
         return function(*maps)
     result = np.empty(maps[0].shape, maps[0].dtype)
-    flat, sources = result.reshape(-1), [np.reshape(one, -1) for one in maps]
+    flat, sources = result.reshape(-1), [np.reshape(values, -1) for values in maps]
     for start in range(0, flat.size, _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        flat[chunk] = function(*(one[chunk] for one in sources))
+        flat[chunk] = function(*(values[chunk] for values in sources))
     return result
 
 

@@ -121,9 +121,9 @@ class OrderedHistogram:
             raise ValueError("a stored histogram needs `bins` and `counts` of the same length")
         if bins.size and (int(bins.min()) < 0 or int(bins.max()) >= BINS or counts.min() < 0):
             raise ValueError(f"bins must lie in 0 .. {BINS - 1} and counts must not be negative")
-        made = cls()
-        np.add.at(made.counts, bins.astype(np.intp), counts.astype(np.int64))
-        return made
+        histogram = cls()
+        np.add.at(histogram.counts, bins.astype(np.intp), counts.astype(np.int64))
+        return histogram
 
 
 def ordered_keys(values: NDArray[Any], bits: int = BITS) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader
-from owlabel.checkpoints.residual_header import RPL_ENERGY, Residual, in_use
+from owlabel.checkpoints.residual_header import RPL_ENERGY, ResidualBlockFile, residual_block_in_use
 from owlabel.ood.calibration import Basis, Calibration, CalibrationSet
 from owlabel.ood.prototype_scores import BETA, GAMMA, MmspNorm
 from owlabel.ood.registry import SCORES, all_scores
@@ -21,9 +21,9 @@ CALIBRATION = "calibration"
 Map = NDArray[np.float32]
 
 
-def residual_of(project: Project, header: CheckpointHeader) -> Residual | None:
+def residual_of(project: Project, header: CheckpointHeader) -> ResidualBlockFile | None:
     """Return the residual block (RPL) in use beside a model, or None."""
-    return in_use(header.heads[0].hash, project.setting, project.models)
+    return residual_block_in_use(header.heads[0].hash, project.setting, project.models)
 
 
 def residual_hash(project: Project, header: CheckpointHeader) -> str:
@@ -69,7 +69,7 @@ class ScoreMaps:
         """Read calibration and residual block again when they are needed next."""
         self._read = False
         self._set: CalibrationSet | None = None
-        self._residual: Residual | None = None
+        self._residual: ResidualBlockFile | None = None
         self._scales: dict[tuple[Any, ...], Calibration | None] = {}
 
     def _look(self) -> None:

@@ -71,13 +71,13 @@ class FeatureCache:
 
     def read(self, head_hash: str, image_hash: str) -> dict[str, NDArray[Any]] | None:
         """Return the arrays, or None where there are none; a damaged file is deleted."""
-        found = self._load(head_hash, image_hash)
-        return None if found is None else found[0]
+        content = self._load(head_hash, image_hash)
+        return None if content is None else content[0]
 
     def metadata(self, head_hash: str, image_hash: str) -> dict[str, str] | None:
         """Return what was written beside the arrays, or None where there is nothing whole."""
-        found = self._load(head_hash, image_hash)
-        return None if found is None else found[1]
+        content = self._load(head_hash, image_hash)
+        return None if content is None else content[1]
 
     def _load(
         self, head_hash: str, image_hash: str

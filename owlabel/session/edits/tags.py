@@ -205,7 +205,7 @@ class TagEdits:
 
     def scan_masks(self, seconds: float | None) -> int:
         """Scan new label maps for at most so long, see `LabelIndex`; return how many are left."""
-        return self._view.project.label_index.look(seconds)
+        return self._view.project.label_index.scan(seconds)
 
     def missing_tags(self) -> list[str]:
         """Return which novel class has too few tags, a line each."""

@@ -245,7 +245,7 @@ def _candidate_infos(
     groups = grouped(project, found)
     if groups is None:
         return []
-    boxes = {r.id: r.candidate.box for r in project.candidates(found.head_hash, limit=-1)}
+    boxes = {r.id: r.candidate.box for r in project.candidates.ranked(found.head_hash, limit=-1)}
     there = np.array([int(i) in boxes for i in groups.ids], bool)
     result = []
     for k in range(found.kinds):

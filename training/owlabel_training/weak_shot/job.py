@@ -205,7 +205,7 @@ def _part(
 def _told(project: Project, known: TaggedProject) -> list[str]:
     """Return which class lacks what; raises ValueError where nothing can be learnt at all."""
     lacking(known.frames)
-    project.label_index.look()
+    project.label_index.scan()
     classes = project.classes()
     images = sum(r.error is None for r in project.images())
     return [*tags_lacking(project, classes, images), *masks_lacking(project, classes)]

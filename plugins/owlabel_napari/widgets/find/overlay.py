@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.ood.candidates import SCORE
 from owlabel.ood.registry import SCORES
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import existing, hint, row, tight
@@ -41,19 +42,19 @@ class OverlayWidget(QWidget):
             value=session.settings.threshold, min=0, max=1, label="Threshold"
         )
         self.threshold.tooltip = (
-            "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
-            "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
-            "its range leave the queue."
+            "Hide pixels with a lower score. The slider is logarithmic: 0 marks half of the normal "
+            "pixels, 1 marks one in a thousand.\nCandidates whose mean entropy is lower on its own "
+            "scale leave the queue."
         )
         steepest = max(STEEPEST, session.scores.beta)
         self.beta = FloatSlider(value=session.scores.beta, min=0, max=steepest, label="β")
-        self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
+        self.beta.tooltip = "Steepness of the change from metric softmax to EDS"
         self.gamma = FloatSlider(value=session.scores.gamma, min=0, max=1, label="γ")
-        self.gamma.tooltip = "The EDS at which both weigh the same"
+        self.gamma.tooltip = "Value of EDS at which both have the same weight"
         relative = session.scores.mmsp_norm == "minmax"
         self.spread = CheckBox(value=relative, text="MMSP relative to the image")
-        self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
-        self.heat = CheckBox(value=True, text="Heat map (H)")
+        self.spread.tooltip = "Rescale MMSP to 0 .. 1 in each image, as the authors' code does"
+        self.heat = CheckBox(value=True, text=tip("H", "heat map"))
         self.prediction = CheckBox(value=True, text="Prediction")
         self.reading, self.formula = hint(), hint()
         self._connections = Connections()
@@ -167,7 +168,7 @@ class OverlayWidget(QWidget):
             if isinstance(items, QStandardItemModel):
                 existing(items.item(index)).setEnabled(reason is None)
             about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
-            tip = about if reason is None else f"{about}\nNot now: {reason}"
+            tip = about if reason is None else f"{about}\nNot available: {reason}"
             self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
         if self.session.scores.unavailable(self.score.value) is not None:
             self.score.value = SCORE
@@ -192,8 +193,8 @@ class OverlayWidget(QWidget):
             self.score.value, float(self.threshold.value)
         )
         if alarms is None:
-            self.reading.setText("No scale yet: it comes while the images are embedded")
-            self.reading.setToolTip("Until then the score is shown over its whole range")
+            self.reading.setText("No scale yet: it is measured while the images are embedded")
+            self.reading.setToolTip("Until then the heat map shows the whole range of the score")
             return
         bound = "" if self.session.scores.reviewed else "at most "
         self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")

@@ -65,8 +65,8 @@ def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:
     press["Control-2"]()
     press["Control-3"]()
     assert told == [
-        "Click an object first; then Ctrl+2 calls it sky.",
-        "There is no class 3: the list has 2.",
+        "Click an object first. Then Ctrl+2 names it sky.",
+        "There is no class 3: the list has 2 classes.",
     ]
     session.labels.click(12, 14)
     press["Control-2"]()

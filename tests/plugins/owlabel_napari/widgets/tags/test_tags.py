@@ -156,7 +156,7 @@ def test_before_and_after_are_shown_where_people_painted(
     assert "worse" not in shown.note.text()
     result["comparison"]["before"]["deer"] = 0.8
     widget.masks.show_job()
-    assert shown.note.text().startswith("The masks are worse than the model there")
+    assert shown.note.text().startswith("The masks are worse than the model:")
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:
@@ -223,7 +223,7 @@ def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> N
     real.message.connect(lambda _level, text: told.append(text))
     work = window.workspace
     work.keys.acts["R"]()
-    assert "Go to a proposed mask" in told[-1]
+    assert "R corrects a proposed mask" in told[-1]
     real.queue.next()
     work.candidate.refresh()
     assert work.candidate.known_button.text() == "Known  K"
