@@ -19,6 +19,7 @@ from owlabel_napari.widgets.find.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
+    from owlabel.view.review_queue import QueueItem
 
 
 FROM = {"weak_shot": "Mask from tags", "cluster": "Mask from a cluster"}
@@ -151,7 +152,7 @@ class CandidateWidget(QFrame):
             self._show_picture(item)
         self._show_why(item if state in (AtHand.MASK, AtHand.SEGMENT) else None)
 
-    def _state(self, item: Any | None) -> AtHand:
+    def _state(self, item: QueueItem | None) -> AtHand:
         """Return what is at hand; `item` is the candidate if it is still open."""
         if self.session.labels.correction is not None:
             return AtHand.CORRECTION
@@ -161,7 +162,7 @@ class CandidateWidget(QFrame):
             return AtHand.SEGMENT if item.proposal is None else AtHand.MASK
         return AtHand.NOTHING if self.session.queue.shown is None else AtHand.DONE
 
-    def _words(self, state: AtHand, item: Any | None) -> tuple[str, str]:
+    def _words(self, state: AtHand, item: QueueItem | None) -> tuple[str, str]:
         """Return the heading, and below it what to do."""
         match state:
             case AtHand.CORRECTION:
@@ -170,15 +171,14 @@ class CandidateWidget(QFrame):
                 return self._region(self.session.labels.region)
             case AtHand.DONE:
                 return "Done", "Press N for the next candidate, or click any object in the image."
-            case AtHand.NOTHING:
-                return "No candidate selected", (
-                    "Press N for the best candidate, or click any object in the image."
-                )
-        claimed = None if item is None else item.claimed
-        heading = f"Is this {claimed}?" if claimed else "What is this?"
+        if item is None:  # AtHand.NOTHING
+            return "No candidate selected", (
+                "Press N for the best candidate, or click any object in the image."
+            )
+        heading = f"Is this {item.class_name}?" if item.class_name else "What is this?"
         return heading, self._describe(item)
 
-    def _open_candidate(self) -> Any | None:
+    def _open_candidate(self) -> QueueItem | None:
         """Return the current candidate unless somebody has said already what it is."""
         item = self.session.queue.shown
         if item is None or item.record.id != self.session.image_id:
@@ -213,7 +213,7 @@ class CandidateWidget(QFrame):
             "Click adds, Shift+click removes, Enter names it."
         )
 
-    def _describe(self, item: Any) -> str:
+    def _describe(self, item: QueueItem) -> str:
         if item.proposal is not None:
             return (
                 f"{FROM.get(item.proposal.source, item.proposal.source)}, "
@@ -226,7 +226,7 @@ class CandidateWidget(QFrame):
             f"{item.area:,} px. Click the object."
         )
 
-    def _show_why(self, item: Any | None) -> None:
+    def _show_why(self, item: QueueItem | None) -> None:
         """Say how likely the candidate is a false alarm, and what speaks for and against it."""
         why = None if item is None else self.session.queue.explain(item)
         self.why.setVisible(why is not None)
@@ -245,7 +245,7 @@ class CandidateWidget(QFrame):
             + "\n".join(f"{r.weight:+.2f}  {r.words}" for r in (*why.false, *why.real))
         )
 
-    def _show_picture(self, item: Any) -> None:
+    def _show_picture(self, item: QueueItem) -> None:
         made = self.thumbnails.made.get(item.key)
         if made is None:
             self.picture.clear()

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from owlabel.project.tables.proposals import Proposal
+from owlabel.view.review_queue import QueueItem
 from owlabel_napari.widgets.find.candidate import OFFERS, AtHand, CandidateWidget
 from owlabel_napari.widgets.find.thumbnails import Thumbnails
 
@@ -30,6 +32,7 @@ def buttons(widget: CandidateWidget) -> tuple[str, bool, str, bool, bool]:
     return name.text(), name.isEnabled(), known.text(), known.isEnabled(), not ignore.isHidden()
 
 
+PROPOSAL = Proposal(3, 1, 1, "cluster", "job 1", (10, 10, 20, 30), 0.8, 50, "open")
 SEGMENT = ("Name it  ⏎", False, "Known  K", True, True)
 REGION = ("Name it  ⏎", True, "Known  K", True, True)
 MASK = ("Accept  ⏎", True, "Reject  K", True, False)
@@ -40,34 +43,34 @@ def test_nothing_then_a_candidate_then_a_region_of_it(widget: Any, session: Any)
     widget.refresh()
     assert buttons(widget) == NOTHING
     assert widget.what.text() == "No candidate selected"
-    session.select_candidate(7)
+    session.queue.select("candidate 7")
     widget.refresh()
     assert buttons(widget) == SEGMENT
-    session.click(12, 14)
+    session.labels.click(12, 14)
     widget.refresh()
     assert buttons(widget) == REGION
     assert widget.what.text() == "Your region"
 
 
 def test_a_candidate_that_was_decided_is_done(widget: Any, session: Any) -> None:
-    session.select_candidate(7)
-    session.human()[session.candidate.row.candidate.peak] = 0
+    session.queue.select("candidate 7")
+    session.labels.human()[session.queue.shown.peak] = 0
     widget.refresh()
     assert buttons(widget) == NOTHING
     assert widget.what.text() == "Done"
 
 
 def test_a_proposed_mask_is_accepted_rejected_or_corrected(widget: Any, session: Any) -> None:
-    session.select_candidate(7)
-    session.candidate.proposal = SimpleNamespace(id=3, source="cluster", class_id=1)
-    session.proposal_is_open = lambda _id: True
+    session.queue.select("candidate 7")
+    session.queue.shown = QueueItem(session.record(), None, PROPOSAL, "sky")
+    session.proposals.is_open = lambda _id: True
     widget.refresh()
     assert buttons(widget) == MASK
     assert not widget.correct_button.isHidden()
-    session.click(12, 14)
+    session.labels.click(12, 14)
     widget.refresh()
     assert buttons(widget) == REGION, "a region of one's own is named, not the mask accepted"
-    session.correction = SimpleNamespace(class_id=1)
+    session.labels.correction = SimpleNamespace(class_id=1)
     widget.refresh()
     assert buttons(widget) == MASK
     assert widget.what.text() == "Correcting a mask of sky"

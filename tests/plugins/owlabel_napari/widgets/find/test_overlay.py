@@ -67,7 +67,11 @@ def test_a_threshold_from_elsewhere_is_followed(form: Any, session: Any) -> None
     session.queue.changed.emit()
     assert form.threshold.value == 0.9
     assert "100" in form.reading.text()
-    assert ("set_threshold", 0.9) not in session.calls
+    assert ("settings.set", {"threshold": 0.9}) not in session.calls
+
+
+def mixture(gamma: float, mmsp_norm: str) -> tuple[str, dict[str, object]]:
+    return "settings.set", {"beta": 5.0, "gamma": gamma, "mmsp_norm": mmsp_norm}
 
 
 def test_beta_and_gamma_belong_to_the_mixture(form: Any, session: Any, qtbot: Any) -> None:
@@ -75,9 +79,9 @@ def test_beta_and_gamma_belong_to_the_mixture(form: Any, session: Any, qtbot: An
     form.score.value = "mixture"
     assert form.mixing.native.isVisible()
     form.beta.value, form.gamma.value = 5.0, 0.3
-    qtbot.waitUntil(lambda: ("set_mixture", 5.0, 0.3, "none") in session.calls)
+    qtbot.waitUntil(lambda: mixture(0.3, "none") in session.calls)
     form.spread.value = True
-    assert session.calls[-1] == ("set_mixture", 5.0, 0.3, "minmax")
+    assert session.calls[-1] == mixture(0.3, "minmax")
     session.scores.beta = 80.0  # set without the window
     session.scores.changed.emit()
     assert form.beta.value == 80
