@@ -53,7 +53,7 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.core.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     whole = run_to_end(BaseTraining(RECIPE, data, tmp_path / "whole").run())
     steps = BaseTraining(RECIPE, data, tmp_path / "broken").run()
     for _ in range(4):

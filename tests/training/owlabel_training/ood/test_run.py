@@ -149,7 +149,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     method: str, stop_at: int, base: Path, data: Path, proxy: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("owlabel_training.ood.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     chosen = recipe(method, proxy)
     whole = run_to_end(OodTraining(chosen, base, data, tmp_path / "whole").run())
     steps = OodTraining(chosen, base, data, tmp_path / "killed").run()

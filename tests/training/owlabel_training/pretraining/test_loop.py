@@ -226,12 +226,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 def test_a_state_that_was_saved_is_read_again(
     recipe_file: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.pretraining.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     steps = PretrainingRun(recipes.read(recipe_file), data, tmp_path / "cut").run()
     while (progress := next(steps)).message[:4] != "cont" or progress.done < 2:
         pass
     steps.close()
-    assert run_state.read(tmp_path / "cut" / "state.safetensors")["counters"][0] == 2
+    assert run_state.read(tmp_path / "cut" / "state.safetensors")["step"] == 2
     seen: list[int] = []
     run_to_end(
         PretrainingRun(recipes.read(recipe_file), data, tmp_path / "cut").run(),

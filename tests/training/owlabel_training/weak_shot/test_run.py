@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from owlabel.jobs.job import run_to_end
 from owlabel.models.mask.weights import load_mask_former
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
+from owlabel_training.core.steps import Every, run_steps
 from owlabel_training.main import app
 from owlabel_training.weak_shot.loop import Learner, train_weak_shot
 from owlabel_training.weak_shot.recipe import (
@@ -30,7 +32,7 @@ from owlabel_training.weak_shot.run import (
     read_training_frames,
     supervised,
 )
-from owlabel_training.weak_shot.sampler import PairSampler
+from owlabel_training.weak_shot.sampler import PairBatch, PairSampler
 
 MODEL = MaskModelRecipe(
     channels=32, queries=6, layers=2, heads=4, feedforward=32, architecture="mobilenet_v3_small"
@@ -67,8 +69,16 @@ def steps(folder: Path, recipe: WeakShotRecipe = RECIPE) -> list[dict[str, float
     """The losses of the first steps of a run on a folder."""
     frames = read_training_frames(recipe, folder)
     learner = Learner(new_model(recipe.model, None, frames, 0), frames.n_base, recipe.weak_shot)
-    sampler = PairSampler(frames, recipe.weak_shot)
-    return [learner.learn(sampler.batch(step)) for step in range(3)]
+    batch = PairSampler(frames, recipe.weak_shot).batch
+    rows: list[dict[str, float]] = []
+
+    def learn(pairs: PairBatch) -> dict[str, float]:
+        rows.append(learner.learn(pairs))
+        return rows[-1]
+
+    for _ in itertools.islice(run_steps(learn, batch, learner.state, Every()), 3):
+        pass
+    return rows
 
 
 @pytest.mark.parametrize("change", ["hidden", "swapped", "moved"])
@@ -121,12 +131,12 @@ def test_dist_loss_needs_a_shared_tag(weak: Path) -> None:
 def test_a_frozen_backbone_gets_no_gradient_and_thaws_later(weak: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
     learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK)
-    sampler = PairSampler(frames, QUICK)
+    steps = run_steps(learner.learn, PairSampler(frames, QUICK).batch, learner.state, Every())
     before = {k: v.clone() for k, v in learner.model.backbone.state_dict().items()}
-    learner.learn(sampler.batch(0))
+    next(steps)
     after = learner.model.backbone.state_dict()
     assert all(before[k].equal(v) for k, v in after.items())
-    learner.learn(sampler.batch(1))
+    next(steps)
     assert not all(before[k].equal(v) for k, v in learner.model.backbone.state_dict().items())
     running = [k for k in before if "running" in k]
     assert all(before[k].equal(learner.model.backbone.state_dict()[k]) for k in running)
@@ -135,7 +145,7 @@ def test_a_frozen_backbone_gets_no_gradient_and_thaws_later(weak: Path) -> None:
 def test_a_run_goes_on_where_it_stopped(
     weak: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.weak_shot.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     frames = read_training_frames(RECIPE, weak)
     whole, parts = new_model(MODEL, None, frames, 0), new_model(MODEL, None, frames, 0)
     run_to_end(train_weak_shot(whole, frames, QUICK, tmp_path / "whole"))
@@ -151,8 +161,8 @@ def test_a_run_goes_on_where_it_stopped(
 
 def test_a_state_of_another_run_is_refused_in_one_line(weak: Path, tmp_path: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
-    learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK)
-    learner.save(tmp_path / "state.safetensors")
+    learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK, tmp_path)
+    learner.state.save()
     other = new_model(dataclasses.replace(MODEL, queries=7), None, frames, 0)
     with pytest.raises(ValueError, match="state of another run"):
         run_to_end(train_weak_shot(other, frames, QUICK, tmp_path))
