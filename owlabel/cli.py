@@ -36,6 +36,7 @@ from owlabel.commands.proposals import app as proposals
 from owlabel.commands.scores import scores
 from owlabel.commands.tags import app as tags
 from owlabel.commands.training.pretrain import pretrain
+from owlabel.commands.training.train import train
 from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
 from owlabel.project.creation import DATABASE
@@ -196,39 +197,7 @@ def review(
         out.print(f"{session.record().relative}: {session.record().state}", highlight=False)
 
 
-@app.command()
-def train(
-    project: ProjectArg,
-    name: Annotated[str, typer.Argument(help="The novel class.")],
-    iterations: Annotated[int, typer.Option(min=1)] = 500,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Use the new model at once.")] = False,
-) -> None:
-    """Train a head for a novel class on its shots (PLM) and compare it with what was before."""
-    with sitting(project) as session:
-        job_id = session.retrain(name, iterations)
-        work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
-        if row.state != "done":
-            raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
-        result = session.result()
-        _print_comparison(result.comparison)
-        if adopt:
-            session.adopt(result.model_id)
-            work(session)
-        out.print(f"model {result.model_id} is {'in use' if adopt else 'trained'}")
-
-
-def _print_comparison(comparison: dict[str, Any]) -> None:
-    before, after = comparison.get("before", {}), comparison.get("after", {})
-    rows = [
-        {"class": c, "IoU before": _percent(before.get(c)), "IoU after": _percent(after.get(c))}
-        for c in {**before, **after}
-    ]
-    print_rows(rows, as_json=False)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+app.command()(train)
 
 
 @app.command()

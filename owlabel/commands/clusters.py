@@ -9,7 +9,6 @@ import numpy as np
 import typer
 from PIL import Image
 
-from owlabel.clusters.settings import ALGORITHMS, EXTRACTORS
 from owlabel.commands.console import (
     JsonOption,
     ProjectArg,
@@ -20,6 +19,7 @@ from owlabel.commands.console import (
     sitting,
     work,
 )
+from owlabel.commands.options import MakeRequest, request_options
 from owlabel.images import files as images
 from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.view.cluster_catalog import ClusterInfo
@@ -28,11 +28,6 @@ app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_a
 SIDE = 96
 """Pixels of the side of a patch in a gallery."""
 ClusterArg = Annotated[str, typer.Argument(help="As `list` tells it: 7, or c2 of candidates.")]
-ExtractorOption = Annotated[str, typer.Option(help=f"One of {', '.join(EXTRACTORS)}.")]
-WeightsOption = Annotated[str, typer.Option(help="File of the weights of an ImageNet network.")]
-NetworkOption = Annotated[str, typer.Option(help="resnet18, resnet50 or vgg19.")]
-ClassesOption = Annotated[int, typer.Option(min=0, help="M; 0: the project's classes.")]
-SuperpixelsOption = Annotated[int, typer.Option(min=0, help="Of each image; 0: no voting.")]
 
 
 @app.callback()
@@ -42,26 +37,11 @@ def clusters(context: typer.Context, project: ProjectArg) -> None:
 
 
 @app.command()
-def build(
-    context: typer.Context,
-    extractor: ExtractorOption = "model",
-    weights: WeightsOption = "",
-    network: NetworkOption = "resnet50",
-    classes: ClassesOption = 0,
-    factor: Annotated[float, typer.Option(help="K / M.")] = 1.5,
-    superpixels: SuperpixelsOption = 200,
-    outliers: Annotated[float, typer.Option(help="Share removed of each cluster.")] = 0.05,
-    algorithm: Annotated[str, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = "kmeans",
-    samples: Annotated[int, typer.Option(help="Pixels that are clustered.")] = 200_000,
-    kinds: Annotated[int, typer.Option(min=0, help="Clusters of OoD candidates.")] = 8,
-) -> None:
+@request_options(ClusterRequest)
+def build(context: typer.Context, make: MakeRequest[ClusterRequest]) -> None:
     """Make auxiliary labels of all images, and group the OoD candidates."""
-    request = ClusterRequest(
-        extractor, weights, network, classes, factor, superpixels, outliers, algorithm, samples,
-        kinds,
-    )  # fmt: skip
     with sitting(context.obj) as session:
-        job_id = session.build_clusters(request)
+        job_id = session.build_clusters(make())
         told = finished(session, job_id, "the build").result
         out.print(
             f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False

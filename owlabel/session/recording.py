@@ -14,9 +14,6 @@ import numpy as np
 
 from owlabel import __version__
 from owlabel.classes import Labels
-from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.jobs.requests.ood import OodRequest
-from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.project.store import Event
 from owlabel.project.tables.proposals import NewProposal
 from owlabel.session.session import Session
@@ -248,6 +245,8 @@ class _Player:
         self.work()
 
     def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+        from owlabel.jobs.requests.ood import OodRequest
+
         self.session.train_ood(OodRequest(**payload))
         self.work()
 
@@ -255,8 +254,9 @@ class _Player:
         self.session.name_cluster(payload["cluster"], payload["name"], key=payload["key"])
 
     def _pretrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        clusters = ClusterRequest(**payload["clusters"])
-        self.session.pretrain(PretrainRequest(**{**payload, "clusters": clusters}))
+        from owlabel.jobs.requests.pretraining import PretrainRequest
+
+        self.session.pretrain(PretrainRequest(**payload))
         self.work()
 
     def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:

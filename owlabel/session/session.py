@@ -219,31 +219,30 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
 
     # -- training ----------------------------------------------------------------------------
 
-    def retrain(self, class_name: str, iterations: int = 500) -> int:
+    def retrain(self, class_name: str, iterations: int | None = None, seed: int = 0) -> int:
         """Train a head for a novel class on its shots in the worker (PLM); return the job's id.
 
         Raises
         ------
         ValueError
-            If the class is unknown, not novel, or has no shot yet.
+            If the class is unknown, not novel, or has no shot yet, or a value is out of range.
         """
-        named = self.classes.find(class_name)
+        from owlabel.jobs.requests.plm import PlmRequest
+
+        steps = {} if iterations is None else {"iterations": iterations}
+        request = PlmRequest(class_name=class_name, seed=seed, **steps)
+        named = self.classes.find(request.class_name)
         if named is None or not named.novel:
             raise ValueError(f"{class_name!r} is no novel class of this project")
         shots = sorted(self._means.get(named.id, {}))
         if not shots:
             raise ValueError(f"{named.name!r} has no shot yet: click an object and name it first")
-        payload = {
-            "checkpoint": self._relative(self.model.path),
-            "class_id": named.id,
-            "class_name": named.name,
-            "color": list(named.color),
-            "shots": [{"image_id": i, "revision_id": self.record(i).revision_id} for i in shots],
-            "iterations": iterations,
-            "lr": None,
-            "seed": 0,
-            "name": f"{self.model.name} + {named.name}",
-        }
+        payload = request.payload(
+            self._relative(self.model.path),
+            self.model.name,
+            named,
+            [{"image_id": i, "revision_id": self.record(i).revision_id} for i in shots],
+        )
         with self.project.action("retrain", payload, f"train {named.name}"):
             pass
         self.history_changed.emit()

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, err, out, print_rows, sitting, work
+from owlabel.commands.console import (
+    JsonOption,
+    ProjectArg,
+    err,
+    finished,
+    out,
+    print_rows,
+    sitting,
+)
+from owlabel.commands.options import MakeRequest, request_options
 from owlabel.jobs.requests.weak_shot import WeakShotRequest
 
 
+@request_options(WeakShotRequest)
 def weak_shot(
     project: ProjectArg,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 600,
-    minutes: Annotated[float, typer.Option(min=0, help="Wall time at most; 0: no limit.")] = 0.0,
-    retrain: Annotated[
-        int, typer.Option(min=0, help="Steps of re-training on its own pseudo labels.")
-    ] = 0,
-    seed: int = 0,
+    make: MakeRequest[WeakShotRequest],
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or leave it queued.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Learn masks of the tagged novel classes (SimFormer); they become proposals for review."""
-    request = WeakShotRequest(iterations, minutes, retrain, seed)
     with sitting(project) as session:
+        request = make()
         for line in session.lacking():
             err.print(line, style="yellow", markup=False, highlight=False)
         job_id = session.train_from_tags(request)
         if not wait:
             out.print(f"job {job_id} is queued: it runs when the project is open", highlight=False)
             return
-        work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
-        if row.state != "done":
-            raise ValueError(f"training ended as {row.state}: {row.error or row.message}")
+        row = finished(session, job_id, "training")
         print_rows(_rows(row.result), as_json)
         if not as_json:
             count = row.result["proposals"]
@@ -45,10 +48,14 @@ def weak_shot(
 
 def _rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each class: how many masks, how sure, and its IoU before and after."""
-    found = result["comparison"]
+    comparison: Mapping[str, Any] = result["comparison"]
     return [
-        {"class": name, **told, **{w: found.get(w, {}).get(name) for w in ("before", "after")}}
-        for name, told in result["classes"].items()
+        {
+            "class": name,
+            **counts,
+            **{when: comparison.get(when, {}).get(name) for when in ("before", "after")},
+        }
+        for name, counts in result["classes"].items()
     ]
 
 

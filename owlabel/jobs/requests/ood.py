@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from owlabel.jobs.requests.request import Request, Shown, Steps
 
 METHODS = {
     "rpl": "RPL",
@@ -12,88 +15,119 @@ METHODS = {
     "entropy": "Entropy maximisation",
 }
 """Method to its name for people, in the order in which they are offered."""
+SOURCES = {"project": "annotated here", "folder": "folder with masks", "coco": "COCO file"}
+USES = {"pasted": "pasted into these images", "whole": "in their own pictures"}
 
 
-@dataclass(frozen=True)
-class OodRequest:
-    """What an annotator asks for.
+class OodRequest(Request):
+    """Train on OoD objects, so that the model knows what it does not know."""
 
-    Attributes
-    ----------
-    method : str
-        A key of `METHODS`.
-    source : {"project", "folder", "coco"}
-        Where OoD objects come from: annotated in this project, ``images/`` with ``masks/``, or a
-        COCO JSON file.
-    path : str
-        The folder or the file.
-    use : {"pasted", "whole"}
-        Whether objects are pasted into the project's images or seen in their own pictures.
-    ratio : float
-        Proxy images for each of the project's (entropy maximisation).
-    lambda_ood : float
-        Weight of the OoD objective, 0 .. 1 (entropy maximisation).
-    averaging : {"joint", "separate"}
-        Of its two losses.
-    epochs, steps_per_epoch : int
-        After each epoch mIoU and AP are measured.
-    """
+    method: Annotated[
+        Literal["rpl", "rpl_corocl", "entropy"],
+        Field(title="Method", description="How the model learns to see OoD objects."),
+        Shown(words=METHODS),
+    ] = "rpl"
+    source: Annotated[
+        Literal["project", "folder", "coco"],
+        Field(
+            title="Objects",
+            description="Where OoD objects come from: annotated in this project, a folder with "
+            "images/ and masks/, or a COCO JSON file.",
+        ),
+        Shown(words=SOURCES),
+    ] = "project"
+    path: Annotated[str, Field(title="From", description="The folder or the COCO file.")] = ""
+    use: Annotated[
+        Literal["pasted", "whole"],
+        Field(
+            title="Seen",
+            description="Cut objects out and paste them into images of this project, or show them "
+            "in their own pictures.",
+        ),
+        Shown(words=USES),
+    ] = "pasted"
+    ratio: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            title="Per image",
+            description="Pictures with OoD objects for each image without; 0.1 in the paper. "
+            "Entropy maximisation only.",
+        ),
+        Shown(step=0.05),
+    ] = 0.1
+    lambda_ood: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            title="Lambda",
+            description="Weight of OoD pixels against the known classes; 0.9 in the paper. "
+            "Entropy maximisation only.",
+        ),
+        Shown(step=0.05, option="--lambda"),
+    ] = 0.9
+    averaging: Annotated[
+        Literal["joint", "separate"],
+        Field(
+            title="Averaging",
+            description="Average the loss over all pixels together (joint), as the authors' code "
+            "does, or over known and OoD pixels apart (separate). Entropy maximisation only.",
+        ),
+    ] = "joint"
+    epochs: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            title="Epochs",
+            description="Epochs of the training; mIoU and AP are measured after each.",
+        ),
+    ] = 5
+    steps_per_epoch: Annotated[
+        Steps,
+        Field(title="Steps each", description="Training steps in each epoch."),
+        Shown(step=20, option="--steps"),
+    ] = 40
 
-    method: str = "rpl"
-    source: str = "project"
-    path: str = ""
-    use: str = "pasted"
-    ratio: float = 0.1
-    lambda_ood: float = 0.9
-    averaging: str = "joint"
-    epochs: int = 5
-    steps_per_epoch: int = 40
+    @model_validator(mode="after")
+    def _path_is_given(self) -> OodRequest:
+        if self.source != "project" and not self.path:
+            raise ValueError("choose where the OoD objects come from: a folder or a COCO file")
+        return self
 
-    def check(self) -> None:
-        """Refuse at once what could not be trained; the worker checks every file.
+    @property
+    def method_name(self) -> str:
+        """The name of the method for people."""
+        return METHODS[self.method]
+
+    def payload(self, checkpoint: str) -> dict[str, Any]:
+        """Return the fields of the job; the worker reads every file.
 
         Raises
         ------
         ValueError
-            If a value is unknown or out of range, or nothing is at the path.
+            If there is no proxy folder or COCO file at the path.
         """
-        if self.method not in METHODS:
-            raise ValueError(f"the method must be one of {list(METHODS)}, got {self.method!r}")
-        if self.source not in ("project", "folder", "coco"):
-            raise ValueError(f"the source must be project, folder or coco, got {self.source!r}")
-        if self.use not in ("pasted", "whole"):
-            raise ValueError(f"objects are pasted or whole, got {self.use!r}")
-        if not 0 < self.ratio <= 10:
-            raise ValueError(f"the ratio must lie in (0, 10], got {self.ratio}")
-        if not 0 <= self.lambda_ood <= 1:
-            raise ValueError(f"lambda must lie in [0, 1], got {self.lambda_ood}")
-        if self.averaging not in ("joint", "separate"):
-            raise ValueError(f"averaging must be joint or separate, got {self.averaging!r}")
-        if min(self.epochs, self.steps_per_epoch) < 1:
-            raise ValueError("epochs and steps must be at least 1")
-        self._check_path()
-
-    def _check_path(self) -> None:
-        path = Path(self.path).expanduser()
-        if self.source != "project" and not self.path:
-            raise ValueError("choose where the OoD objects come from: a folder or a COCO file")
-        if self.source == "folder" and not (path / "masks").is_dir():
-            raise ValueError(f"{path} is no proxy folder: it must hold images/ and masks/")
-        if self.source == "coco" and not path.is_file():
-            raise ValueError(f"there is no COCO file {path}")
-
-    def payload(self, checkpoint: str) -> dict[str, Any]:
-        """Return the fields of the job."""
         course: dict[str, Any] = {
             "epochs": self.epochs,
             "steps_per_epoch": self.steps_per_epoch,
         }
         if self.method == "entropy":
-            course |= {"lambda_ood": float(self.lambda_ood), "averaging": self.averaging}
-        path = str(Path(self.path).expanduser().resolve()) if self.path else ""
+            course |= {"lambda_ood": self.lambda_ood, "averaging": self.averaging}
         proxy = {
-            "source": self.source, "path": path, "use": self.use, "ratio": float(self.ratio),
+            "source": self.source, "path": self._resolved_path(), "use": self.use,
+            "ratio": self.ratio,
         }  # fmt: skip
         return {
             "method": self.method, "checkpoint": checkpoint, "proxy": proxy, "course": course,
         }  # fmt: skip
+
+    def _resolved_path(self) -> str:
+        path = Path(self.path).expanduser()
+        if self.source == "folder" and not (path / "masks").is_dir():
+            raise ValueError(f"{path} is no proxy folder: it must hold images/ and masks/")
+        if self.source == "coco" and not path.is_file():
+            raise ValueError(f"there is no COCO file {path}")
+        return str(path.resolve()) if self.path else ""

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from owlabel.jobs.requests.clusters import ClusterRequest
+from owlabel.jobs.requests.request import Request, Shown, Steps
 
-STARTS = ("model", "random")
+STARTS = {"model": "the model in use", "random": "random weights"}
 
 
-@dataclass(frozen=True)
-class PretrainRequest:
-    """What an annotator asks for.
+class PretrainRequest(Request):
+    """Contrast the pixels of all images with each other, then train on labels."""
 
-    Attributes
-    ----------
-    clusters : ClusterRequest
-        The auxiliary labels that pixels are contrasted by.
-    iterations : int
-        Steps of contrastive pre-training.
-    tuning : int
-        Steps of training on labels afterwards, so that the result can label.
-    start : {"model", "random"}
-        The weights of the model in use, or random ones.
-    """
-
-    clusters: ClusterRequest = field(default_factory=ClusterRequest)
-    iterations: int = 300
-    tuning: int = 200
-    start: str = "model"
+    clusters: Annotated[
+        ClusterRequest,
+        Field(
+            strict=False,  # the event log holds a mapping
+            title="Clusters",
+            description="The auxiliary labels that pixels are contrasted by.",
+        ),
+    ] = ClusterRequest()
+    iterations: Annotated[
+        Steps,
+        Field(title="Contrast steps", description="Steps of contrastive pre-training."),
+        Shown(step=50),
+    ] = 300
+    tuning: Annotated[
+        Steps,
+        Field(
+            title="Label steps",
+            description="Steps of training on labels afterwards, so that the result can label.",
+        ),
+        Shown(step=50),
+    ] = 200
+    start: Annotated[
+        Literal["model", "random"],
+        Field(title="Start from", description="Weights that the training begins with."),
+        Shown(words=STARTS),
+    ] = "model"
 
     def check(self, images: int) -> None:
-        """Refuse at once what could not be trained.
+        """Refuse a project with too few images.
 
         Raises
         ------
         ValueError
-            If a value is out of range or there are too few images.
+            If there are fewer than two images.
         """
-        if self.iterations < 1 or self.tuning < 1:
-            raise ValueError(f"steps must be at least 1, got {self.iterations} and {self.tuning}")
-        if self.start not in STARTS:
-            raise ValueError(f"start must be one of {STARTS}, got {self.start!r}")
         if images < 2:
             raise ValueError(
                 f"pre-training contrasts images with each other: at least two are needed, got "

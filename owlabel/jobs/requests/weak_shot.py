@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from owlabel.jobs.requests.request import Request, Seed, Shown, Steps
 
 
-@dataclass(frozen=True)
-class WeakShotRequest:
-    """What an annotator asks for.
+class WeakShotRequest(Request):
+    """Learn masks of the tagged novel classes (SimFormer)."""
 
-    Attributes
-    ----------
-    iterations : int
-        Steps of the training, at least 1.
-    minutes : float
-        Wall time at most; 0 is no limit.
-    retrain : int
-        Steps of the re-training on its own pseudo labels; 0 leaves it out.
-    seed : int
-    """
-
-    iterations: int = 600
-    minutes: float = 0.0
-    retrain: int = 0
-    seed: int = 0
-
-    def check(self) -> None:
-        """Refuse at once what could not be trained; raises ValueError."""
-        if self.iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
-        if self.minutes < 0 or self.retrain < 0:
-            raise ValueError(
-                f"minutes and retrain must not be negative, got {self.minutes} and {self.retrain}"
-            )
+    iterations: Annotated[
+        Steps, Field(title="Steps", description="Training steps."), Shown(step=100)
+    ] = 600
+    minutes: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10_000,
+            title="Minutes",
+            description="Minutes of training at most; 0: no limit.",
+        ),
+    ] = 0.0
+    retrain: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            title="Re-train",
+            description="Steps of a second training on the masks of the first and on what you "
+            "accepted; 0: none.",
+        ),
+        Shown(step=100),
+    ] = 0
+    seed: Seed = 0
 
     def course(self) -> dict[str, Any]:
         """Return the fields of the job's course."""
-        return {
-            "iterations": self.iterations, "minutes": float(self.minutes),
-            "retrain": self.retrain, "seed": self.seed,
-        }  # fmt: skip
+        return self.model_dump()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import LabelClass
-from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.session.background.calibration import Calibrating
 from owlabel.view import cluster_catalog as cluster_set
 from owlabel.view.cluster_catalog import NAMES, ClusterInfo, ClusterSet
+
+if TYPE_CHECKING:
+    from owlabel.jobs.requests.clusters import ClusterRequest
 
 KIND, PROPOSALS = "auxiliary_labels", "cluster_proposals"
 BUILD, PROPOSE = 2, 12
@@ -40,7 +42,7 @@ class Clustering(Calibrating):
         Raises
         ------
         ValueError
-            If the request makes no sense.
+            If the settings do not fit together, or there is no file of weights.
         """
         return self._submit(KIND, self.cluster_payload(request), BUILD)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from owlabel.checkpoints.residual_header import read_residual_header, setting_key
 from owlabel.classes import MAX_CLASSES, OOD_PROXY
 from owlabel.jobs.queue import JobRow
-from owlabel.jobs.requests.ood import METHODS, OodRequest
 from owlabel.project.store import ModelVersion
 from owlabel.session.background.calibration import Calibrating
 from owlabel.view.score_maps import residual_hash
+
+if TYPE_CHECKING:
+    from owlabel.jobs.requests.ood import OodRequest
 
 KIND = "ood"
 TRAIN, ENERGY = 0, 9
@@ -89,16 +91,15 @@ class OodTraining(Calibrating):
         Raises
         ------
         ValueError
-            If the request makes no sense, or nothing in this project is annotated to train on.
+            If nothing in this project is annotated to train on, or nothing is at the path.
         """
-        request.check()
         if request.source == "project" and not self.has_ood_objects():
             raise ValueError(
                 "this project has no annotated OoD object: click one and name it first, or take "
                 "a folder or a COCO file"
             )
         payload = request.payload(self._relative(self.model.path))
-        with self.project.action("train_ood", asdict(request), f"train {METHODS[request.method]}"):
+        with self.project.action("train_ood", request.model_dump(), f"train {request.method_name}"):
             pass
         self.history_changed.emit()
         return self._submit(KIND, payload, TRAIN)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from owlabel.jobs.queue import JobRow
-from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.session.background.clusters import Clustering
+
+if TYPE_CHECKING:
+    from owlabel.jobs.requests.pretraining import PretrainRequest
 
 KIND = "pretrain"
 TRAIN = 0
@@ -46,7 +48,7 @@ class Pretraining(Clustering):
         Raises
         ------
         ValueError
-            If the request makes no sense, or there are fewer than two images.
+            If the settings of the clusters do not fit together, or there are fewer than two images.
         """
         request.check(len(self.records))
         payload = {
@@ -55,7 +57,7 @@ class Pretraining(Clustering):
             "tuning": request.tuning,
             "start": request.start,
         }
-        with self.project.action("pretrain", asdict(request), "pre-train on this folder"):
+        with self.project.action("pretrain", request.model_dump(), "pre-train on this folder"):
             pass
         self.history_changed.emit()
         return self._submit(KIND, payload, TRAIN)

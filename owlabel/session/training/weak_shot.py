@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from owlabel.jobs.requests.weak_shot import WeakShotRequest
+from typing import TYPE_CHECKING
+
 from owlabel.session.background.calibration import Calibrating
+
+if TYPE_CHECKING:
+    from owlabel.jobs.requests.weak_shot import WeakShotRequest
 
 KIND = "weak_shot"
 TRAIN = 0
@@ -21,10 +25,11 @@ class TagTraining(Calibrating):
         Raises
         ------
         ValueError
-            If the request makes no sense, or no image is tagged with a novel class.
+            If no image is tagged with a novel class.
         """
+        from owlabel.jobs.requests.weak_shot import WeakShotRequest
+
         request = request or WeakShotRequest()
-        request.check()
         novel = {c.id for c in self.classes.classes if c.novel}
         counts = self.project.tags.counts()
         if not any(counts.get(i, {}).get("present") for i in novel):

@@ -74,7 +74,7 @@ def test_bad_input_ends_in_one_line(project: Path, tmp_path: Path) -> None:
         (("gallery", "0", str(tmp_path / "g.png")), "there are no clusters yet"),
         (("build", "--extractor", "magic"), "extractor must be one of"),
         (("build", "--classes", "300"), "2 .. 254 clusters"),
-        (("build", "--factor", "inf"), "must be numbers, got inf"),
+        (("build", "--factor", "0"), "clusters_per_class must be greater than 0"),
         (("build", "--extractor", "imagenet", "--weights", "no.pth"), "no file of weights no.pth"),
         (("build", "--network", "alexnet"), "network must be one of"),
         (("build", "--extractor", "imagenet"), "needs the path of a weights file"),

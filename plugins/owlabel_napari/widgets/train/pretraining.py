@@ -124,7 +124,10 @@ class PretrainingWidget(QWidget):
     def request(self) -> PretrainRequest:
         """Return what is asked for."""
         return PretrainRequest(
-            self._clusters(), int(self.iterations.value), int(self.tuning.value), self.first.value
+            clusters=self._clusters(),
+            iterations=int(self.iterations.value),
+            tuning=int(self.tuning.value),
+            start=self.first.value,
         )
 
     def _train(self) -> None:

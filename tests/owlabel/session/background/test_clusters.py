@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,10 @@ SHAPE, GRID = (48, 64), (12, 16)
 REQUEST = ClusterRequest(
     extractor="handmade", classes=3, clusters_per_class=1.0, samples=500, superpixels=0, kinds=4
 )
+
+
+def changed(**values: Any) -> ClusterRequest:
+    return ClusterRequest(**{**REQUEST.model_dump(), **values})
 
 
 def work(session: Session) -> None:
@@ -238,10 +241,8 @@ def test_agreement_is_measured_against_what_people_said(built: Session) -> None:
 
 
 def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session) -> None:
-    from dataclasses import replace
-
     old = built.cluster_set()
-    built.build_clusters(replace(REQUEST, classes=2))
+    built.build_clusters(changed(classes=2))
     work(built)
     new = built.cluster_set()
     assert old is not None
@@ -303,30 +304,26 @@ def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"kinds": 999}, "kinds must lie in"),
+        ({"kinds": 999}, "kinds must be at least 0 and at most 200, got 999"),
         ({"extractor": "imagenet"}, "needs the path"),
         ({"extractor": "imagenet", "weights": "nowhere.pth"}, "no file of weights nowhere.pth"),
         ({"classes": 300}, "clusters"),
-        ({"samples": 1}, "samples must lie in"),
-        ({"clusters_per_class": float("inf")}, "must be numbers, got inf"),
-        ({"outliers": float("nan")}, "outliers must lie in"),
+        ({"samples": 1}, "samples must be at least 2"),
+        ({"clusters_per_class": float("inf")}, "must be a finite number, got inf"),
+        ({"outliers": float("nan")}, "outliers must be a finite number, got nan"),
         ({"network": "alexnet"}, "network must be one of"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_queued(
     session: Session, changes: dict[str, Any], reason: str
 ) -> None:
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match=reason):
-        session.build_clusters(replace(REQUEST, **changes))
+        session.build_clusters(changed(**changes))
     assert all(row.kind != "auxiliary_labels" for row in session.jobs())
 
 
 def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Session) -> None:
-    from dataclasses import replace
-
-    session.build_clusters(replace(REQUEST, classes=100, samples=101, clusters_per_class=1.0))
+    session.build_clusters(changed(classes=100, samples=101, clusters_per_class=1.0))
     work(session)
     row = job(session, "auxiliary_labels")
     assert row.state == "failed"
@@ -340,9 +337,9 @@ def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Sess
 
 
 def test_m_is_the_number_of_classes_unless_said() -> None:
-    assert ClusterRequest("handmade").settings(11)["classes"] == 11
-    assert ClusterRequest("handmade").settings(2)["classes"] == 4
-    assert ClusterRequest("handmade", classes=30).settings(2)["classes"] == 30
+    assert ClusterRequest(extractor="handmade").settings(11)["classes"] == 11
+    assert ClusterRequest(extractor="handmade").settings(2)["classes"] == 4
+    assert ClusterRequest(extractor="handmade", classes=30).settings(2)["classes"] == 30
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -385,7 +382,7 @@ def test_only_the_best_examples_are_kept() -> None:
 
 def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Path) -> None:
     def key_built_and_key_shown(classes: int) -> tuple[str, str]:
-        job = AuxiliaryLabelsJob(**built.cluster_payload(replace(REQUEST, classes=classes)))
+        job = AuxiliaryLabelsJob(**built.cluster_payload(changed(classes=classes)))
         made = run_to_end(build_clusters(built.project, job, tmp_path, keep_named=True))
         shown = cluster_catalog.current(built.project.cache)
         assert shown is not None

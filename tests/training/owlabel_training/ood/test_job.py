@@ -178,15 +178,16 @@ def test_without_objects_or_with_a_bad_folder_nothing_is_queued(
     session: Session, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for request, reason in (
-        (OodRequest(source="folder", path=str(tmp_path / "empty")), "no proxy folder"),
-        (OodRequest(source="coco", path=str(tmp_path / "a.json")), "no COCO file"),
-        (OodRequest(method="magic"), "magic"),
-        (OodRequest(method="entropy", lambda_ood=1.5), "1.5"),
-        (OodRequest(ratio=0.0), "ratio"),
-    ):
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"source": "folder", "path": str(tmp_path / "empty")}, "no proxy folder"),
+        ({"source": "coco", "path": str(tmp_path / "a.json")}, "no COCO file"),
+        ({"method": "magic"}, "magic"),
+        ({"method": "entropy", "lambda_ood": 1.5}, "1.5"),
+        ({"ratio": 0.0}, "ratio"),
+    ]
+    for fields, reason in refused:
         with pytest.raises(ValueError, match=reason):
-            session.train_ood(request)
+            session.train_ood(OodRequest(**fields))
     for record in session.records[:2]:
         session.go_to(record.id)
         session.paint(np.full((72, 96), 1, np.uint8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from owlabel_training.pretraining import job as pretraining_jobs
 from owlabel_training.pretraining.job import PretrainJob
 
 CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
-CLUSTERS = ClusterRequest("model", samples=1000, superpixels=20, kinds=0)
-REQUEST = PretrainRequest(CLUSTERS, iterations=2, tuning=2)
+CLUSTERS = ClusterRequest(extractor="model", samples=1000, superpixels=20, kinds=0)
+REQUEST = PretrainRequest(clusters=CLUSTERS, iterations=2, tuning=2)
 
 
 def write_pictures(folder: Path, count: int, size: tuple[int, int] = (72, 96)) -> None:
@@ -114,7 +113,7 @@ def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
 def test_the_pretrained_backbone_is_there_for_base_training(
     session: Session, segmenter: Segmenter
 ) -> None:
-    session.pretrain(replace(REQUEST, start="random"))
+    session.pretrain(PretrainRequest(clusters=CLUSTERS, iterations=2, tuning=2, start="random"))
     work(session)
     (path,) = (session.project.folder / "models").glob("pretrained-*.safetensors")
     fresh = Segmenter(segmenter.architecture, segmenter.settings, 3)
@@ -151,11 +150,11 @@ def test_one_image_and_bad_requests_are_refused(
         ({"iterations": 0}, "at least 1"),
         ({"tuning": 0}, "at least 1"),
         ({"start": "magic"}, "got 'magic'"),
-        ({"clusters": replace(CLUSTERS, superpixels=-1)}, "superpixels"),
+        ({"clusters": {"superpixels": -1}}, "superpixels"),
     ]
     for change, reason in changes:
         with pytest.raises(ValueError, match=reason):
-            session.pretrain(replace(REQUEST, **change))
+            session.pretrain(PretrainRequest(**change))
     assert session.jobs() == []
 
 
