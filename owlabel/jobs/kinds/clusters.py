@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,9 @@ class AuxiliaryLabelsJob:
 
     def chosen(self, project: Project) -> AuxiliarySettings:
         """Return the settings, with the model in use where no other is named."""
-        try:
-            settings = AuxiliarySettings(**self.settings)
-        except TypeError as error:
-            raise ValueError(f"unknown settings of auxiliary labels: {error}") from error
+        settings = AuxiliarySettings(**self.settings)
         if settings.extractor == "model" and not settings.weights:
-            return replace(settings, weights=str(inside(project.folder, self.checkpoint)))
+            return settings.replace(weights=str(inside(project.folder, self.checkpoint)))
         return settings
 
 
@@ -97,7 +94,7 @@ def build_clusters(
     made = yield from build.run()
     yield from _summarise(project, made, records)
     kinds = 0 if pool is None else pool.group(settings, job.kinds)
-    stored = replace(settings, weights=_kept(settings))
+    stored = settings.replace(weights=_kept(settings))
     length = header.prototype_length
     found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
     shown = cluster_catalog.current(project.cache)
@@ -184,8 +181,8 @@ class Pool:
         kinds = min(kinds, len(vectors) // LEAST_PER_KIND, different)
         if kinds < 2:
             return 0
-        few = replace(
-            settings, classes=kinds, clusters_per_class=1.0, algorithm="kmeans", outliers=0.0
+        few = settings.replace(
+            classes=kinds, clusters_per_class=1.0, algorithm="kmeans", outliers=0.0
         )
         rng = np.random.default_rng(settings.seed)
         sample = vectors[np.sort(rng.permutation(len(vectors))[:MOST_CANDIDATES])]

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from owlabel.jobs.job import Progress
+from owlabel.jobs.requests.plm import PLM_STEPS
 from owlabel.models.backbones import Features
 from owlabel.models.deeplab_head import DeepLabHead
+from owlabel.settings import Seed, Settings, Steps
 from owlabel_training.core.metric_losses import dce_loss
+from owlabel_training.core.recipe import NotNegative, Positive
 from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.fewshot.shots import Cache, CropPlan
 
@@ -21,8 +26,7 @@ SAVE_EVERY_S = 5.0
 """Seconds between two states on disk: what a crash can cost."""
 
 
-@dataclass(frozen=True)
-class PlmRecipe:
+class PlmRecipe(Settings):
     """Pseudo-label method; the defaults are the 5-shot run of DMLNet, supplement B.1.
 
     Attributes
@@ -38,27 +42,18 @@ class PlmRecipe:
         Crops of each shot.
     """
 
-    iterations: int = 500
-    batch_size: int = 5
-    lr: float = 1e-2
-    weight_decay: float = 1e-4
-    seed: int = 0
-    plan: CropPlan = field(default_factory=CropPlan)
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch_size < 1 or self.lr <= 0:
-            raise ValueError(
-                "iterations, batch_size and lr must be positive, got "
-                f"{self.iterations}, {self.batch_size} and {self.lr}"
-            )
+    iterations: Steps = PLM_STEPS
+    batch_size: Annotated[int, Field(ge=1)] = 5
+    lr: Positive = 1e-2
+    weight_decay: NotNegative = 1e-4
+    seed: Seed = 0
+    plan: CropPlan = CropPlan()
 
     @classmethod
-    def for_shots(
-        cls, shots: int, *, iterations: int = 500, lr: float | None = None, seed: int = 0
-    ) -> PlmRecipe:
+    def for_shots(cls, shots: int, *, lr: float | None = None, **changes: Any) -> PlmRecipe:
         """Return the recipe for a number of shots: batch 1 and rate 1e-3 for a single one."""
-        rate = lr if lr is not None else (1e-3 if shots == 1 else 1e-2)
-        return cls(iterations, 1 if shots == 1 else 5, rate, seed=seed)
+        usual = {"batch_size": 1, "lr": 1e-3} if shots == 1 else {}
+        return cls(**(usual | ({} if lr is None else {"lr": lr}) | changes))
 
 
 @dataclass

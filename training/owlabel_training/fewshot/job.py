@@ -13,6 +13,7 @@ from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.images import files as images
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.requests.plm import PLM_STEPS
 from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
@@ -56,7 +57,7 @@ class PlmJob:
     class_name: str
     color: Sequence[int]
     shots: Sequence[Mapping[str, int]]
-    iterations: int = 500
+    iterations: int = PLM_STEPS
     lr: float | None = None
     seed: int = 0
     name: str = ""

@@ -72,7 +72,7 @@ class EntropyMaximisation:
             embedding = self.segmenter(images)  # (B, q, h, w)
         logits = embedding.float() * (2 * self.segmenter.prototype_length)
         logits, target = at_stride(logits, labels, self.recipe.loss_stride)
-        return entropy_loss(logits, target, self.recipe.lambda_ood, self.recipe.mode)
+        return entropy_loss(logits, target, self.recipe.lambda_ood, self.recipe.averaging)
 
     def rate_factor(self, done: float) -> float:
         """Return 1: the paper's Adam has no schedule."""

@@ -14,7 +14,6 @@ from owlabel.models.weights import load
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
 from owlabel_training.core.project_frames import project_frames
-from owlabel_training.core.recipe import section
 from owlabel_training.core.run_state import keep_or_begin_anew
 from owlabel_training.fewshot.job import parent_id
 from owlabel_training.ood.data import OodData, ood_data
@@ -67,13 +66,11 @@ class OodTrainingJob:
         if not entropy:
             given["corocl"] = self.method == "rpl_corocl"
         name = self.name or f"{base_name} + {self.method.replace('_corocl', ' + CoroCL')}"
-        proxy = section(ProxyRecipe, {"proxy": dict(self.proxy)}, "proxy")
-        table = {"training": given}
         return OodRecipe(
-            name,
-            proxy=proxy,
-            entropy=section(EntropyRecipe, table, "training") if entropy else None,
-            residual=None if entropy else section(ResidualRecipe, table, "training"),
+            name=name,
+            proxy=ProxyRecipe(**self.proxy),
+            entropy=EntropyRecipe(**given) if entropy else None,
+            residual=None if entropy else ResidualRecipe(**given),
         )
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:

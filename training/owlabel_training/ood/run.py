@@ -113,7 +113,7 @@ def write_result(
     module: nn.Module, path: Path, header: CheckpointHeader, recipe: OodRecipe, course: Course
 ) -> str:
     """Write the new base model, or the residual block beside the old one; return its name."""
-    plain = dataclasses.asdict(recipe)
+    plain = recipe.model_dump()
     plain["data"]["folder"] = plain["proxy"]["path"] = plain["base"]["checkpoint"] = ""
     told = {**plain, "base_hash": header.heads[0].hash, **summary(course)}
     if isinstance(module, Segmenter):

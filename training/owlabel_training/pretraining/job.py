@@ -114,7 +114,7 @@ class PretrainJob:
         """Return the recipe; with fewer than four images batches hold fewer."""
         check_count(images, PretrainingRecipe(images_per_batch=2))
         recipe = PretrainingRecipe(iterations=self.iterations, seed=self.seed, **SMALL)
-        return replace(recipe, images_per_batch=min(images, recipe.images_per_batch))
+        return recipe.replace(images_per_batch=min(images, recipe.images_per_batch))
 
     def _contrast(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from owlabel.project.tables.catalog import inside
 from owlabel.project.tables.proposals import NewProposal
 from owlabel.view.data_requirements import masks_lacking, tags_lacking
 from owlabel_training.core.project_frames import people_labels, shrunk
-from owlabel_training.core.recipe import section
 from owlabel_training.core.run_state import keep_or_begin_anew
 from owlabel_training.weak_shot.comparison import Masks, compare_masks
 from owlabel_training.weak_shot.data import lacking
@@ -79,8 +78,8 @@ class WeakShotJob:
         model = {**SMALL_MODEL, "queries": queries, "short_side": SIDE, **self.model}
         course = {**usual, **self.course}
         return (
-            section(MaskModelRecipe, {"model": model}, "model"),
-            section(WeakShotSettings, {"weak_shot": course}, "weak_shot"),
+            MaskModelRecipe(**model),
+            WeakShotSettings(**course),
         )
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
@@ -183,7 +182,7 @@ class WeakShotJob:
     ) -> str:
         """Write the network beside the project's models; return its path there."""
         relative = f"models/weak-shot-{context.work.name}.safetensors"
-        told = {"weak_shot": asdict(course), "base_hash": header.heads[0].hash}
+        told = {"weak_shot": course.model_dump(), "base_hash": header.heads[0].hash}
         name = f"{header.name} + tags"
         save_mask_former(model, Path(context.project) / relative, name, known.frames.classes, told)
         return relative

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -172,8 +171,8 @@ def batch_losses(
             pair = (pixels[i][places[0]], pixels[j][places[1]])
             sims.append(sim_loss(net, pair, (labels[i][places[0]], labels[j][places[1]]), n_base))
         if done >= recipe.dist_after and recipe.dist_weight and bool((novel[i] & novel[j]).any()):
-            kind = cast(DistKind, recipe.dist_kind)
-            dist = _pair_dist(proposals, net, (labels, n_base), (i, j), (recipe.points, kind))
+            points, kind = recipe.points, recipe.dist_kind
+            dist = _pair_dist(proposals, net, (labels, n_base), (i, j), (points, kind))
             dists += [] if dist is None else [dist]
     zero = proposals.class_logits.sum() * 0
     losses["sim"] = recipe.sim_weight * (torch.stack(sims).mean() if sims else zero)

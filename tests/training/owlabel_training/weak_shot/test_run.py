@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -41,7 +40,7 @@ QUICK = WeakShotSettings(
     iterations=4, crop=(64, 96), points=8, freeze=0.25, dist_after=0.0, lr=1e-3
 )
 RECIPE = WeakShotRecipe(
-    "weak", model=MODEL, weak_shot=QUICK,
+    name="weak", model=MODEL, weak_shot=QUICK,
     data=WeakDataRecipe(novel=("box", "ball"), tags="tags.json", val="val.txt"),
 )  # fmt: skip
 SMALL = Path(__file__).parents[4] / "training" / "recipes"
@@ -84,8 +83,8 @@ def steps(folder: Path, recipe: WeakShotRecipe = RECIPE) -> list[dict[str, float
 @pytest.mark.parametrize("change", ["hidden", "swapped", "moved"])
 @pytest.mark.parametrize("similarity", ["cross", "self"])
 def test_no_novel_mask_leaks_into_any_loss(weak: Path, change: str, similarity: str) -> None:
-    settings = dataclasses.replace(QUICK, similarity=similarity)
-    recipe = dataclasses.replace(RECIPE, weak_shot=settings)
+    settings = QUICK.replace(similarity=similarity)
+    recipe = RECIPE.replace(weak_shot=settings)
     before = steps(weak, recipe)
     assert all(row["comp"] > 0 and row["sim"] != 0 and row["dist"] != 0 for row in before)
     rng = np.random.default_rng(0)
@@ -115,8 +114,8 @@ def test_tags_are_the_channel(weak: Path) -> None:
     [({"comp_weight": 0.0}, "comp"), ({"similarity": "none"}, "sim"), ({"dist_weight": 0.0}, "")],
 )
 def test_each_loss_can_be_left_out(weak: Path, changes: dict[str, float], missing: str) -> None:
-    settings = dataclasses.replace(QUICK, **changes)  # type: ignore[arg-type]
-    row = steps(weak, dataclasses.replace(RECIPE, weak_shot=settings))[0]
+    settings = QUICK.replace(**changes)  # type: ignore[arg-type]
+    row = steps(weak, RECIPE.replace(weak_shot=settings))[0]
     assert missing not in row
     if not missing:
         assert row["dist"] == 0
@@ -163,7 +162,7 @@ def test_a_state_of_another_run_is_refused_in_one_line(weak: Path, tmp_path: Pat
     frames = read_training_frames(RECIPE, weak)
     learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK, tmp_path)
     learner.state.save()
-    other = new_model(dataclasses.replace(MODEL, queries=7), None, frames, 0)
+    other = new_model(MODEL.replace(queries=7), None, frames, 0)
     with pytest.raises(ValueError, match="state of another run"):
         run_to_end(train_weak_shot(other, frames, QUICK, tmp_path))
 
@@ -174,7 +173,7 @@ def test_a_whole_run_writes_model_pseudo_labels_and_the_retrained_model(
     base = tmp_path / "base.safetensors"
     table = ClassTable((LabelClass(0, "sky", (0, 0, 9)), LabelClass(1, "road", (9, 9, 9))))
     save(segmenter, base, name="base", classes=table)
-    recipe = dataclasses.replace(RECIPE, weak_shot=dataclasses.replace(QUICK, retrain=2))
+    recipe = RECIPE.replace(weak_shot=QUICK.replace(retrain=2))
     result = run_to_end(WeakShotTraining(recipe, base, weak, tmp_path / "out").run())
     assert len(result["lacking"]) == 4
     assert set(result["iou"]) == {"sky", "road", "box", "ball"}
@@ -191,14 +190,14 @@ def test_a_whole_run_writes_model_pseudo_labels_and_the_retrained_model(
 
 
 def test_retraining_has_neither_comp_loss_nor_pairs() -> None:
-    plain = supervised(dataclasses.replace(QUICK, retrain=7))
+    plain = supervised(QUICK.replace(retrain=7))
     assert (plain.comp_weight, plain.similarity, plain.iterations) == (0.0, "none", 7)
 
 
 def test_too_few_proposals_are_refused(weak: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
     with pytest.raises(ValueError, match="at least the 4 classes"):
-        new_model(dataclasses.replace(MODEL, queries=3), None, frames, 0)
+        new_model(MODEL.replace(queries=3), None, frames, 0)
 
 
 QUICK_WORDS = (
@@ -227,11 +226,11 @@ def test_the_command_trains_and_says_which_class_lacks_what(weak: Path, tmp_path
     ("change", "reason"),
     [
         ("data.novel=['tree']", "['tree'] are not in"),
-        ("data.novel=[]", "data.novel must name"),
+        ("data.novel=[]", "data: novel must name"),
         ("data.tags='none.json'", "cannot read the tags"),
         ("model.queries=2", "model.queries"),
-        ("weak_shot.similarity='some'", "weak_shot.similarity"),
-        ("weak_shot.lr=0", "weak_shot.lr"),
+        ("weak_shot.similarity='some'", "weak_shot: similarity must be one of cross, self, none"),
+        ("weak_shot.lr=0", "weak_shot: lr must be"),
         ("base.checkpoint='none.safetensors'", "none.safetensors"),
         ("model.architecture='vgg'", "no architecture is called 'vgg'"),
     ],
