@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from owlabel.checkpoints.header import FORMAT, KEY, CheckpointHeader, HeadInfo
 from owlabel.classes import ClassTable, LabelClass
 from owlabel.ood.candidates import find
 from owlabel.project.store import Project
+from owlabel.registry import rescan_all
 from owlabel.session.session import Session
 
 SHAPE, GRID = (48, 64), (12, 16)
@@ -97,3 +99,42 @@ def stranger(tmp_path: Path) -> Path:
 def session(toy: Toy) -> Session:
     """A session on the toy project, without a worker."""
     return Session(toy.project, start_worker=False)
+
+
+@pytest.fixture
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[dict[str, str], dict[str, dict[str, str]]], Path]]:
+    """Install a package for this process and those it starts: no pip, a folder on the path.
+
+    ``install(files, entry_points, name="stranger")``: the text of each file, and for each group of
+    entry points ``name: module:object``.
+    """
+    modules = set(sys.modules)
+
+    def install(
+        files: dict[str, str], groups: dict[str, dict[str, str]], name: str = "stranger"
+    ) -> Path:
+        site = tmp_path / f"site_{name}"
+        about = site / f"{name}-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = [
+            line
+            for group, points in groups.items()
+            for line in (f"[{group}]", *(f"{key} = {target}" for key, target in points.items()))
+        ]
+        (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for path, text in files.items():
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).write_text(text)
+        monkeypatch.syspath_prepend(str(site))
+        rescan_all()
+        return site
+
+    yield install
+    monkeypatch.undo()
+    for module in set(sys.modules) - modules:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+    rescan_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +11,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from owlabel.jobs.registry import title_of
 from owlabel.project.tables.catalog import REPLACED
 from owlabel.view.open_project import is_project, open_or_create
 
 out = Console(markup=False)  # names of images and classes may hold square brackets
 err = Console(stderr=True, markup=False)
+REPORT_SECONDS = 30.0
+"""Time between two lines of progress where stderr is no terminal."""
 
 ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
 ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
@@ -72,19 +76,38 @@ def show(session: Any, image: str) -> None:
 
 
 def work(session: Any) -> None:
-    """Run all queued jobs in a worker process, with a line of progress."""
+    """Run all queued jobs in a worker process and show their progress.
+
+    A terminal gets a bar; a file or a pipe gets a line every `REPORT_SECONDS`.
+    """
     from owlabel.jobs.drain import drain
 
-    live = sys.stderr.isatty()
-    shown = ""
-    for row in drain(session.project):
-        line = f"{row.kind}: {row.done}/{row.total or '?'} {row.message}"
-        if live and line != shown:
-            print("\r" + line.ljust(len(shown)), end="", file=sys.stderr, flush=True)
-            shown = line
-    if shown:
-        print(file=sys.stderr)
+    with _progress_bar() as bar:
+        job_id, task, reported = -1, bar.add_task("", total=None), time.monotonic()
+        for row in drain(session.project):
+            if row.state != "running":
+                continue
+            text = f"{title_of(row.kind)}: {row.message}" if row.message else title_of(row.kind)
+            if row.id != job_id:
+                job_id = row.id
+                bar.reset(task)  # the time left is measured for each job anew
+            bar.update(task, description=text, completed=row.done, total=row.total or None)
+            if bar.disable and time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                err.print(f"{text} ({row.done}/{row.total or '?'})", highlight=False)
     session.poll()
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
 
 
 def finished(session: Any, job_id: int, what: str) -> Any:

@@ -57,38 +57,6 @@ class Job(Protocol):
         ...
 
 
-JOBS: dict[str, str] = {
-    "embed": "owlabel.jobs.kinds.embed:EmbedJob",
-    "relabel": "owlabel.jobs.kinds.find_novel:RelabelJob",
-    "judge": "owlabel.jobs.kinds.fit_meta_classifier:JudgeJob",
-    "calibrate": "owlabel.jobs.kinds.calibrate:CalibrateJob",
-    "export": "owlabel.jobs.kinds.export:ExportJob",
-    "plm": "owlabel_training.fewshot.job:PlmJob",
-    "ood": "owlabel_training.ood.job:OodTrainingJob",
-    "residual": "owlabel.jobs.kinds.residual_energy:ResidualJob",
-    "weak_shot": "owlabel_training.weak_shot.job:WeakShotJob",
-    "auxiliary_labels": "owlabel.jobs.kinds.clusters:AuxiliaryLabelsJob",
-    "cluster_proposals": "owlabel.jobs.kinds.clusters:ClusterProposalsJob",
-    "pretrain": "owlabel_training.pretraining.job:PretrainJob",
-}
-"""Kind of job to ``module:dataclass``; imported in the worker, never in the window."""
-JOB_WORDS = {
-    "embed": "Looking at the images",
-    "relabel": "Finding novel classes",
-    "calibrate": "Finding the usual scores",
-    "judge": "Learning what is false",
-    "plm": "Training",
-    "ood": "OoD training",
-    "residual": "Residual energy",
-    "auxiliary_labels": "Clustering",
-    "cluster_proposals": "Proposing clusters",
-    "pretrain": "Pre-training",
-    "export": "Exporting",
-    "weak_shot": "Masks from tags",
-}
-"""Kind of job in words, for messages and lists."""
-
-
 def run_to_end(
     steps: Generator[Progress, None, R], watch: Callable[[Progress], None] | None = None
 ) -> R:

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from owlabel.jobs.job import Progress
+from owlabel.jobs.registry import KINDS
 from owlabel.jobs.worker_identity import is_alive
 from owlabel.project.storage.schema import JobEntry, JobMetricRow
 from owlabel.project.store import Project
@@ -32,7 +33,7 @@ class JobRow:
     id : int
         Grows with every submitted job.
     kind : str
-        A key of `owlabel.jobs.job.JOBS`.
+        A key of `owlabel.jobs.registry.KINDS`.
     state : str
         "queued", "running", "done", "failed" or "cancelled".
     done, total : int
@@ -99,8 +100,15 @@ class JobQueue:
 
     # -- for who wants work done -----------------------------------------------------------------
 
-    def submit(self, kind: str, payload: Mapping[str, Any], priority: int = 0) -> int:
+    def submit(self, kind: str, payload: Mapping[str, Any], priority: int | None = None) -> int:
         """Put a job into the queue and return its id; it is durable when this returns.
+
+        Parameters
+        ----------
+        kind : str
+        payload : mapping
+        priority : int, optional
+            Higher is run first; that of the kind by default.
 
         Raises
         ------
@@ -111,6 +119,9 @@ class JobQueue:
             plain = json.loads(json.dumps(dict(payload), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise ValueError(f"the payload of a {kind} job must be JSON: {error}") from error
+        if priority is None:
+            known = KINDS.get(kind)
+            priority = 0 if known is None else known.priority
         with self._database.writing() as session:
             row = JobEntry(
                 kind=kind,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
-import os
 import shutil
 import sys
 import threading
@@ -14,30 +12,20 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from owlabel.jobs.job import JOBS, Job, JobContext, Progress
+from owlabel.jobs.job import Job, JobContext, Progress
 from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue, JobRow
+from owlabel.jobs.registry import KINDS, imported
 from owlabel.jobs.worker_identity import worker_name
 from owlabel.project.store import Project, ProjectError
 
 REPORT_SECONDS = 0.2
 """Progress is written, and cancel and pre-emption are looked for, this often."""
-EXTRA_JOBS = "OWLABEL_EXTRA_JOBS"
-"""Environment variable naming more kinds of jobs, for tests: ``kind=module:Class,...``."""
 GPU_IS_FULL = (
     "the memory of the GPU is full: close what else uses it, choose smaller crops or batches, or "
     "start with OWLABEL_DEVICE=cpu"
 )
 _log = logging.getLogger("owlabel.worker")
 Steps = Generator[Progress, None, dict[str, Any]]
-
-
-def job_kinds() -> dict[str, str]:
-    """Return kind to ``module:dataclass``: `JOBS` and what the environment adds.
-
-    A project's database names only the kind, so a project from elsewhere cannot say what to import.
-    """
-    extra = [item.partition("=") for item in os.environ.get(EXTRA_JOBS, "").split(",") if item]
-    return {**JOBS, **{kind: target for kind, _, target in extra}}
 
 
 def make_job(kind: str, payload: dict[str, Any]) -> Job:
@@ -48,13 +36,14 @@ def make_job(kind: str, payload: dict[str, Any]) -> Job:
     ValueError
         If the kind is unknown or the payload does not fit it.
     """
-    target = job_kinds().get(kind)
-    if target is None:
-        raise ValueError(f"unknown kind of job: {kind!r}")
-    module, _, name = target.partition(":")
-    made = getattr(importlib.import_module(module), name)
+    known = KINDS.get(kind)
+    if known is None:
+        raise ValueError(
+            f"unknown kind of job: {kind!r}; a package that adds it is missing here or broken"
+        )
+    make = imported(known.target)
     try:
-        job: Job = made(**payload)
+        job: Job = make(**payload)
     except TypeError as error:
         raise ValueError(f"the payload does not fit a {kind} job: {error}") from error
     return job

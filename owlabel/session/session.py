@@ -10,9 +10,9 @@ from typing import Any
 
 from owlabel.checkpoints.header import read_header
 from owlabel.checkpoints.residual_header import MODEL_KIND
-from owlabel.jobs.job import JOB_WORDS
 from owlabel.jobs.kinds.export import ExportJob
 from owlabel.jobs.queue import JobQueue, JobRow
+from owlabel.jobs.registry import KINDS, run_on_done, title_of
 from owlabel.jobs.worker import start_worker
 from owlabel.jobs.worker_identity import lives_here, worker_name
 from owlabel.project.store import ModelVersion, Project
@@ -26,10 +26,8 @@ from owlabel.view.review_queue import QueueItem
 
 __all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
 
-EMBED, RELABEL, TRAIN, EXPORT = 10, 20, 0, 5
-"""Priorities: labels of a new class first, then pictures, then exports, then training."""
-QUEUE_EVERY, FILLING = 1.0, {"embed", "relabel", "cluster_proposals", "weak_shot"}
-"""Seconds between two signals that the queue has grown, and the jobs that make it grow."""
+QUEUE_EVERY = 1.0
+"""Seconds between two signals that the queue has grown."""
 
 
 class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
@@ -74,13 +72,13 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         if self._with_worker and (self._worker is None or self._worker.poll() is not None):
             self._worker = start_worker(self.project.folder)
 
-    def _submit(self, kind: str, payload: dict[str, Any], priority: int) -> int:
-        """Queue a job, in place of a queued one of its kind unless it is training or export."""
-        if kind in ("embed", "relabel", "calibrate", "auxiliary_labels", "cluster_proposals"):
+    def _submit(self, kind: str, payload: dict[str, Any], *, first: bool = False) -> int:
+        """Queue a job, in place of the active ones of its kind where the kind replaces them."""
+        if KINDS[kind].replaces:
             for row in self._jobs.active():
                 if row.kind == kind:
                     self._jobs.cancel(row.id)
-        job_id = self._jobs.submit(kind, payload, priority=priority)
+        job_id = self._jobs.submit(kind, payload, KINDS[kind].priority_of(first=first))
         self._ensure_worker()
         self.jobs_changed.emit()
         return job_id
@@ -106,7 +104,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     def submit_embedding(self) -> None:
         """Queue a job: embed every image that is not in the cache, the current one first."""
         if self._missing or len(self.header.heads) > 1:
-            self._submit("embed", {"checkpoint": self._relative(self.model.path)}, EMBED)
+            self._submit("embed", {"checkpoint": self._relative(self.model.path)})
 
     def submit_relabelling(self) -> None:
         """Queue a job: look for the novel classes in the whole data set."""
@@ -116,7 +114,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
             self._findings_key(), "lambda_novel": self.lambda_novel, "heads": self._trained_heads(),
         }  # fmt: skip
         if prototypes or payload["heads"]:
-            self._submit("relabel", payload, RELABEL)
+            self._submit("relabel", payload)
         else:
             self.candidates.forget_claims()
             self.queue_changed.emit()
@@ -167,7 +165,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         before, self._seen = self._seen, now
         ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
         moved = {row.kind for row in rows if now[row.id] != before.get(row.id)}
-        self._take_embeddings(grown=bool(moved & FILLING))
+        self._take_embeddings(grown=any(k in KINDS and KINDS[k].fills_queue for k in moved))
         for row in rows:
             if row.id in ended:
                 self._job_turned(row)
@@ -194,9 +192,10 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
     def _job_turned(self, row: JobRow) -> None:
         """Do what follows from a job that has started, ended or failed."""
         if row.state == "failed":
-            self.message.emit("error", f"{JOB_WORDS.get(row.kind, row.kind)}: {row.error}")
+            self.message.emit("error", f"{title_of(row.kind)}: {row.error}")
         if row.state != "done":
             return
+        run_on_done(self, row)
         if row.kind == "relabel":
             self.found = self.project.found(self._findings_key())
             self.classes_changed.emit()
@@ -246,7 +245,7 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         with self.project.action("retrain", payload, f"train {named.name}"):
             pass
         self.history_changed.emit()
-        return self._submit("plm", payload, TRAIN)
+        return self._submit("plm", payload)
 
     def result(self) -> PlmResult | None:
         """Return the newest trained head that was neither adopted nor discarded, or None."""
@@ -379,4 +378,4 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         """
         job = ExportJob(str(folder), format_name, which, overwrite, abstain, worker_name())
         job.check(self.project)
-        return self._submit("export", asdict(job), EXPORT)
+        return self._submit("export", asdict(job))

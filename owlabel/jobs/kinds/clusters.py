@@ -16,6 +16,7 @@ from owlabel.clusters.examples import Summary
 from owlabel.clusters.settings import SUMMARY, AuxiliarySettings
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.jobs.kinds.auxiliary_labels import Auxiliary, Build, Picture, extractor
+from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details
 from owlabel.project.tables.catalog import inside
@@ -42,7 +43,7 @@ class AuxiliaryLabelsJob:
         The model in use, relative to the project's folder: its candidates are grouped, and where
         the extractor is "model" and names no other file, its decoder gives the features.
     settings : mapping
-        Fields of `AuxiliarySettings`.
+        Fields of `ClusterRequest` but `kinds`, as its `settings` returns them.
     kinds : int
         Clusters of candidates, at most; 0 makes none.
     """
@@ -68,7 +69,8 @@ class AuxiliaryLabelsJob:
 
     def chosen(self, project: Project) -> AuxiliarySettings:
         """Return the settings, with the model in use where no other is named."""
-        settings = AuxiliarySettings(**self.settings)
+        request = ClusterRequest(**self.settings, kinds=self.kinds)
+        settings = AuxiliarySettings(**request.settings(request.classes))
         if settings.extractor == "model" and not settings.weights:
             return settings.replace(weights=str(inside(project.folder, self.checkpoint)))
         return settings

@@ -10,8 +10,6 @@ from owlabel.jobs.queue import JobQueue
 from owlabel.ood.calibration import Basis
 from owlabel.session.edits.labels import Editor
 
-FIRST_SCALE, LATER_SCALE = 15, 8
-"""Priorities: a few pictures are enough to show the others on a scale; then pictures go first."""
 FIRST_FROM = 4
 """Pictures that are embedded before the first calibration, unless there are no more."""
 EVERY = 2.0
@@ -25,7 +23,7 @@ class Calibrating(Editor):
     _with_worker: bool
     _scale_looked = 0.0
 
-    def _submit(self, kind: str, payload: dict[str, Any], priority: int) -> int:
+    def _submit(self, kind: str, payload: dict[str, Any], *, first: bool = False) -> int:
         """Queue a job."""
         raise NotImplementedError
 
@@ -47,7 +45,7 @@ class Calibrating(Editor):
         due = self.scoring.due(Basis(embedded, reviewed), total) and not few
         if embedded and (due or always):
             payload = {"checkpoint": self._relative(self.model.path)}
-            self._submit("calibrate", payload, FIRST_SCALE if first else LATER_SCALE)
+            self._submit("calibrate", payload, first=first)
 
     def _calibrate_if_due(self) -> None:
         """Look every few seconds whether the scale of the scores is still good."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from owlabel.jobs.requests.clusters import ClusterRequest
 
 KIND, PROPOSALS = "auxiliary_labels", "cluster_proposals"
-BUILD, PROPOSE = 2, 12
-"""Priorities: clusters before training, proposals after the embedding of pictures."""
 
 
 class Clustering(Calibrating):
@@ -44,7 +42,7 @@ class Clustering(Calibrating):
         ValueError
             If the settings do not fit together, or there is no file of weights.
         """
-        return self._submit(KIND, self.cluster_payload(request), BUILD)
+        return self._submit(KIND, self.cluster_payload(request))
 
     def cluster_set(self) -> ClusterSet | None:
         """Return what was built last, or None."""
@@ -156,4 +154,4 @@ class Clustering(Calibrating):
         found = self.cluster_set()
         if found is not None:
             names = cluster_set.names(self.project, found.key)
-            self._submit(PROPOSALS, {"key": found.key, "names": names}, PROPOSE)
+            self._submit(PROPOSALS, {"key": found.key, "names": names})

@@ -16,9 +16,6 @@ from owlabel.project.tables.candidate_details import details
 from owlabel.session.background.calibration import Calibrating
 from owlabel.view.review_decisions import EVERY, LEAST, Said, decide
 
-JUDGE = 15
-"""Priority: after the labels of a new class, before exports and training."""
-
 
 class Judging(Calibrating):
     """An annotator's sitting that learns which candidates are false; `Session` has the worker."""
@@ -103,7 +100,7 @@ class Judging(Calibrating):
         job = JudgeJob(self._relative(self.model.path))
         if self._with_worker:
             if not any(row.kind == "judge" for row in self._jobs.active()):
-                self._submit("judge", asdict(job), JUDGE)
+                self._submit("judge", asdict(job))
             return
         run_to_end(job.run(JobContext(self.project.folder, self.project.folder)))
         self._take_judge()

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from owlabel.jobs.requests.ood import OodRequest
 
 KIND = "ood"
-TRAIN, ENERGY = 0, 9
-"""Priorities of the training, and of the maps that a new residual block gives."""
 
 
 class StaleResultError(ValueError):
@@ -102,7 +100,7 @@ class OodTraining(Calibrating):
         with self.project.action("train_ood", request.model_dump(), f"train {request.method_name}"):
             pass
         self.history_changed.emit()
-        return self._submit(KIND, payload, TRAIN)
+        return self._submit(KIND, payload)
 
     def has_ood_objects(self) -> bool:
         """Tell whether a human has labelled any pixel of a novel class."""
@@ -150,7 +148,7 @@ class OodTraining(Calibrating):
     def submit_energy(self) -> None:
         """Queue a job, where a residual block is in use: its energy of all images."""
         if self._residual_id is not None:
-            self._submit("residual", {"checkpoint": self._relative(self.model.path)}, ENERGY)
+            self._submit("residual", {"checkpoint": self._relative(self.model.path)})
 
     def _read_settings(self) -> None:
         super()._read_settings()

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from owlabel.jobs.requests.pretraining import PretrainRequest
 
 KIND = "pretrain"
-TRAIN = 0
-"""Priority, that of every training."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Pretraining(Clustering):
         with self.project.action("pretrain", request.model_dump(), "pre-train on this folder"):
             pass
         self.history_changed.emit()
-        return self._submit(KIND, payload, TRAIN)
+        return self._submit(KIND, payload)
 
     def pretrain_result(self) -> PretrainResult | None:
         """Return the newest result that was neither adopted nor discarded, or None."""

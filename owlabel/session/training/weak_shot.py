@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from owlabel.jobs.requests.weak_shot import WeakShotRequest
 
 KIND = "weak_shot"
-TRAIN = 0
-"""Priority: after everything that the annotator waits for."""
 
 
 class TagTraining(Calibrating):
@@ -35,4 +33,4 @@ class TagTraining(Calibrating):
         if not any(counts.get(i, {}).get("present") for i in novel):
             raise ValueError("no image is tagged with a novel class: tag at least 20 images first")
         payload = {"checkpoint": self._relative(self.model.path), "course": request.course()}
-        return self._submit(KIND, payload, TRAIN)
+        return self._submit(KIND, payload)

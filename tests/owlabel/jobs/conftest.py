@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,13 @@ def queue(project: Project) -> JobQueue:
 
 
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> None:
+def counting(install: Callable[..., None]) -> None:
     """Make the job kind "count" known to this process and to the workers it starts."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setenv("OWLABEL_EXTRA_JOBS", "count=counting_job:CountJob")
+    here = Path(__file__).parent
+    kind = """
+from owlabel.jobs.registry import JobKind
+
+COUNT = JobKind("count", "counting_job:CountJob", "Counting")
+"""
+    files = {"counting_kind.py": kind, "counting_job.py": (here / "counting_job.py").read_text()}
+    install(files, {"owlabel.jobs": {"count": "counting_kind:COUNT"}})

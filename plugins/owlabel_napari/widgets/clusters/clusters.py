@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, LineEdit, SpinBox
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -17,14 +15,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from owlabel.clusters.settings import NETWORKS
-from owlabel.jobs.requests.clusters import ClusterRequest
+from owlabel.jobs.requests.clusters import CLASSES_FROM, ClusterRequest
 from owlabel.session.background.clusters import KIND
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt, refusal
 from owlabel_napari.widgets.clusters.patches import ClusterPatches
-from owlabel_napari.widgets.common.parts import LineEdit as NameEdit
+from owlabel_napari.widgets.common.form import RequestForm
 from owlabel_napari.widgets.common.parts import (
+    LineEdit,
     button,
     completer,
     hint,
@@ -42,11 +40,7 @@ if TYPE_CHECKING:
     from owlabel_napari.canvas.cluster_layer import ClusterLayer
 
 MOST_CLASSES = 160  # 1.5 times as many clusters fit into a byte
-EXTRACTORS = (
-    ("the model in use", "model"),
-    ("colour and texture", "handmade"),
-    ("an ImageNet network", "imagenet"),
-)
+FIELDS = ("extractor", "network", "weights", "classes", "superpixels", "kinds")
 ABOUT = (
     "A name proposes what this cluster holds in all images; you review the proposals in the queue. "
     "Clusters are no classes: one may hold several things, or none."
@@ -69,14 +63,9 @@ class ClustersWidget(QWidget):
     ) -> None:
         super().__init__(parent)
         self.session, self.layer = session, layer
-        self.extractor = ComboBox(choices=EXTRACTORS, value="model", label="Features")
-        self.network = ComboBox(choices=NETWORKS, value="resnet50", label="Network")
-        self.weights = LineEdit(label="Weights")
         self.browse = button("Choose …", self._browse, "Choose the file of weights")
-        usual = min(max(len(session.classes.classes), 4), MOST_CLASSES)
-        self.classes = SpinBox(value=usual, min=1, max=MOST_CLASSES, label="Classes expected")
-        self.superpixels = SpinBox(value=200, min=0, max=5000, step=50, label="Superpixels")
-        self.kinds = SpinBox(value=8, min=0, max=200, label="Groups of unknown")
+        usual = min(max(len(session.classes.classes), CLASSES_FROM), MOST_CLASSES)
+        self.form = RequestForm(ClusterRequest, *FIELDS, classes=usual)
         self.build = button("Build", self._build, "Group all pixels in the background")
         self.cancel = button("Cancel", self._cancel)
         self.visible = QCheckBox("Show as a layer")
@@ -85,7 +74,7 @@ class ClustersWidget(QWidget):
         self.list = QListWidget()
         self.list.setIconSize(QSize(44, 44))
         self.gallery = QLabel()
-        self.name = NameEdit("name of this cluster, then Enter")
+        self.name = LineEdit("name of this cluster, then Enter")
         self.give = button("Name", self._name, "Propose what the cluster holds in all images")
         self.review = button("Review", self.review_wanted.emit, "Show them in the queue (Find)")
         self.patches = ClusterPatches(session, self)
@@ -100,10 +89,6 @@ class ClustersWidget(QWidget):
         self.refresh()
 
     def _lay_out(self) -> None:
-        fields = [self.extractor, self.network, self.weights, self.classes, self.superpixels,
-                  self.kinds]  # fmt: skip
-        self.form = Container(widgets=fields, labels=True)
-        self.form.margins = (0, 0, 0, 0)
         self.list.setFixedHeight(190)
         self.gallery.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout = QVBoxLayout(self)
@@ -124,7 +109,7 @@ class ClustersWidget(QWidget):
         session = self.session
         signals = (session.jobs_changed, session.history_changed, session.classes_changed)
         self._connections.add_later(signals, self.refresh)
-        self.extractor.changed.connect(self._show_form)
+        self.form["extractor"].changed.connect(self._show_form)
         self.visible.toggled.connect(self.layer.show)
         self.alone.toggled.connect(lambda _on: self._show_layer())
         self.list.currentRowChanged.connect(lambda _row: self._show_chosen())
@@ -244,26 +229,20 @@ class ClustersWidget(QWidget):
             self._show_gallery()
 
     def _show_form(self, *_: Any) -> None:
-        network = self.extractor.value == "imagenet"
-        self.network.visible = self.weights.visible = network
-        self.browse.setVisible(network)
+        imagenet = self.form["extractor"].value == "imagenet"
+        self.form["network"].visible = self.form["weights"].visible = imagenet
+        self.browse.setVisible(imagenet)
 
     # -- what is asked for -------------------------------------------------------------------
 
     def request(self) -> ClusterRequest:
         """Return what the form says."""
-        imagenet = self.extractor.value == "imagenet"
-        return ClusterRequest(
-            extractor=self.extractor.value,
-            weights=self.weights.value if imagenet else "",
-            network=self.network.value,
-            classes=int(self.classes.value),
-            superpixels=int(self.superpixels.value),
-            kinds=int(self.kinds.value),
-        )
+        if self.form["extractor"].value == "imagenet":
+            return self.form.request()
+        return self.form.request(weights="")
 
     def _build(self) -> None:
-        self._refused = refusal(self.session, self.session.build_clusters, self.request())
+        self._refused = refusal(self.session, lambda: self.session.build_clusters(self.request()))
         self.refresh()
 
     def _cancel(self) -> None:
@@ -279,9 +258,7 @@ class ClustersWidget(QWidget):
             self.list.setFocus()
 
     def _browse(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Weights", "", "Weights (*.safetensors *.pth)")
-        if name:
-            self.weights.value = name
+        self.form.choose_file("weights", "Weights", "Weights (*.safetensors *.pth)")
 
 
 class _Blocked:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from owlabel.jobs.job import JOB_WORDS
+from owlabel.jobs.registry import title_of
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, row, tight
@@ -80,7 +80,7 @@ class _Line(QWidget):
 
 def _words(job: Any) -> str:
     """Return what a job is doing, how far it is and for how long, in one line."""
-    what = JOB_WORDS.get(job.kind, job.kind)
+    what = title_of(job.kind)
     if job.state == "queued":
         return f"{what}: waiting"
     far = f" {job.done} / {job.total}" if job.total else " …"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.ood import METHODS, OodRequest
 from owlabel.session.training.ood import KIND, basis
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.form import RequestForm
 from owlabel_napari.widgets.common.jobs_view import time_left
 from owlabel_napari.widgets.common.parts import (
     FAILED,
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     from owlabel.session.session import Session
     from owlabel.session.training.ood import OodResult
 
-SOURCES = {
-    "annotated here": "project",
-    "folder with masks": "folder",
-    "COCO file": "coco",
-}
-USES = {"pasted into these images": "pasted", "in their own pictures": "whole"}
-TOLD = {
+ABOUT = {
     "rpl": "A block beside the model learns to see objects; the class map stays as it is, bit for "
     "bit.",
     "rpl_corocl": "RPL that also contrasts contexts; needs ten objects or more, else it is RPL.",
@@ -50,53 +44,24 @@ class OodTrainingWidget(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        methods = [(name, key) for key, name in METHODS.items()]
-        self.method = ComboBox(choices=methods, value="rpl", label="Method")
-        self.source = ComboBox(choices=list(SOURCES.items()), value="project", label="Objects")
-        self.path = LineEdit(label="From")
+        self.form = RequestForm(OodRequest, *OodRequest.model_fields)
         self.browse = button("Choose …", self._browse, "Choose the folder or the COCO file")
-        self.use = ComboBox(choices=list(USES.items()), value="pasted", label="Seen")
-        self.ratio = FloatSpinBox(value=0.1, min=0.02, max=5, step=0.05, label="Per image")
-        self.lambda_ood = FloatSpinBox(value=0.9, min=0, max=1, step=0.05, label="Lambda")
-        self.averaging = ComboBox(choices=["joint", "separate"], label="Averaging")
-        self.epochs = SpinBox(value=5, min=1, max=200, label="Epochs")
-        self.steps = SpinBox(value=40, min=1, max=5000, step=20, label="Steps each")
         self.start = button("Train", self._train, "Train in the background")
         self.cancel = button("Cancel", self._cancel)
         self.about, self.progress, self.plot = hint(), hint(), CoursePlot()
         self.comparison = OodComparison(session)
-        self._explain()
         self._job_id: int | None = None
         self._seen = 0
         self._connections = Connections()
         self._lay_out()
-        self.method.changed.connect(self._show_form)
-        self.source.changed.connect(self._show_form)
+        self.form["method"].changed.connect(self._show_form)
+        self.form["source"].changed.connect(self._show_form)
         signals = (session.jobs_changed, session.model_changed, session.history_changed)
         self._connections.add_later(signals, self.refresh)
         self._show_form()
         self.refresh()
 
-    def _explain(self) -> None:
-        self.use.tooltip = (
-            "Cut out and pasted into images of this project, or whole, in their own pictures"
-        )
-        self.ratio.tooltip = "Pictures with objects for each image without; 0.1 in the paper"
-        self.lambda_ood.tooltip = (
-            "Weight of the unknown objects against the known classes; 0.9 in the paper"
-        )
-        self.averaging.tooltip = (
-            "Over all pixels together, as the authors' code does, or each kind apart"
-        )
-        self.steps.tooltip = "Steps of an epoch; after each epoch mIoU and AP are measured"
-
     def _lay_out(self) -> None:
-        fields = [
-            self.method, self.source, self.path, self.use, self.ratio, self.lambda_ood,
-            self.averaging, self.epochs, self.steps,
-        ]  # fmt: skip
-        self.form = Container(widgets=fields, labels=True)
-        self.form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
         layout.addWidget(title("OoD training: know what it does not know"))
@@ -135,42 +100,32 @@ class OodTrainingWidget(QWidget):
 
     def _show_form(self, *_: Any) -> None:
         """Show what the method and the source need, and say what the method does."""
-        from_file = self.source.value != "project"
-        entropy = self.method.value == "entropy"
-        self.path.visible = from_file
+        from_file = self.form["source"].value != "project"
+        entropy = self.form["method"].value == "entropy"
+        self.form["path"].visible = from_file
         self.browse.setVisible(from_file)
-        for field in (self.use, self.ratio, self.lambda_ood, self.averaging):
-            field.visible = entropy
-        self.about.setText(TOLD[self.method.value])
+        for name in ("use", "ratio", "lambda_ood", "averaging"):
+            self.form[name].visible = entropy
+        self.about.setText(ABOUT[self.form["method"].value])
 
     def request(self) -> OodRequest:
         """Return what is asked for."""
-        return OodRequest(
-            method=self.method.value,
-            source=self.source.value,
-            path=self.path.value if self.source.value != "project" else "",
-            use=self.use.value,
-            ratio=float(self.ratio.value),
-            lambda_ood=float(self.lambda_ood.value),
-            averaging=self.averaging.value,
-            epochs=int(self.epochs.value),
-            steps_per_epoch=int(self.steps.value),
-        )
+        if self.form["source"].value == "project":
+            return self.form.request(path="")
+        return self.form.request()
 
     def _train(self) -> None:
-        attempt(self.session, self.session.train_ood, self.request())
+        attempt(self.session, lambda: self.session.train_ood(self.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:
             attempt(self.session, self.session.cancel_job, self._job_id)
 
     def _browse(self) -> None:
-        if self.source.value == "folder":
-            name = QFileDialog.getExistingDirectory(self, "Folder with images/ and masks/")
+        if self.form["source"].value == "folder":
+            self.form.choose_folder("path", "Folder with images/ and masks/")
         else:
-            name, _ = QFileDialog.getOpenFileName(self, "COCO instances", "", "COCO (*.json)")
-        if name:
-            self.path.value = name
+            self.form.choose_file("path", "COCO instances", "COCO (*.json)")
 
 
 class OodComparison(ComparisonWidget):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, SpinBox
+from magicgui.widgets import ComboBox, Container
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from owlabel.jobs.requests.plm import PlmRequest
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.form import RequestForm
 from owlabel_napari.widgets.common.parts import button, hint, row, scrolled, tight, title
 from owlabel_napari.widgets.train.comparison import ComparisonWidget
 from owlabel_napari.widgets.train.loss_plot import LossPlot
@@ -27,8 +29,9 @@ class TrainWidget(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.class_name = ComboBox(choices=[], label="Class", nullable=True)
-        self.iterations = SpinBox(value=500, min=1, max=20000, step=50, label="Steps")
+        self.form = RequestForm(PlmRequest, "iterations")
+        self.class_name = ComboBox(choices=[], name="class_name", label="Class", nullable=True)
+        self.form.container.insert(0, self.class_name)
         self.start = button("Retrain", self._train, "Train a head for this class (PLM)")
         self.cancel = button("Cancel", self._cancel)
         self.progress, self.plot = hint(), LossPlot()
@@ -50,17 +53,15 @@ class TrainWidget(QWidget):
         self.refresh()
 
     def _lay_out(self) -> None:
-        form = Container(widgets=[self.class_name, self.iterations], labels=True)
         versions = Container(widgets=[self.version], labels=True)
-        for one in (form, versions):
-            one.margins = (0, 0, 0, 0)
+        versions.margins = (0, 0, 0, 0)
         page = QWidget()
         outer, layout = QVBoxLayout(self), QVBoxLayout(page)
         tight(outer)
         tight(layout)
         outer.addWidget(scrolled(page))
         layout.addWidget(title("Retrain for a novel class (PLM)"))
-        layout.addWidget(form.native)
+        layout.addWidget(self.form.native)
         layout.addLayout(row(None, self.cancel, self.start))
         layout.addWidget(self.progress)
         layout.addWidget(self.plot)
@@ -128,8 +129,8 @@ class TrainWidget(QWidget):
 
     def _train(self) -> None:
         if self.class_name.value is not None:
-            args = (str(self.class_name.value), int(self.iterations.value))
-            attempt(self.session, self.session.retrain, *args)
+            request = self.form.request()
+            attempt(self.session, self.session.retrain, request.class_name, request.iterations)
 
     def _cancel(self) -> None:
         if self._job_id is not None:

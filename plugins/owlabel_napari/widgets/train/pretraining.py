@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, SpinBox
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.clusters import ClusterRequest
@@ -13,6 +12,7 @@ from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.session.training.pretraining import KIND
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt, refusal
+from owlabel_napari.widgets.common.form import RequestForm
 from owlabel_napari.widgets.common.parts import (
     bring_into_view,
     button,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from owlabel.session.session import Session
     from owlabel.session.training.pretraining import PretrainResult
 
-STARTS = (("the model in use", "model"), ("random weights", "random"))
 ABOUT = (
     "Builds clusters with the settings above, contrasts the pixels of all images by them, then "
     "trains on labels. A new base model: its images are embedded again, and trained classes (PLM) "
@@ -56,9 +55,7 @@ class PretrainingWidget(QWidget):
     ) -> None:
         super().__init__(parent)
         self.session, self._clusters = session, clusters
-        self.first = ComboBox(choices=STARTS, value="model", label="Start from")
-        self.iterations = SpinBox(value=300, min=1, max=20000, step=50, label="Contrast steps")
-        self.tuning = SpinBox(value=200, min=1, max=20000, step=50, label="Label steps")
+        self.form = RequestForm(PretrainRequest, "start", "iterations", "tuning")
         self.start = button("Pre-train", self._train, "Train in the background")
         self.cancel = button("Cancel", self._cancel)
         self.progress, self.plot = hint(), LossPlot()
@@ -74,12 +71,10 @@ class PretrainingWidget(QWidget):
         self.refresh()
 
     def _lay_out(self) -> None:
-        form = Container(widgets=[self.first, self.iterations, self.tuning], labels=True)
-        form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
         layout.addWidget(title("Pre-train on this folder"))
-        layout.addWidget(form.native)
+        layout.addWidget(self.form.native)
         layout.addWidget(hint(ABOUT))
         layout.addLayout(row(None, self.cancel, self.start))
         layout.addWidget(self.progress)
@@ -123,15 +118,10 @@ class PretrainingWidget(QWidget):
 
     def request(self) -> PretrainRequest:
         """Return what is asked for."""
-        return PretrainRequest(
-            clusters=self._clusters(),
-            iterations=int(self.iterations.value),
-            tuning=int(self.tuning.value),
-            start=self.first.value,
-        )
+        return self.form.request(clusters=self._clusters())
 
     def _train(self) -> None:
-        self._refused = refusal(self.session, self.session.pretrain, self.request())
+        self._refused = refusal(self.session, lambda: self.session.pretrain(self.request()))
         self.refresh()
 
     def _cancel(self) -> None:

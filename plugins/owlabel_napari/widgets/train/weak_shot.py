@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, SpinBox
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -14,6 +13,7 @@ from owlabel.jobs.requests.weak_shot import WeakShotRequest
 from owlabel.session.training.weak_shot import KIND
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
+from owlabel_napari.widgets.common.form import RequestForm
 from owlabel_napari.widgets.common.parts import bring_into_view, button, hint, row, tight, title
 from owlabel_napari.widgets.train.loss_plot import LossPlot
 from owlabel_napari.widgets.train.ood_training import tell
@@ -41,12 +41,7 @@ class WeakShotWidget(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.steps = SpinBox(value=WeakShotRequest().iterations, min=1, max=100000, step=100,
-                             label="Steps")  # fmt: skip
-        self.again = SpinBox(value=0, min=0, max=100000, step=100, label="Re-train")
-        self.again.tooltip = (
-            "Steps of a second training on the masks of the first and on what you accepted; 0: none"
-        )
+        self.form = RequestForm(WeakShotRequest, "iterations", "retrain")
         self.lacking, self.progress, self.waiting = hint(), hint(), hint()
         self.plot, self.comparison = LossPlot(), WeakShotComparison(session)
         self.start = button("Masks from tags", self._train, "Learn masks of tagged classes")
@@ -68,13 +63,11 @@ class WeakShotWidget(QWidget):
         self.show_job()
 
     def _lay_out(self) -> None:
-        form = Container(widgets=[self.steps, self.again], labels=True)
-        form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
         layout.addWidget(title("Masks from tags (SimFormer)"))
         layout.addWidget(self.lacking)
-        layout.addWidget(form.native)
+        layout.addWidget(self.form.native)
         layout.addLayout(row(None, self.cancel, self.start))
         layout.addWidget(self.progress)
         layout.addLayout(row(self.waiting, self.review))
@@ -143,8 +136,7 @@ class WeakShotWidget(QWidget):
             self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
 
     def _train(self) -> None:
-        request = WeakShotRequest(iterations=int(self.steps.value), retrain=int(self.again.value))
-        attempt(self.session, self.session.train_from_tags, request)
+        attempt(self.session, lambda: self.session.train_from_tags(self.form.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:

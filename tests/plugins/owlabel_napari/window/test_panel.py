@@ -207,9 +207,3 @@ def test_a_page_that_scrolls_is_not_cut_at_its_side(qtbot: Any) -> None:
     qtbot.addWidget(area)
     bar = area.verticalScrollBar().sizeHint().width()
     assert area.minimumSizeHint().width() == page.minimumSizeHint().width() + bar
-
-
-def test_every_kind_of_job_has_words() -> None:
-    from owlabel.jobs.job import JOB_WORDS, JOBS
-
-    assert set(JOB_WORDS) == set(JOBS)

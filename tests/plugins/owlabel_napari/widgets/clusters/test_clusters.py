@@ -133,23 +133,23 @@ def job(kind: str, state: str, **changes: Any) -> Any:
 
 
 def test_the_form_asks_for_what_is_chosen(widget: Any) -> None:
-    assert widget.classes.value == 4, "at least four classes"
-    widget.extractor.value = "handmade"
-    widget.superpixels.value, widget.kinds.value = 300, 5
+    assert widget.form["classes"].value == 4, "at least four classes"
+    widget.form["extractor"].value = "handmade"
+    widget.form["superpixels"].value, widget.form["kinds"].value = 300, 5
     widget.build.click()
     ((kind, request),) = widget.session.calls
     assert kind == "build"
     assert (request.extractor, request.superpixels, request.kinds) == ("handmade", 300, 5)
-    assert not widget.weights.visible
-    widget.extractor.value = "imagenet"
-    assert widget.weights.visible
+    assert not widget.form["weights"].visible
+    widget.form["extractor"].value = "imagenet"
+    assert widget.form["weights"].visible
 
 
 def test_a_missing_file_is_told(widget: Any) -> None:
     told: list[tuple[str, str]] = []
     widget.session.message.connect(lambda *said: told.append(said))
-    widget.extractor.value = "imagenet"
-    widget.weights.value = "nowhere.pth"
+    widget.form["extractor"].value = "imagenet"
+    widget.form["weights"].value = "nowhere.pth"
     widget.build.click()
     why = "there is no file of weights nowhere.pth"
     assert [text for _, text in told] == [why]
@@ -157,7 +157,7 @@ def test_a_missing_file_is_told(widget: Any) -> None:
     assert "235" in widget.progress.styleSheet(), "red"
     widget.refresh()
     assert widget.progress.text() == why, "it stays until the next attempt"
-    widget.extractor.value = "handmade"
+    widget.form["extractor"].value = "handmade"
     widget.build.click()
     assert widget.progress.text() == ""
 
@@ -308,7 +308,7 @@ def pretraining(qtbot: Any, session: Stub) -> Any:
     from owlabel.jobs.requests.clusters import ClusterRequest
     from owlabel_napari.widgets.train.pretraining import PretrainingWidget
 
-    made = PretrainingWidget(session, lambda: ClusterRequest("handmade"))  # type: ignore[arg-type]
+    made = PretrainingWidget(session, lambda: ClusterRequest(extractor="handmade"))  # type: ignore[arg-type]
     qtbot.addWidget(made)
     made.show()
     yield made
@@ -318,8 +318,8 @@ def pretraining(qtbot: Any, session: Stub) -> Any:
 def test_pretraining_is_asked_for_with_the_clusters_of_the_form(pretraining: Any) -> None:
     told: list[tuple[str, str]] = []
     pretraining.session.message.connect(lambda *said: told.append(said))
-    pretraining.first.value = "random"
-    pretraining.iterations.value, pretraining.tuning.value = 20, 30
+    pretraining.form["start"].value = "random"
+    pretraining.form["iterations"].value, pretraining.form["tuning"].value = 20, 30
     pretraining.start.click()
     ((_, request),) = pretraining.session.calls
     assert (request.iterations, request.tuning, request.start) == (20, 30, "random")

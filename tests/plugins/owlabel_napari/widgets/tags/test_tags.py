@@ -106,7 +106,7 @@ def job(state: str, **changes: Any) -> Any:
 
 
 def test_a_number_that_is_typed_is_what_it_says(widget: Any, qtbot: Any) -> None:
-    steps = widget.masks.steps
+    steps = widget.masks.form["iterations"]
     field = steps.native.lineEdit()
     field.selectAll()
     qtbot.keyClicks(field, "700")  # a least value of 10 would make 1000 of it, digit by digit
@@ -118,7 +118,7 @@ def test_masks_are_asked_for_and_followed(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(real, "train_from_tags", asked.append)
-    widget.masks.steps.value, widget.masks.again.value = 50, 20
+    widget.masks.form["iterations"].value, widget.masks.form["retrain"].value = 50, 20
     widget.masks.start.click()
     assert (asked[0].iterations, asked[0].retrain) == (50, 20)
     reported = [SimpleNamespace(id=1, step=1, metrics={"loss": 3.0})]

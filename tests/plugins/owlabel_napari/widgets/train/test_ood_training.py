@@ -39,7 +39,7 @@ class Stub:
 
     def train_ood(self, request: OodRequest) -> int:
         self.calls.append(request)
-        request.check()
+        request.payload("model.safetensors")
         return 1
 
     def cancel_job(self, job_id: int) -> None:
@@ -67,10 +67,10 @@ def job(state: str, **changes: Any) -> Any:
 
 
 def test_the_form_asks_for_what_is_chosen(widget: Any) -> None:
-    widget.method.value = "entropy"
-    widget.lambda_ood.value = 0.5
-    widget.averaging.value = "separate"
-    widget.epochs.value, widget.steps.value = 2, 7
+    widget.form["method"].value = "entropy"
+    widget.form["lambda_ood"].value = 0.5
+    widget.form["averaging"].value = "separate"
+    widget.form["epochs"].value, widget.form["steps_per_epoch"].value = 2, 7
     widget.start.click()
     (request,) = widget.session.calls
     assert (request.method, request.lambda_ood, request.averaging) == ("entropy", 0.5, "separate")
@@ -78,20 +78,20 @@ def test_the_form_asks_for_what_is_chosen(widget: Any) -> None:
 
 
 def test_fields_are_shown_where_they_matter(widget: Any) -> None:
-    assert not widget.lambda_ood.visible
-    assert not widget.path.visible
-    widget.method.value = "entropy"
-    widget.source.value = "folder"
-    assert widget.lambda_ood.visible
-    assert widget.path.visible
+    assert not widget.form["lambda_ood"].visible
+    assert not widget.form["path"].visible
+    widget.form["method"].value = "entropy"
+    widget.form["source"].value = "folder"
+    assert widget.form["lambda_ood"].visible
+    assert widget.form["path"].visible
     assert widget.browse.isVisible()
 
 
 def test_a_bad_folder_is_told_at_once(widget: Any, tmp_path: Any) -> None:
     told: list[tuple[str, str]] = []
     widget.session.message.connect(lambda *said: told.append(said))
-    widget.source.value = "folder"
-    widget.path.value = str(tmp_path)
+    widget.form["source"].value = "folder"
+    widget.form["path"].value = str(tmp_path)
     widget.start.click()
     assert len(told) == 1
     assert "no proxy folder" in told[0][1]

@@ -1,0 +1,117 @@
+"""Tables of named things that installed packages can extend through entry points."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_log = logging.getLogger("owlabel.plugins")
+_TABLES: list[Registry[Any]] = []
+
+
+class Registry(Mapping[str, T]):
+    """A read-only table: the built-in items first, then those of installed packages.
+
+    A package adds an item with one entry point: its name is the key, its object the item.  The
+    table scans entry points when a name is not built in or when all items are listed, and imports
+    a package only then.  Names come from installed Python packages alone, never from a project.
+
+    A package that cannot be imported, an object that does not fit and a name that is taken cost
+    one warning line of the logger ``owlabel.plugins``; the table goes on without that item.
+
+    Parameters
+    ----------
+    group : str
+        Group of the entry points, e.g. ``owlabel.scores``.
+    builtin : mapping
+        The items that need no package.
+    check : callable
+        ``check(name, object) -> item``.  Raises ValueError where the object does not fit.
+    """
+
+    def __init__(
+        self, group: str, builtin: Mapping[str, T], check: Callable[[str, Any], T]
+    ) -> None:
+        self.group = group
+        self._builtin, self._check = dict(builtin), check
+        self._waiting: dict[str, EntryPoint] | None = None
+        self._plugins: dict[str, T] = {}
+        _TABLES.append(self)
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._builtin:
+            return self._builtin[name]
+        if name in self._scan():
+            self._load(name)
+        return self._plugins[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        for name in list(self._scan()):
+            self._load(name)
+        return iter([*self._builtin, *self._plugins])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def rescan(self) -> None:
+        """Forget the packages; they are scanned again when they are needed next."""
+        self._waiting, self._plugins = None, {}
+
+    def _scan(self) -> dict[str, EntryPoint]:
+        """Return the entry points that are not loaded yet, by name."""
+        if self._waiting is None:
+            self._waiting = {}
+            for point in sorted(entry_points(group=self.group), key=_package):
+                owner = self._waiting.get(point.name)
+                if point.name in self._builtin or owner is not None:
+                    holder = "owlabel" if owner is None else _package(owner)
+                    self._warn(point, f"the name is taken by {holder}")
+                else:
+                    self._waiting[point.name] = point
+        return self._waiting
+
+    def _load(self, name: str) -> None:
+        """Import one entry point and keep its item, or warn."""
+        point = self._scan().pop(name, None)
+        if point is None:
+            return
+        try:
+            self._plugins[name] = self._check(name, point.load())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package may raise anything
+            self._warn(point, f"{type(error).__name__}: {error}")
+
+    def _warn(self, point: EntryPoint, reason: str) -> None:
+        _log.warning(
+            "%s %r of the package %s is left out: %s",
+            self.group, point.name, _package(point), " ".join(reason.split())[:300],
+        )  # fmt: skip
+
+
+def rescan_all() -> None:
+    """Scan the installed packages again for all tables, e.g. after one came in a notebook."""
+    for table in _TABLES:
+        table.rescan()
+
+
+def _package(point: EntryPoint) -> str:
+    """Return the name of the package that brings an entry point."""
+    return "?" if point.dist is None else point.dist.name
+
+
+def instance_of(kind: type[T]) -> Callable[[str, Any], T]:
+    """Return a check: the object is a `kind` whose `name` is the entry point's name."""
+
+    def check(name: str, item: Any) -> T:
+        if not isinstance(item, kind):
+            raise ValueError(f"expected a {kind.__name__}, got {type(item).__name__}")
+        if item.name != name:  # type: ignore[attr-defined]
+            raise ValueError(f"the {kind.__name__} is named {item.name!r}")  # type: ignore[attr-defined]
+        return item
+
+    return check
