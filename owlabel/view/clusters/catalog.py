@@ -96,7 +96,7 @@ class ClusterSet:
 
     def store(self, cache: FeatureCache) -> None:
         """Make this the one that is shown."""
-        text = json.dumps({**asdict(self), "settings": asdict(self.settings)})
+        text = json.dumps({**asdict(self), "settings": self.settings.model_dump()})
         cache.write(CURRENT, SUMMARY, {"none": np.zeros(1, np.uint8)}, {"set": text})
 
     @property
