@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from owlabel.view.open_project import is_ours
+from owlabel.view.open_project import can_open
 from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.events.messages import show
 from owlabel_napari.widgets.start import StartWidget
@@ -85,10 +85,10 @@ class OWLabelPanel(QWidget):
         A refusal is shown on the start page and as a message.
         """
         from owlabel.session.session import Session
-        from owlabel.view.open_project import open_or_create
+        from owlabel.view.open_project import open_project
 
         try:
-            session = Session(open_or_create(Path(folder), model, project))
+            session = Session(open_project(Path(folder), model, project))
         except (ValueError, OSError) as error:
             self._refuse(str(error))
             return False
@@ -196,7 +196,7 @@ class _CanvasDrops(QObject):
         if QApplication.keyboardModifiers() & _ASKS_NAPARI:
             return False
         folder = _folder(event)
-        if folder is None or len(_urls(event)) != 1 or not is_ours(folder):
+        if folder is None or len(_urls(event)) != 1 or not can_open(folder):
             return False
         event.acceptProposedAction()
         self.panel.open_later(folder)

@@ -48,13 +48,13 @@ class ProjectOpener(QObject):
             Thread(target=self._work).start()  # no daemon: an exit waits for what it writes
 
     def _work(self) -> None:
-        from owlabel.view.open_project import open_or_create
+        from owlabel.view.open_project import open_project
 
         while True:
             wish = self._wish
             assert wish is not None
             try:
-                with open_or_create(*wish) as made:
+                with open_project(*wish) as made:
                     report = partial(self.ready.emit, made.folder)
             except (ValueError, OSError) as error:
                 report = partial(self.refused.emit, str(error))

@@ -127,7 +127,7 @@ class FakeQueue(Part):
     def pin(self, keys: list[str]) -> None:
         self.pinned = list(keys)
 
-    def release(self) -> None:
+    def unpin(self) -> None:
         self.pinned = None
 
     def explain(self, item: QueueItem) -> Any:
@@ -170,7 +170,7 @@ class FakeScores(Part):
         low, high = self.limits(name, values)
         return low + fraction * (high - low)
 
-    def about_scale(self, name: str) -> str:
+    def describe_scale(self, name: str) -> str:
         return "over all pixels of 3 images"
 
     def current(self, name: str) -> np.ndarray:
@@ -242,7 +242,7 @@ class FakeClusters(Part):
     def names(self) -> dict[str, int]:
         return {}
 
-    def infos(self) -> list[Any]:
+    def list_all(self) -> list[Any]:
         return []
 
     def auxiliary_labels(self) -> Any:
@@ -337,7 +337,7 @@ class FakeSession:
             raise AttributeError(name)
         return lambda: self.calls.append((name,))
 
-    def place(self, image_id: int) -> tuple[int, int]:
+    def position(self, image_id: int) -> tuple[int, int]:
         return [r.id for r in self.records].index(image_id), len(self.records)
 
     def image(self) -> np.ndarray:

@@ -23,7 +23,7 @@ from owlabel.models.weights import load
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables.catalog import inside
 from owlabel.project.tables.proposals import NewProposal
-from owlabel.view.data_requirements import masks_lacking, tags_lacking
+from owlabel.view.data_requirements import missing_masks, missing_tags
 from owlabel_training.core.project_frames import people_labels, shrunk
 from owlabel_training.core.recipe import section
 from owlabel_training.core.run_state import keep_or_begin_anew
@@ -208,7 +208,7 @@ def _told(project: Project, known: TaggedProject) -> list[str]:
     project.label_index.look()
     classes = project.classes()
     images = sum(r.error is None for r in project.images())
-    return [*tags_lacking(project, classes, images), *masks_lacking(project, classes)]
+    return [*missing_tags(project, classes, images), *missing_masks(project, classes)]
 
 
 def _still_tagged(project: Project, record: ImageRecord, known: TaggedProject) -> frozenset[int]:

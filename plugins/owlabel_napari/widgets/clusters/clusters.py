@@ -148,7 +148,7 @@ class ClustersWidget(QWidget):
 
     def _show_list(self) -> None:
         before = self.chosen
-        self.infos = attempt(self.session, self.session.clusters.infos) or []
+        self.infos = attempt(self.session, self.session.clusters.list_all) or []
         with _Blocked(self.list):
             self.list.clear()
             for info in self.infos:
