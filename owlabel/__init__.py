@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from owlabel.novel.label_maps import LabelMap as LabelMap
     from owlabel.ood.registry import SCORES as SCORES
     from owlabel.session.session import Session as Session
-    from owlabel.view.open_project import open_or_create as open_project
+    from owlabel.view.open_project import open_project as open_project
 
 __version__ = "0.1.0"
 __all__ = ["SCORES", "LabelMap", "Session", "__version__", "open_project"]
@@ -21,7 +21,7 @@ _PLACES = {
     "LabelMap": ("owlabel.novel.label_maps", "LabelMap"),
     "SCORES": ("owlabel.ood.registry", "SCORES"),
     "Session": ("owlabel.session.session", "Session"),
-    "open_project": ("owlabel.view.open_project", "open_or_create"),
+    "open_project": ("owlabel.view.open_project", "open_project"),
 }
 """Public name to the module that holds it, and its name there."""
 

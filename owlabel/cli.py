@@ -41,7 +41,7 @@ from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
 from owlabel.formats.labels.registry import FORMATS
 from owlabel.project.creation import DATABASE
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 
 app = typer.Typer(
     name="owlabel",
@@ -108,7 +108,7 @@ def new(
     project: Annotated[Path | None, typer.Option(help="Where the project shall lie.")] = None,
 ) -> None:
     """Make a project of a folder of pictures and print where it lies."""
-    with one_line_errors(), open_or_create(images, model, project) as made:
+    with one_line_errors(), open_project(images, model, project) as made:
         broken = [r for r in made.images() if r.error is not None]
         print(made.folder)
         for record in broken:
@@ -284,10 +284,10 @@ def info(project: ProjectArg, as_json: JsonOption = False) -> None:
 @app.command()
 def log(project: ProjectArg) -> None:
     """Print the recorded sitting, one event a line, for `owlabel replay`."""
-    from owlabel.session.recording import recorded
+    from owlabel.session.recording import recording_lines
 
     with sitting(project) as session:
-        for line in recorded(session):
+        for line in recording_lines(session):
             print(json.dumps(line, ensure_ascii=False, sort_keys=True))
 
 
@@ -310,7 +310,7 @@ def replay(
         read_recording(recording)  # refused before anything is made
         if (images / DATABASE).is_file():
             raise ValueError(f"{images} is a project: name the folder of its pictures")
-        open_or_create(images, model, project).close()
+        open_project(images, model, project).close()
     try:
         with sitting(project) as session:
             differing = again(session, recording, lambda: work(session))

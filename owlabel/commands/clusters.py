@@ -107,7 +107,7 @@ def gallery(
 
 
 def _all(session: Any) -> list[ClusterInfo]:
-    found: list[ClusterInfo] = session.clusters.infos()
+    found: list[ClusterInfo] = session.clusters.list_all()
     if not found:
         raise ValueError("there are no clusters yet: run `owlabel clusters PROJECT build`")
     return found

@@ -1,4 +1,4 @@
-"""One annotator's session on a project: its parts, and the one place where memory is refreshed."""
+"""One annotator's session on a project: its parts, and the one place that refreshes memory."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ from owlabel.view.view import View
 __all__ = ["Session", "StaleResultError"]
 
 QUEUE_EVERY = 1.0
-"""Seconds between two signals that the queue has grown."""
+"""Smallest time in seconds between two signals that the queue has grown."""
 CALIBRATION_EVERY = 2.0
-"""Seconds between two checks whether the scores have to be calibrated again."""
+"""Time in seconds between two checks whether a calibration is due."""
 ON_QUEUE = {"lambda_novel", "threshold", "hide_above"}
 """Settings that change the review queue."""
 
 
 class Session:
-    """Everything an annotator can do.  Each act is on disk when its method returns.
+    """Everything an annotator can do. Each act is on disk when its method returns.
 
     Parameters
     ----------
     project : Project
-        The open project; `close` closes it.
+        The open project. `close` closes it.
     start_worker : bool
-        Start the worker process and submit the embedding of all images.
+        Whether to start the worker process and embed all images.
 
     Attributes
     ----------
     view : View
-        What is shown: the current image, its labels, the model.
+        What the annotator sees: the current image, its labels, the model.
     labels : LabelEdits
     shots : ShotMemory
     settings : Settings
@@ -74,7 +74,7 @@ class Session:
     training : Training
     worker : WorkerLink
     search, calibration, meta_classifier
-        What runs in the background by itself.
+        Jobs that the session submits in the background.
     """
 
     def __init__(self, project: Project, *, start_worker: bool = True) -> None:
@@ -100,7 +100,7 @@ class Session:
         self.calibration = CalibrationSchedule(self.view, self.scores, self.worker)
         self.meta_classifier = MetaClassifierFit(self.view, self.queue, self.worker)
         self._dues = (
-            Due("relabel", self.search.due),
+            Due("relabel", self.search.take_due),
             Due(
                 "calibrate", self.calibration.due_in_background, CALIBRATION_EVERY,
                 first=lambda: self.calibration.first,
@@ -110,7 +110,7 @@ class Session:
         self._queue_grew = 0.0
         self._go_to_first()
         if start_worker:
-            self.worker.start()  # jobs that a killed window left behind go on
+            self.worker.start()  # continues the jobs that a killed window left behind
             self.submit_embedding()
             self.meta_classifier.fit_if_outdated()
 
@@ -126,7 +126,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End the worker and close the project; every act is on disk already."""
+        """Stop the worker and close the project; every act is already on disk."""
         self.worker.close()
         self.shots.store()
         self.project.close()
@@ -140,34 +140,34 @@ class Session:
 
     @property
     def image_id(self) -> int | None:
-        """The current image; None where the project has no readable image."""
+        """The current image; None if the project has no readable image."""
         return self.view.image_id
 
     @property
     def records(self) -> list[ImageRecord]:
-        """The readable images of the project, in their order."""
+        """The readable images of the project, in order."""
         return self.view.images.records
 
     @property
     def broken(self) -> list[ImageRecord]:
-        """The images that cannot be read; `error` has the reason."""
+        """The images that cannot be read, with the reason in `error`."""
         return self.project.images(broken=True)
 
     def record(self, image_id: int | None = None) -> ImageRecord:
-        """Return the record of an image, by default the current one; ValueError without any."""
+        """Return the record of an image, by default the current one; raises ValueError."""
         return self.view.record(image_id)
 
-    def place(self, image_id: int) -> tuple[int, int]:
-        """Return the place of an image, from 0 on, and how many images there are; ValueError."""
-        return self.view.images.place(image_id)
+    def position(self, image_id: int) -> tuple[int, int]:
+        """Return the position of an image, counted from 0, and the number of images."""
+        return self.view.images.position(image_id)
 
     def image(self) -> NDArray[np.uint8]:
-        """Return the current picture, uint8 (H, W, 3); raises ImageError."""
+        """Return the current image, uint8 (H, W, 3); raises ImageError if it cannot be read."""
         return self.view.image()
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many images are embedded, of how many."""
+        """Number of embedded images and number of all images."""
         row = next(iter(self.worker.active("embed")), None)
         if row is None:
             return self.view.progress
@@ -177,47 +177,47 @@ class Session:
 
     @property
     def can_undo(self) -> str | None:
-        """The name of the act that `undo` would take back, or None."""
+        """The name of the act that `undo` would revert, or None."""
         return self.project.can_undo
 
     @property
     def can_redo(self) -> str | None:
-        """The name of the act that `redo` would do again, or None."""
+        """The name of the act that `redo` would repeat, or None."""
         return self.project.can_redo
 
     # -- moving and history ------------------------------------------------------------------
 
     def go_to(self, image_id: int) -> None:
-        """Show another image; clicks on it that were not named yet come back."""
+        """Show another image, with the clicks on it that have no class yet."""
         record = self.record(image_id)
-        with suppress(ProjectError):  # on a full disk workers do not learn of it, no more
+        with suppress(ProjectError):  # on a full disk the worker keeps its old focus
             self.project.set_focus(record.id)
         self.view.image_id = record.id
         self.refresh(Changes(region=True, moved=True, history=False))
 
     def next_image(self) -> None:
-        """Go to the next image, after the last to the first."""
+        """Show the next image; after the last comes the first."""
         self._step(1)
 
     def previous_image(self) -> None:
-        """Go to the image before, before the first to the last."""
+        """Show the previous image; before the first comes the last."""
         self._step(-1)
 
     def _step(self, by: int) -> None:
         if self.image_id is not None:
-            self.go_to(self.view.images.beside(self.image_id, by))
+            self.go_to(self.view.images.neighbour(self.image_id, by))
 
     def _go_to_first(self) -> None:
         if self.image_id is None and self.view.images.ids:
             self.go_to(self.view.images.ids[0])
 
     def undo(self) -> None:
-        """Take back the last act, whatever it was, and go to its image."""
+        """Revert the last act of any kind and show its image."""
         event = self._acts.undo()
         self._show_touched(None if event is None else event.payload.get("image_id"))
 
     def redo(self) -> None:
-        """Do again what was taken back last, and go to its image."""
+        """Repeat the act that was undone last and show its image."""
         event = self._acts.redo()
         self._show_touched(None if event is None else event.payload.get("image_id"))
 
@@ -228,9 +228,9 @@ class Session:
     # -- refreshing --------------------------------------------------------------------------
 
     def refresh(self, changes: Changes) -> None:
-        """Bring memory up to date with changes, then emit the signals.
+        """Update memory after changes, then emit the signals.
 
-        Every change passes here: acts of this session, undo, and what other processes did.
+        All changes pass through here: acts of this session, undo, and acts of other processes.
         """
         view, key = self.view, self.shots.key
         if changes.model:
@@ -255,11 +255,11 @@ class Session:
         new_rule = key != self.shots.key
         self._emit(changes, new_rule=new_rule, new_scores=other_residual)
         self._submit_what_follows(changes, new_rule=new_rule, new_residual=other_residual)
-        self.meta_classifier.scan(changes.images)
-        self._go_to_first()  # where the image that was shown is gone
+        self.meta_classifier.collect(changes.images)
+        self._go_to_first()  # if the current image is gone
 
     def _emit(self, changes: Changes, *, new_rule: bool, new_scores: bool) -> None:
-        """Emit the signals of everything that changed."""
+        """Emit the signals for everything that changed."""
         settings, current = changes.settings, self.image_id
         if changes.model:
             self.models.changed.emit()
@@ -289,7 +289,7 @@ class Session:
             self.history_changed.emit()
 
     def _submit_what_follows(self, changes: Changes, *, new_rule: bool, new_residual: bool) -> None:
-        """Submit the jobs that follow from changes; what may wait is left to `poll`."""
+        """Submit the jobs that changes require at once; `poll` submits the others."""
         here = self.worker.runs or not changes.elsewhere
         if changes.model and here:
             self.submit_embedding()
@@ -297,18 +297,18 @@ class Session:
             self.search.wanted = True
         if new_residual and here:
             self._submit_energy()
-        if NAMES in changes.settings and (names := self.clusters.due()) is not None:
-            self.worker.submit("cluster_proposals", names)
+        if NAMES in changes.settings and (payload := self.clusters.take_due()):
+            self.worker.submit("cluster_proposals", payload)
 
     def submit_embedding(self) -> None:
-        """Queue a job: embed every image that is not in the cache, the current one first."""
+        """Submit a job that embeds every image not in the cache, the current one first."""
         embedded, images = self.view.progress
         if embedded < images or len(self.view.header.heads) > 1:
             checkpoint = self.worker.relative(self.view.model.path)
             self.worker.submit("embed", {"checkpoint": checkpoint})
 
     def _submit_energy(self) -> None:
-        """Queue a job: the residual energy of all images, where a residual block is in use."""
+        """Submit a job that computes the residual energy, if a residual block is in use."""
         if self.scores.has_residual:
             checkpoint = self.worker.relative(self.view.model.path)
             self.worker.submit("residual", {"checkpoint": checkpoint})
@@ -316,26 +316,26 @@ class Session:
     # -- polling -----------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Take over what the worker and other processes have done: call it five times a second."""
-        self._acts.follow()
+        """Apply what the worker and other processes have done; call it five times a second."""
+        self._acts.refresh_from_others()
         if self.worker.restart_if_dead():
-            self.message.emit("warning", "The worker process had stopped; it was started again.")
+            self.message.emit("warning", "The worker process stopped and was started again.")
         self.shots.store()
         if self.worker.runs:
             submit_due(self._dues, self.worker)
         if self.scores.energy_arrived() and self.image_id is not None:
             self.labels.prediction_changed.emit(self.image_id)
-        turns = self.worker.turns()
-        if turns is None:
+        changes = self.worker.changes()
+        if changes is None:
             return
-        kinds = [kind for name in turns.kinds if (kind := KINDS.get(name)) is not None]
+        kinds = [kind for name in changes.kinds if (kind := KINDS.get(name)) is not None]
         self._use_embeddings(queue_grew=any(kind.fills_queue for kind in kinds))
-        for row in turns.ended:
-            self._job_turned(row)
+        for row in changes.rows:
+            self._use_job(row)
         self.worker.changed.emit()
 
     def _use_embeddings(self, *, queue_grew: bool) -> None:
-        """Use embeddings that are new: for the overlays of this image, for shots that waited."""
+        """Use new embeddings: for the overlays of the current image and for unmeasured shots."""
         if self.shots.measure_waiting(self.records, self.classes):
             self.view.rebuild_rule()
             self.search.wanted = True
@@ -350,8 +350,8 @@ class Session:
             self._queue_grew = monotonic()
             self.queue.changed.emit()
 
-    def _job_turned(self, row: JobRow) -> None:
-        """Do what follows from a job that has started, ended or failed."""
+    def _use_job(self, row: JobRow) -> None:
+        """Report a failed job, or use the result of a finished one."""
         if row.state == "failed":
             self.message.emit("error", f"{title_of(row.kind)}: {row.error}")
         if row.state == "done":
@@ -359,7 +359,7 @@ class Session:
             self.queue.changed.emit()
 
     def reload_images(self) -> None:
-        """Read again which images there are; leave the current one where it became unreadable."""
+        """Read the list of images again; leave the current image if it became unreadable."""
         self.view.read_images()
         self._go_to_first()
 
@@ -373,26 +373,26 @@ class Session:
         overwrite: bool = False,
         abstain: float | None = None,
     ) -> int:
-        """Export labels in the worker; return the job's id.
+        """Submit an export of the labels and return the id of the job.
 
         Parameters
         ----------
         folder : Path
-            A folder that does not exist yet, unless `overwrite`.
+            The folder to create; it must not exist unless `overwrite` is set.
         format_name : str
             A key of `owlabel.formats.labels.registry.exporters`, e.g. ``masks`` or ``coco``.
         which : str
             ``reviewed`` or ``all``.
         overwrite : bool
-            Replace an existing folder.
+            Whether to replace an existing folder.
         abstain : float or None
-            Absolute EDS score in [0, 1] from which base labels of images that are not reviewed are
-            withdrawn (255), because the model itself does not know them.
+            Absolute EDS score in [0, 1] from which the base labels of images that are not reviewed
+            are exported as void (255), because the model does not know these pixels.
 
         Raises
         ------
         ValueError
-            If the folder exists and `overwrite` is False, or nothing would be exported.
+            If the folder exists and `overwrite` is False, or if no image would be exported.
         """
         job = ExportJob(str(folder), format_name, which, overwrite, abstain, worker_name())
         job.check(self.project)

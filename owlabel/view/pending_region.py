@@ -1,4 +1,4 @@
-"""The region that waits for a name: it follows from the clicks that end the log."""
+"""The pending region: it is computed from the clicks at the end of the event log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from owlabel.classes import UNSET, Labels
 from owlabel.novel.click_regions import Region
 from owlabel.novel.clicks import Click, click_region, pending_clicks
-from owlabel.view.proposal_correction import KINDS, Correction, corrected, pending
+from owlabel.view.proposal_correction import KINDS, Correction, corrected_region, pending_correction
 from owlabel.view.view import View
 
 
 class PendingRegion:
-    """Clicks on the current image that nobody has named yet, and the region they propose.
+    """The clicks on the current image that have no class yet, and the region they propose.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ class PendingRegion:
     clicks : tuple of Click
     region : Region or None
     by_colour : bool
-        Whether the region was proposed by colour, because the image was not embedded yet.
+        Whether the region was proposed by colour because the image was not embedded.
     correction : Correction or None
-        The proposed mask that the clicks correct.
+        The proposed mask that the clicks correct, if any.
     """
 
     def __init__(self, view: View) -> None:
@@ -38,11 +38,11 @@ class PendingRegion:
         self.correction: Correction | None = None
 
     def read(self) -> None:
-        """Make the region again from the log."""
+        """Compute the region again from the event log."""
         record = self._view.record()
         shape = record.shape or self._view.image().shape[:2]
         events = self._view.project.trailing_events(record.id, *KINDS)
-        self.correction = pending(events, record.id, shape)
+        self.correction = pending_correction(events, record.id, shape)
         if self.correction is None:
             events = self._view.project.trailing_events(record.id, "click")
             self.clicks = pending_clicks(events, record.id)
@@ -51,12 +51,12 @@ class PendingRegion:
         self._propose(by_colour=False)
 
     def propose_by_colour(self) -> Region:
-        """Propose the region again as if the image were not embedded: for a replay."""
+        """Propose the region by colour, as if the image were not embedded; for replays."""
         self._propose(by_colour=True)
         return self.required()
 
     def required(self) -> Region:
-        """Return the region; ValueError where there is none."""
+        """Return the region; raises ValueError if there is none."""
         if self.region is None:
             raise ValueError("there is no region: click an object first")
         return self.region
@@ -69,19 +69,19 @@ class PendingRegion:
         if self.correction is None:
             self.region = self.of(self.clicks, by_colour=by_colour)
         else:
-            self.region = corrected(
+            self.region = corrected_region(
                 self.correction,
                 self._view.human(),
                 lambda clicks: self.of(clicks, by_colour=by_colour),
             )
 
     def of(self, clicks: tuple[Click, ...], *, by_colour: bool = False) -> Region:
-        """Return the region that some clicks propose, at least one of which adds."""
+        """Return the region that clicks propose; at least one click must add."""
         output = None if by_colour else self._view.output()
         return click_region(clicks, output, self._view.image, self._view.shots.rule)
 
     def payload(self) -> dict[str, Any]:
-        """Return what an event stores of the region, enough to do it again."""
+        """Return what the event log stores about the region, enough to replay the act."""
         return {
             "image_id": self._view.record().id,
             "clicks": len(self.clicks),
@@ -89,16 +89,16 @@ class PendingRegion:
         }
 
     def painted(self, class_id: int) -> Labels:
-        """Return the human layer (H, W) with the region in it.
+        """Return the human layer (H, W) with the region painted as a class.
 
-        What a human has labelled before stays, but for the classes under the clicks that add.
+        Human labels are kept, except labels of the classes under the clicks that add.
         """
         human, region = self._view.human(), self.required()
         row0, col0, row1, col1 = region.mask_box
-        writable = region.mask  # a correction holds nothing that a human has labelled
+        writable = region.mask  # a correction leaves human labels out
         if self.correction is None:
-            yielding = {UNSET, *(int(human[c.row, c.col]) for c in self.clicks if c.add)}
-            writable = writable & np.isin(human[row0:row1, col0:col1], list(yielding))
+            replaceable = {UNSET, *(int(human[c.row, c.col]) for c in self.clicks if c.add)}
+            writable = writable & np.isin(human[row0:row1, col0:col1], list(replaceable))
         painted = human.copy()
         painted[row0:row1, col0:col1][writable] = class_id
         return painted

@@ -1,4 +1,4 @@
-"""The queue of candidates over a data set: which are open, which are hidden, in which order."""
+"""The review queue over a data set: which items are open or hidden, and their order."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from owlabel.ood.meta_classifier import MetaClassifier
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 from owlabel.project.tables.candidate_details import judge
 from owlabel.project.tables.proposals import Proposal
-from owlabel.view.review_decisions import judge_key
+from owlabel.view.review_decisions import classifier_key
 
 HIDE_ABOVE = 0.5
-"""Probability of being false above which a candidate is hidden by default."""
-AT_FIRST = 2000
-"""Candidates that are looked at for a queue, at least."""
+"""Default of the probability of being false above which a candidate is hidden."""
+MIN_SCANNED = 2000
+"""Smallest number of candidates to scan for a queue."""
 SHOW = ("all", "unknown", "weak_shot", "cluster")
-"""What the queue can be limited to: all, what the model does not know, or one kind of proposals."""
+"""What the queue shows: all items, unknown objects only, or the proposals of one source only."""
 
 
 @dataclass(frozen=True)
 class QueueItem:
-    """One thing to review: a segment that the model does not know, or a proposed mask.
+    """One item to review: an OoD candidate or a proposed mask.
 
     Attributes
     ----------
     record : ImageRecord
-        Its image.
+        The image.
     segment : CandidateRow or None
-        The OoD candidate; None for a proposed mask.
+        The candidate; None for a proposed mask.
     proposal : Proposal or None
-        The proposed mask; None for a candidate.  One of the two is there.
+        The proposed mask; None for a candidate. Each item has one of the two.
     class_name : str or None
-        The novel class that claims the candidate, if any; the class of the proposed mask.
+        The novel class that claims the candidate, if any, or the class of the proposed mask.
     false : float or None
-        Probability that a candidate is a false detection; None while it is unknown.
+        Probability that a candidate is a false detection; None if unknown.
     """
 
     record: ImageRecord
@@ -49,7 +49,7 @@ class QueueItem:
 
     @property
     def key(self) -> str:
-        """A name that no other item has, e.g. "candidate 12"."""
+        """A unique name of the item, e.g. "candidate 12"."""
         if self.proposal is not None:
             return f"proposal {self.proposal.id}"
         return f"candidate {self._row.id}"
@@ -57,17 +57,17 @@ class QueueItem:
     @property
     def _row(self) -> CandidateRow:
         if self.segment is None:
-            raise ValueError("a queue item is a candidate or a proposed mask, this one is neither")
+            raise ValueError("this queue item has neither a candidate nor a proposed mask")
         return self.segment
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """First row, first column, row and column behind the last, in pixels."""
+        """First row, first column, last row + 1, last column + 1, in pixels."""
         return self._row.candidate.box if self.proposal is None else self.proposal.box
 
     @property
     def peak(self) -> tuple[int, int]:
-        """Row and column of the strangest pixel; of a proposed mask the middle of its box."""
+        """Row and column of the highest score; for a proposed mask the middle of its box."""
         if self.proposal is None:
             return self._row.candidate.peak
         row0, col0, row1, col1 = self.proposal.box
@@ -75,22 +75,22 @@ class QueueItem:
 
     @property
     def area(self) -> int:
-        """Size in pixels."""
+        """Area in pixels."""
         return self._row.candidate.area if self.proposal is None else self.proposal.pixels
 
     @property
     def score(self) -> float:
-        """Mean score of a candidate, confidence of a proposed mask."""
+        """Mean score of a candidate, or confidence of a proposed mask."""
         return self._row.candidate.score if self.proposal is None else self.proposal.confidence
 
     @property
     def likely_class(self) -> int:
-        """Id of the known class that a candidate resembles most; of a proposed mask its class."""
+        """Id of the known class most similar to a candidate, or the class of a proposed mask."""
         return self._row.candidate.likely_class if self.proposal is None else self.proposal.class_id
 
     @property
-    def place(self) -> tuple[int, float, int]:
-        """Where it belongs: proposed masks, then what no class claims, then what one claims."""
+    def sort_key(self) -> tuple[int, float, int]:
+        """Sort proposed masks first, then unclaimed candidates, then claimed candidates."""
         if self.proposal is not None:
             return -1, -self.proposal.confidence, self.proposal.id
         row, real = self._row, 1.0 if self.false is None else 1 - self.false
@@ -100,27 +100,26 @@ class QueueItem:
 class CandidateQueue:
     """Order the candidates of one head and hide those that are likely false.
 
-    The order is: proposed masks by confidence, what no class claims, what one claims; of the last
-    two by rank times the probability of being real.  Candidates that are pinned, because they are
-    on the screen, keep their places before all others and are not hidden, whatever becomes known
-    about them meanwhile.
+    Proposed masks come first, by confidence. Then come the candidates that no class claims, then
+    those that a class claims, both by rank times the probability of being real. Pinned candidates
+    are on the screen: they stay at the front and are not hidden, whatever the classifier learns.
 
     Attributes
     ----------
     classifier : MetaClassifier or None
-        None, or one that keeps all, while too little was decided.
+        None, or a classifier that keeps all candidates, while there are too few decisions.
     decided : dict
-        Row id to whether it is false, of the candidates it was fitted to.
+        Row id of each candidate that the classifier was fitted to, to whether it is false.
     event : int
-        Newest event of the project when it was fitted, -1 where it never was.
+        The newest event of the project at the last fit; -1 before the first.
     hide_above : float
         Probability of being false above which a candidate is hidden, in [0, 1]; 1 hides none.
     show_hidden : bool
-        Show them all the same.
+        Whether hidden candidates are listed as well.
     show : str
         One of `SHOW`.
     hidden : int
-        How many likely false candidates the last call of `items` met.
+        Number of likely false candidates in the last call of `ranked`.
     """
 
     def __init__(self, project: Project, head_hash: str) -> None:
@@ -138,8 +137,8 @@ class CandidateQueue:
         self.read_classifier()
 
     def read_classifier(self) -> None:
-        """Read the stored classifier; one that cannot be read counts as none."""
-        stored = judge(self._project.database, judge_key(self._head))
+        """Read the stored classifier; ignore one that is damaged."""
+        stored = judge(self._project.database, classifier_key(self._head))
         self.classifier: MetaClassifier | None = None
         self.decided: dict[int, bool] = {}
         self.event = -1 if stored is None else stored.get("event", -1)
@@ -151,29 +150,30 @@ class CandidateQueue:
                 self.classifier = None
 
     def pin(self, keys: Sequence[str]) -> None:
-        """Keep the items with these keys in this order before all others, until `release`."""
+        """Keep the items with these keys at the front, in this order, until `unpin`."""
         self._pinned = tuple(keys)
 
-    def release(self) -> None:
-        """Put every candidate where it belongs by what is known now."""
+    def unpin(self) -> None:
+        """Sort all candidates by their current rank again."""
         self._pinned = ()
 
-    def forget_claims(self) -> None:
-        """Say of every candidate that no class explains it, since no class has a shot any more."""
+    def clear_claims(self) -> None:
+        """Mark every candidate as claimed by no class, since no class has a shot any more."""
         self._project.candidates.forget_claims(self._head)
 
     def probability_false(self, rows: Sequence[CandidateRow]) -> list[float | None]:
-        """Return the probability of each candidate of being false, None where it is unknown."""
-        known = self.classifier
-        if known is None or known.keeps_all:
-            return [None] * len(rows)
-        fits = [r.features is not None and len(r.features) == len(known.columns) for r in rows]
+        """Return the probability that each candidate is false; None where it is unknown."""
+        classifier = self.classifier
         result: list[float | None] = [None] * len(rows)
-        places = [place for place, one_fits in enumerate(fits) if one_fits]
-        if places:
-            table: NDArray[np.float64] = np.stack([np.asarray(rows[i].features) for i in places])
-            for place, value in zip(places, known.probability_false(table), strict=True):
-                result[place] = float(value)
+        if classifier is None or classifier.keeps_all:
+            return result
+        features = {i: np.asarray(r.features) for i, r in enumerate(rows) if r.features is not None}
+        columns = len(classifier.columns)
+        features = {i: values for i, values in features.items() if len(values) == columns}
+        if features:
+            table: NDArray[np.float64] = np.stack(list(features.values()))
+            for i, value in zip(features, classifier.probability_false(table), strict=True):
+                result[i] = float(value)
         return result
 
     def ranked(
@@ -183,26 +183,26 @@ class CandidateQueue:
         is_open: Callable[[CandidateRow, ImageRecord], bool],
         names: Mapping[int, str],
     ) -> list[QueueItem]:
-        """Return up to `limit` open candidates that are not hidden, in their order.
+        """Return up to `limit` open items that are not hidden, in order.
 
         Parameters
         ----------
         limit : int
-            At first ten times as many candidates are looked at (at least `AT_FIRST`), the highest
-            ranks first; where none of them is open, ten times as many again.
+            The ``10 * limit`` candidates of the highest rank are scanned first (at least
+            `MIN_SCANNED`). If none of them is open, ten times as many are scanned.
         records : mapping
             Image id to image.
         is_open : callable
-            Whether nobody has said anything about a candidate yet.
+            Returns whether nobody has decided about a candidate yet.
         names : mapping
             Class id to name.
         """
-        pinned = {key: place for place, key in enumerate(self._pinned)}
+        pinned = {key: i for i, key in enumerate(self._pinned)}
         items = self._segments(limit, records, is_open, names)
         if self.show != "unknown":
             items += self._proposed(limit, records, names)
         last = len(pinned)
-        items.sort(key=lambda item: (pinned.get(item.key, last), *item.place))
+        items.sort(key=lambda item: (pinned.get(item.key, last), *item.sort_key))
         return items[:limit]
 
     def _segments(
@@ -212,12 +212,12 @@ class CandidateQueue:
         is_open: Callable[[CandidateRow, ImageRecord], bool],
         names: Mapping[int, str],
     ) -> list[QueueItem]:
-        """Return open candidates and count in `hidden` those that are likely false."""
+        """Return the open candidates; count the likely false ones in `hidden`."""
         self.hidden = 0
         items: list[QueueItem] = []
         if self.show not in ("all", "unknown"):
             return items
-        for scanned in (max(10 * limit, AT_FIRST), 10 * max(10 * limit, AT_FIRST)):
+        for scanned in (max(10 * limit, MIN_SCANNED), 10 * max(10 * limit, MIN_SCANNED)):
             rows = self._project.candidates.ranked(self._head, limit=scanned, to_review=True)
             open_rows = [
                 r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
@@ -237,7 +237,7 @@ class CandidateQueue:
     def _proposed(
         self, limit: int, records: Mapping[int, ImageRecord], names: Mapping[int, str]
     ) -> list[QueueItem]:
-        """Return proposed masks of images that are not reviewed, the most confident first."""
+        """Return the proposed masks of images that are not reviewed, the most confident first."""
         source = None if self.show == "all" else self.show
         best = self._project.proposals.open(source, limit=10 * limit, to_review=True)
         readable = (p for p in best if p.image_id in records)

@@ -67,15 +67,15 @@ class ScoreMaps:
 
     def forget(self) -> None:
         """Read calibration and residual block again when they are needed next."""
-        self._read = False
+        self._loaded = False
         self._set: CalibrationSet | None = None
         self._residual: ResidualBlockFile | None = None
         self._scales: dict[tuple[Any, ...], Calibration | None] = {}
 
-    def _look(self) -> None:
-        if self._read:
+    def _read(self) -> None:
+        if self._loaded:
             return
-        self._read = True
+        self._loaded = True
         head = self.header.heads[0].hash
         self._residual = residual_of(self.project, self.header)
         arrays = self.project.cache.read(head, CALIBRATION)
@@ -90,7 +90,7 @@ class ScoreMaps:
     @property
     def calibrations(self) -> CalibrationSet | None:
         """The scales of this model over the data set, None while there are none."""
-        self._look()
+        self._read()
         return self._set
 
     def calibration(self, name: str) -> Calibration | None:
@@ -105,14 +105,14 @@ class ScoreMaps:
             self._scales[key] = made
         return self._scales[key]
 
-    def due(self, now: Basis, total: int) -> bool:
+    def calibration_due(self, now: Basis, total: int) -> bool:
         """Tell whether the data set should be calibrated again; see `Basis.outgrown`."""
         held = self.calibrations
         before = Basis() if held is None else held.basis
-        return before.outgrown(replace(now, residual=self._hash()), total)
+        return before.outgrown(replace(now, residual=self._residual_hash()), total)
 
-    def _hash(self) -> str:
-        self._look()
+    def _residual_hash(self) -> str:
+        self._read()
         return "" if self._residual is None else self._residual.header.hash
 
     def unavailable(self, name: str) -> str | None:
@@ -136,11 +136,11 @@ class ScoreMaps:
                 "needs each class's usual logit over the data set, which is not counted yet: "
                 "it comes while the images are embedded (or run `owlabel scores`)"
             )
-        if "residual" in needs and not self._hash():
+        if "residual" in needs and not self._residual_hash():
             return "needs a residual block beside this model, and none is in use: train RPL first"
         return None
 
-    def score(self, name: str, record: ImageRecord) -> Map | None:
+    def score_map(self, name: str, record: ImageRecord) -> Map | None:
         """Return a score on the grid of an image, (h, w), or None where it is not computed yet.
 
         Raises
@@ -148,10 +148,12 @@ class ScoreMaps:
         ValueError
             If this model or data set cannot give the score; says why and what helps.
         """
-        found = self.scores(record, [name])
+        found = self.score_maps(record, [name])
         return None if found is None else found.get(name)
 
-    def scores(self, record: ImageRecord, names: list[str] | None = None) -> dict[str, Map] | None:
+    def score_maps(
+        self, record: ImageRecord, names: list[str] | None = None
+    ) -> dict[str, Map] | None:
         """Return scores of an image by name, each (h, w), in one pass; None while not embedded.
 
         Parameters
@@ -191,7 +193,7 @@ class ScoreMaps:
         """Return the energy of the residual path of an image; None where it is not there."""
         if not any("residual" in SCORES[name].needs for name in names):
             return None
-        arrays = self.project.cache.read(self._hash(), record.content_hash)
+        arrays = self.project.cache.read(self._residual_hash(), record.content_hash)
         return None if arrays is None else arrays["energy"].astype(np.float32)
 
     def limits(self, name: str, values: Map | None = None) -> tuple[float, float]:
@@ -226,7 +228,7 @@ class ScoreMaps:
         """Whether the scale is of reviewed in-distribution pixels; else its alarms are a bound."""
         return self.calibrations is not None and self.calibrations.source == "reviewed"
 
-    def about_scale(self, name: str) -> str:
+    def describe_scale(self, name: str) -> str:
         """Return in words where the scale of a score comes from; nothing without one."""
         scale, held = self.calibration(name), self.calibrations
         if scale is None or held is None:

@@ -31,7 +31,7 @@ def _fraction(name: str, value: float) -> float:
 
 def _cache_limit(value: float) -> float:
     if not value > 0:
-        raise ValueError(f"the limit of the cache must be positive, got {value} GiB")
+        raise ValueError(f"the cache limit must be above 0 GiB, got {value}")
     return float(value)
 
 
@@ -44,11 +44,11 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "mmsp_norm": str,
     CACHE_LIMIT: _cache_limit,
 }
-"""Key of a setting to the function that returns its value or refuses it."""
+"""Key of a setting to the function that checks a value and returns it."""
 
 
 class StoredSettings:
-    """The settings of a project in memory.
+    """The settings of a project, kept in memory.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ class StoredSettings:
     lambda_novel : float
         Squared distance within which NPM claims a pixel for a novel class, at least 0.
     threshold : float
-        From where on scores and candidates are shown, a fraction of the score's scale.
+        Scores and candidates above it are shown; a fraction of the score's scale.
     hide_above : float
         Probability of being false above which a candidate is hidden; 1 hides none.
     beta, gamma : float
         Steepness and threshold of the mixture of EDS and MMSP.
     mmsp_norm : {"none", "minmax"}
-        How the mixture takes MMSP.
+        How MMSP is normalised before it enters the mixture.
     cache_limit_gib : float
-        How many GiB of embeddings are kept.
+        Limit of the cache of embeddings, in GiB.
     """
 
     lambda_novel: float
@@ -87,8 +87,8 @@ class StoredSettings:
         Parameters
         ----------
         recipe_lambda : float or None
-            What the recipe of the model in use names for `lambda_novel`: it counts where the
-            project has none; without a recipe the paper's value does.
+            The `lambda_novel` from the recipe of the model in use. It is the default where the
+            project has no setting; without a recipe, the paper's value is.
         """
         defaults: dict[str, Any] = {
             "lambda_novel": LAMBDA_NOVEL if recipe_lambda is None else recipe_lambda,
@@ -102,6 +102,6 @@ class StoredSettings:
         for key, default in defaults.items():
             try:
                 value = CHECKS[key](self._project.setting(key, default))
-            except (TypeError, ValueError):  # a file from elsewhere may hold anything
+            except (TypeError, ValueError):  # a project from elsewhere may hold any value
                 value = default
             setattr(self, key, value)

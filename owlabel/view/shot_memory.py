@@ -1,4 +1,4 @@
-"""The shots of novel classes in memory: their mean embeddings and the NPM rule made of them."""
+"""The shots of novel classes in memory: their mean embeddings and the NPM rule."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from owlabel.view.model_outputs import Reader
 
 
 class ShotMemory:
-    """Every image whose human layer holds a novel class is a shot of that class.
+    """The shots of a project: each image whose human layer holds a novel class is one.
 
     Parameters
     ----------
     project : Project
     human : callable
-        Returns the human layer of an image, (H, W), by the image's id.
+        Returns the human layer (H, W) of an image by its id.
 
     Attributes
     ----------
     rule : Rule
-        The NPM rule: a prototype for each novel class without a trained head.
+        The NPM rule: one prototype for each novel class without a trained head.
     lambda_novel : float
-        Squared distance within which the rule claims a pixel.
+        Squared distance within which the rule claims a pixel for a novel class.
     occurrences : dict
-        Class id to the number of images in which the rule found the class; empty until the worker
-        has applied this rule to the data set.
+        Class id to the number of images in which the rule found the class. Empty until the worker
+        has applied the rule to the data set.
     waiting : set of int
-        Images with shots that cannot be measured until the image is embedded.
+        Ids of images with shots that are not embedded yet, so their means are not known.
     """
 
     def __init__(self, project: Project, human: Callable[[int], Labels]) -> None:
@@ -49,7 +49,7 @@ class ShotMemory:
         records: Iterable[ImageRecord],
         classes: ClassTable,
     ) -> None:
-        """Measure the shots under another model; stored means are used where there are any."""
+        """Measure the shots under another model; stored means are reused."""
         self._header, self._reader = header, reader
         self._means: Means = {}
         self._known = self._project.shot_means.of_head(header.heads[0].hash)
@@ -60,7 +60,7 @@ class ShotMemory:
                 self.refresh(record, classes)
 
     def refresh(self, record: ImageRecord, classes: ClassTable) -> None:
-        """Bring the shots of one image up to date with its human layer."""
+        """Update the shots of one image from its human layer."""
         for shots in self._means.values():
             shots.pop(record.id, None)
         if record.revision_id is None:
@@ -75,7 +75,7 @@ class ShotMemory:
                 self._means.setdefault(class_id, {})[record.id] = mean
 
     def _measure(self, record: ImageRecord, classes: ClassTable) -> bool:
-        """Compute the shot means of a revision; False while the image is not embedded."""
+        """Compute the shot means of an image; return False if the image is not embedded."""
         output = self._reader.output(record)
         if output is None or record.revision_id is None:
             return False
@@ -85,14 +85,14 @@ class ShotMemory:
         return True
 
     def measure_waiting(self, records: Iterable[ImageRecord], classes: ClassTable) -> bool:
-        """Measure the shots of images that are embedded by now; tell whether there were any."""
+        """Measure the shots of images that are embedded by now; return whether there were any."""
         ready = [r for r in records if r.id in self.waiting and self._reader.embedded(r)]
         for record in ready:
             self.refresh(record, classes)
         return bool(ready)
 
-    def keep(self, image_ids: Iterable[int], classes: ClassTable) -> None:
-        """Forget shots of images that cannot be read any more and of classes that are gone."""
+    def prune(self, image_ids: Iterable[int], classes: ClassTable) -> None:
+        """Drop the shots of images that are not in `image_ids` and of classes that are gone."""
         images, names = set(image_ids), classes.names
         self.waiting &= images
         self._means = {
@@ -102,7 +102,7 @@ class ShotMemory:
         }
 
     def rebuild(self, lambda_novel: float) -> None:
-        """Make the rule from the shots; a class with a trained head needs no prototype."""
+        """Compute the rule from the shots; classes with a trained head need no prototype."""
         self.lambda_novel = lambda_novel
         trained = {h.class_id for h in self._header.heads}
         means = {c: shots for c, shots in self._means.items() if c not in trained}
@@ -110,33 +110,33 @@ class ShotMemory:
         self.read_occurrences()
 
     def read_occurrences(self) -> None:
-        """Read in how many images the rule has found each class."""
+        """Read from the project in how many images the rule found each class."""
         self.occurrences = self._project.occurrences.image_counts(self.key)
 
     @property
     def trained_heads(self) -> list[tuple[int, str]]:
-        """Class and hash of each PLM head of the model."""
+        """Class id and hash of each PLM head of the model."""
         heads = self._header.heads[1:]
         return [(head.class_id, head.hash) for head in heads if head.class_id is not None]
 
     @property
     def key(self) -> str:
-        """The key under which occurrences of this rule are stored."""
+        """The key under which the project stores the occurrences of this rule."""
         base = self._header.heads[0].hash
         return occurrence_key(base, self.rule.prototypes, self.lambda_novel, self.trained_heads)
 
     def images(self, class_id: int) -> list[int]:
-        """Return the ids of the images that are shots of a class, in order."""
+        """Return the ids of the images that are shots of a class, sorted."""
         return sorted(self._means.get(class_id, {}))
 
     def count(self, class_id: int) -> int:
-        """Return how many shots a novel class has: the images in which people labelled it."""
+        """Return the number of shots of a novel class."""
         return len(self._means.get(class_id, {}))
 
     def store(self) -> None:
-        """Write measured means to the database, so that the next session need not measure them."""
+        """Write new means to the database, so that the next session can reuse them."""
         base = self._header.heads[0].hash
-        with suppress(ProjectError):  # a full disk is reported where an annotation meets it
+        with suppress(ProjectError):  # a full disk is reported by the next act of the annotator
             while self._unstored:
                 revision_id, means = self._unstored.popitem()
                 self._project.shot_means.store(revision_id, base, means)

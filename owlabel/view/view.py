@@ -1,4 +1,4 @@
-"""What one annotator sees of a project, kept in memory.  Knows no window, no thread, no torch."""
+"""What one annotator sees of a project, kept in memory. Knows no window, thread or torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from owlabel.view.shot_memory import ShotMemory
 
 
 class View:
-    """The images, classes, model and labels of a project; it answers questions and changes nothing.
+    """The images, classes, model and labels of a project; it never changes the project.
 
     Parameters
     ----------
@@ -31,13 +31,13 @@ class View:
     Attributes
     ----------
     image_id : int or None
-        The current image; None where the project has no readable image.
+        The current image; None if the project has no readable image.
     images : ImageList
     classes : ClassTable
     model : ModelVersion
         The model in use, and its `header`.
     reader : Reader
-        Pictures and outputs of the model.
+        Reads images and outputs of the model.
     settings : StoredSettings
     shots : ShotMemory
     """
@@ -46,7 +46,7 @@ class View:
     """Another image is shown."""
     classes_changed = Signal()
     history_changed = Signal()
-    """There is something else to undo or to redo."""
+    """The acts that undo and redo would revert or repeat have changed."""
     message = Signal(str, str)
     """Level ("info", "warning" or "error") and text."""
 
@@ -61,14 +61,14 @@ class View:
     # -- memory ------------------------------------------------------------------------------
 
     def load_model(self) -> None:
-        """Read the model in use and all that depends on it."""
+        """Read the model in use and everything that depends on it."""
         self.images.read()
         self.classes: ClassTable = self.project.classes()
         self.model: ModelVersion = self.project.active_model()
         self.header: CheckpointHeader = read_header(self.model.path)
         self.reader = Reader(self.project, self.header)
         self._human: Recent[int, Labels] = Recent(32)
-        self._trained: Recent[int, LabelMap] = Recent(4)  # no act of the annotator changes these
+        self._trained: Recent[int, LabelMap] = Recent(4)  # no act of the annotator changes them
         self._predictions: Recent[int, LabelMap] = Recent(4)
         self._missing = [r.id for r in self.images.records if not self.reader.embedded(r)]
         if self.image_id not in self.images.by_id:
@@ -82,19 +82,19 @@ class View:
         self.settings.read(self.header.lambda_novel)
 
     def read_images(self) -> None:
-        """Read which images there are; leave the current one where it became unreadable."""
+        """Read the list of images; clear the current image if it became unreadable."""
         self.images.read()
-        self.shots.keep(self.images.by_id, self.classes)
+        self.shots.prune(self.images.by_id, self.classes)
         if self.image_id is not None and self.image_id not in self.images.by_id:
             self.image_id = None
 
     def read_classes(self) -> None:
         """Read the class table."""
         self.classes = self.project.classes()
-        self.shots.keep(self.images.by_id, self.classes)
+        self.shots.prune(self.images.by_id, self.classes)
 
     def read_labels(self, image_ids: Iterable[int]) -> None:
-        """Read records and shots of images again whose labels have changed."""
+        """Read the records and shots of images whose labels have changed."""
         known = sorted(self.images.by_id.keys() & set(image_ids))
         for image_id in known:
             self._human.pop(image_id, None)
@@ -103,14 +103,14 @@ class View:
             self.shots.refresh(self.record(image_id), self.classes)
 
     def rebuild_rule(self) -> None:
-        """Make the rule for novel classes again and forget what was predicted with the old one."""
+        """Compute the rule for novel classes again and drop the predictions of the old rule."""
         self.shots.rebuild(self.settings.lambda_novel)
         self._predictions.clear()
 
     # -- questions ---------------------------------------------------------------------------
 
     def record(self, image_id: int | None = None) -> ImageRecord:
-        """Return the record of an image, by default the current one; ValueError without any."""
+        """Return the record of an image, by default the current one; raises ValueError."""
         return self.images.record(self.image_id if image_id is None else image_id)
 
     @property
@@ -120,25 +120,25 @@ class View:
         return height, width
 
     def image(self) -> NDArray[np.uint8]:
-        """Return the current picture, uint8 (H, W, 3); raises ImageError."""
+        """Return the current image, uint8 (H, W, 3); raises ImageError if it cannot be read."""
         return self.reader.image(self.record())
 
     def output(self, image_id: int | None = None) -> ModelOutput | None:
-        """Return the model's output for an image, None while it is not embedded."""
+        """Return the model's output for an image, or None if the image is not embedded."""
         return self.reader.output(self.record(image_id))
 
     def embedding(self) -> NDArray[np.float32] | None:
-        """Return the base embedding of the current image, (N, h, w), None while there is none."""
+        """Return the base embedding of the current image, (N, h, w), or None."""
         output = self.output()
         return None if output is None else output.embedding
 
     def embedded_heads(self) -> int:
-        """Return how many heads' outputs of the current image are there."""
+        """Return for how many heads the output of the current image is cached."""
         output = self.output()
         return 0 if output is None else 1 + len(output.heads)
 
     def prediction(self, image_id: int | None = None) -> LabelMap | None:
-        """Return the model's labels of an image, without the human layer; None without output."""
+        """Return the model's labels of an image without the human layer, or None."""
         record = self.record(image_id)
         output = self.reader.output(record)
         if output is None:
@@ -155,7 +155,7 @@ class View:
         return self._human.fetch(wanted, lambda: self.project.human_labels(wanted))
 
     def labels(self, image_id: int | None = None) -> LabelMap:
-        """Return the labels of an image: human over reviewed over model."""
+        """Return the labels of an image: human over reviewed over model labels."""
         wanted = self.record(image_id).id
         reviewed = self.project.reviewed(wanted)
         if reviewed is not None:
@@ -163,7 +163,7 @@ class View:
         return label_maps.compose(self.human(wanted), self.prediction(wanted))
 
     def distances(self, row: int, col: int) -> dict[str, float]:
-        """Return the squared distance of one pixel to each class prototype, by class name."""
+        """Return the squared distance of a pixel to each class prototype, by class name."""
         output = self.output()
         if output is None:
             return {}
@@ -179,13 +179,15 @@ class View:
 
     @property
     def missing(self) -> int:
-        """How many images were not embedded at the last call of `progress`; reads no file."""
+        """Number of images that were not embedded at the last call of `progress`; reads no file."""
         return len(self._missing)
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many images are embedded, of how many."""
+        """Number of embedded images and number of all images."""
         by_id = self.images.by_id
-        left = [by_id[i] for i in self._missing if i in by_id]  # others turned out unreadable
+        left = [
+            by_id[i] for i in self._missing if i in by_id
+        ]  # the others turned out to be unreadable
         self._missing = [r.id for r in left if not self.reader.embedded(r)]
         return len(by_id) - len(self._missing), len(by_id)

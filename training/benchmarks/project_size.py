@@ -28,7 +28,7 @@ from owlabel.jobs.pending_images import nearest_first
 from owlabel.ood.segment_features import feature_names
 from owlabel.project.store import Project
 from owlabel.session.session import Session
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 
 ACTS = 15
 HEIGHT, WIDTH = 24, 32
@@ -73,11 +73,11 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     make_pictures(folder / "pictures", count)
     opened: list[Project] = []
     result: dict[str, Any] = {
-        "made_ms": spent(lambda: opened.append(open_or_create(folder / "pictures")))
+        "made_ms": spent(lambda: opened.append(open_project(folder / "pictures")))
     }
     embed_all(opened[0])
     opened[0].close()
-    result["opened_again_ms"] = spent(lambda: opened.append(open_or_create(folder / "pictures")))
+    result["opened_again_ms"] = spent(lambda: opened.append(open_project(folder / "pictures")))
     sessions: list[Session] = []
     result["sitting_ms"] = spent(lambda: sessions.append(Session(opened[1], start_worker=False)))
     session, project = sessions[0], opened[1]

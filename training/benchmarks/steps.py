@@ -31,7 +31,7 @@ from owlabel.jobs.kinds.find_novel import RelabelJob
 from owlabel.models.weights import load
 from owlabel.project.store import Project
 from owlabel.session.session import Session
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 from owlabel_training.core.metric_losses import dce_loss
 from owlabel_training.fewshot.head_training import PlmRecipe
 from owlabel_training.fewshot.job import PlmJob, PlmShot, read_shot
@@ -54,7 +54,7 @@ def open_until_overlay(images: Path, model: Path, project: Path) -> float:
     """Return the seconds from opening until the first picture has its embedding."""
 
     def act() -> Session:
-        session = Session(open_or_create(images, model, project))
+        session = Session(open_project(images, model, project))
         while session.view.embedding() is None:
             time.sleep(0.01)
             session.poll()

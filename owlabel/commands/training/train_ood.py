@@ -11,7 +11,7 @@ from owlabel.commands.console import JsonOption, ProjectArg, finished, out, sitt
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.commands.training.result import AdoptOption, print_result
 from owlabel.jobs.requests.ood import OodRequest
-from owlabel.session.training.results import basis
+from owlabel.session.training.results import ood_summary
 
 
 @request_options(OodRequest, leave=("source", "path", "use"))
@@ -39,7 +39,7 @@ def train_ood(
         result = session.training.result("ood")
         print_result(session, result, adopt, as_json)
         if not as_json:
-            out.print(basis(result), highlight=False)
+            out.print(ood_summary(result), highlight=False)
 
 
 def _source(proxy: Path | None) -> str:

@@ -21,7 +21,7 @@ from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details
 from owlabel.project.tables.catalog import inside
 from owlabel.view.clusters import catalog
-from owlabel.view.clusters.catalog import ClusterSet, Grouped
+from owlabel.view.clusters.catalog import CandidateClusters, ClusterSet
 from owlabel.view.clusters.proposals import Proposer
 
 LEAST_PER_KIND = 3
@@ -195,7 +195,7 @@ class Pool:
             catalog.nearness(units[i : i + STEP], clusters.centres)
             for i in range(0, len(units), STEP)
         ]
-        made = Grouped(ids, images, labels, np.concatenate(near))
+        made = CandidateClusters(ids, images, labels, np.concatenate(near))
         self._project.cache.write(self._key, f"candidates-{self._head}", made.arrays())
         return kinds
 

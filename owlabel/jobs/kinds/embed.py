@@ -20,7 +20,7 @@ from owlabel.ood.registry import SCORES
 from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message, until_full
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables.catalog import inside
-from owlabel.view.review_decisions import describe
+from owlabel.view.review_decisions import candidate_features
 
 if TYPE_CHECKING:
     from owlabel.models.segmenter import Segmenter
@@ -106,7 +106,7 @@ def embed_one(
     for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
         classes = channel_classes(header, index)
         found, segments = candidates_of(grid, shape, classes, header, threshold)
-        features = describe(grid.astype(np.float32), header.prototype_length, segments)
+        features = candidate_features(grid.astype(np.float32), header.prototype_length, segments)
         project.candidates.replace(
             record.id, head.hash, found, segments=segments, features=features
         )

@@ -1,4 +1,4 @@
-"""When the scores are calibrated over the data set again."""
+"""Decide when to calibrate the scores over the data set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from owlabel.view.score_maps import ScoreMaps
 from owlabel.view.view import View
 
 FIRST_FROM = 4
-"""Images that are embedded before the first calibration, unless there are no more."""
+"""Number of embedded images before the first calibration; smaller data sets need all."""
 
 
 class CalibrationSchedule:
-    """Decides when calibration is due: after a few images, and when much has changed since.
+    """Decides when a calibration is due: after a few images, then after larger changes.
 
     Parameters
     ----------
@@ -32,27 +32,27 @@ class CalibrationSchedule:
         return self._scores.calibrations is None
 
     def due(self, *, always: bool = False) -> dict[str, Any] | None:
-        """Return the payload of a calibration where one is due, else None.
+        """Return the payload of a calibration job if one is due, else None.
 
         Parameters
         ----------
         always : bool
-            Also where little has changed since the last one.
+            Whether to calibrate even if little has changed.
         """
         embedded, total = self._view.progress
         reviewed = sum(r.state == "reviewed" for r in self._view.images.records)
         few = self.first and embedded < min(FIRST_FROM, total)
-        outgrown = self._scores.due(Basis(embedded, reviewed), total) and not few
+        outgrown = self._scores.calibration_due(Basis(embedded, reviewed), total) and not few
         if not embedded or not (outgrown or always):
             return None
         return {"checkpoint": self._worker.relative(self._view.model.path)}
 
     def due_in_background(self) -> dict[str, Any] | None:
-        """Return as `due`, but None while a calibration waits or runs."""
+        """Return the same as `due`, but None while a calibration waits or runs."""
         return None if self._worker.active("calibrate") else self.due()
 
     def submit(self, *, always: bool = False) -> None:
-        """Queue a calibration where one is due."""
+        """Submit a calibration if one is due."""
         payload = self.due(always=always)
         if payload is not None:
             self._worker.submit("calibrate", payload, first=self.first)

@@ -1,4 +1,4 @@
-"""Clusters of a data set: built in the background, shown, named; a name proposes labels."""
+"""Clusters of a data set: build them, show them and name them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ class Clusters:
 
     def __init__(self, view: View, acts: Acts, worker: WorkerLink) -> None:
         self._view, self._acts, self._worker = view, acts, worker
-        self._proposed = self._view.project.setting(NAMES) or {}  # names that proposals rest on
+        self._proposed = (
+            self._view.project.setting(NAMES) or {}
+        )  # names for which proposals were submitted
 
     def payload(self, request: ClusterRequest) -> dict[str, Any]:
-        """Return the fields of the job that builds what is asked for; raises ValueError."""
+        """Return the fields of the job that builds clusters; raises ValueError."""
         if not self._view.images.ids:
-            raise ValueError("this project has no readable image to learn from")
+            raise ValueError("this project has no readable image: add images to its folder")
         return {
             "checkpoint": self._worker.relative(self._view.model.path),
             "settings": request.settings(len(self._view.classes.classes)),
@@ -44,33 +46,33 @@ class Clusters:
         }
 
     def build(self, request: ClusterRequest) -> int:
-        """Group pixels and OoD candidates of all images in the worker; return the job's id.
+        """Submit a job that clusters pixels and OoD candidates of all images; return its id.
 
         Raises
         ------
         ValueError
-            If the request makes no sense.
+            If the project has no readable image.
         """
         return self._worker.submit("auxiliary_labels", self.payload(request))
 
     def current(self) -> ClusterSet | None:
-        """Return what was built last, or None."""
+        """Return the clusters that were built last, or None."""
         return catalog.current(self._view.project.cache)
 
     def names(self) -> dict[str, int]:
-        """Return cluster to class id of what was named."""
+        """Return the class id of each named cluster."""
         clusters = self.current()
         return {} if clusters is None else catalog.names(self._view.project, clusters.key)
 
-    def infos(self) -> list[ClusterInfo]:
-        """Return the clusters of pixels, then those of OoD candidates, the largest first."""
+    def list_all(self) -> list[ClusterInfo]:
+        """Return the clusters of pixels, then those of candidates, each with the largest first."""
         clusters = self.current()
-        return [] if clusters is None else catalog.infos(self._view.project, clusters)
+        return [] if clusters is None else catalog.list_clusters(self._view.project, clusters)
 
     def auxiliary_labels(self) -> NDArray[np.uint8] | None:
-        """Return the auxiliary labels of the current image, uint8 (H, W), 255 for none; or None.
+        """Return the auxiliary labels of the current image, uint8 (H, W), or None.
 
-        They are no classes: their ids mean nothing beside class ids.
+        Pixels without a label are 255. The labels are numbers of clusters, not ids of classes.
         """
         clusters, record = self.current(), self._view.record()
         cache = self._view.project.cache
@@ -78,32 +80,32 @@ class Clusters:
         return stored.labels if stored and stored.labels.shape == record.shape else None
 
     def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
-        """Return where the candidates of a cluster, like "c2", lie in the current image, (H, W).
+        """Return the mask (H, W) of a cluster of candidates, e.g. "c2", in the current image.
 
-        None where there are no clusters of candidates.
+        None if there are no clusters of candidates.
         """
         clusters = self.current()
-        kind = int(cluster.removeprefix("c"))
+        number = int(cluster.removeprefix("c"))
         if clusters is None:
             return None
-        return catalog.kind_mask(self._view.project, clusters, self._view.record(), kind)
+        return catalog.cluster_mask(self._view.project, clusters, self._view.record(), number)
 
     def agreement(self) -> Mapping[str, float | int] | None:
-        """Return PmIoU against what people have labelled, None where there is nothing."""
+        """Return the PmIoU against human labels, or None if no pixel is labelled."""
         clusters = self.current()
         return None if clusters is None else catalog.agreement(self._view.project, clusters)
 
     def name(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
-        """Name a cluster: what it holds in all images is proposed for review as this class.
+        """Name a cluster: its masks in all images become proposals of this class.
 
         Parameters
         ----------
         cluster : str
             As `ClusterInfo.name`: "7", or "c2" for a cluster of OoD candidates.
         name : str
-            Of an existing class or of a new one; "" takes the name back.
+            Name of a class, existing or new; "" removes the name.
         key : str, optional
-            Replay: of the clusters that were named.
+            For replays: key of the clusters that were named.
 
         Returns
         -------
@@ -127,21 +129,21 @@ class Clusters:
         return named
 
     def _known_cluster(self, cluster: str) -> str:
-        """Return the key of the clusters that are shown; raises ValueError where this is none."""
+        """Return the key of the current clusters; raises ValueError if `cluster` is unknown."""
         clusters = self.current()
         if clusters is None:
-            raise ValueError("there are no clusters yet: build them first")
+            raise ValueError("this project has no clusters yet: build them first")
         count = clusters.kinds if cluster.startswith("c") else clusters.clusters
         number = cluster.removeprefix("c")
         if not (number.isdecimal() and int(number) < count):
             raise ValueError(
-                f"there is no cluster {cluster!r}: 0 .. {clusters.clusters - 1} are of pixels"
-                + (f", c0 .. c{clusters.kinds - 1} of candidates" if clusters.kinds else "")
+                f"there is no cluster {cluster!r}: pixels have 0 .. {clusters.clusters - 1}"
+                + (f", candidates have c0 .. c{clusters.kinds - 1}" if clusters.kinds else "")
             )
         return clusters.key
 
-    def due(self) -> dict[str, Any] | None:
-        """Return the payload of new proposals where names were given or taken back, else None."""
+    def take_due(self) -> dict[str, Any] | None:
+        """Return the payload of a proposal job once after names have changed, else None."""
         names = self._view.project.setting(NAMES) or {}
         if names == self._proposed:
             return None
@@ -156,7 +158,7 @@ class Clusters:
         return {"key": clusters.key, "names": names}
 
     def propose(self) -> None:
-        """Queue a job: propose in all images what the named clusters hold."""
+        """Submit a job that proposes the masks of all named clusters."""
         payload = self._proposals_payload()
         if payload is not None:
             self._worker.submit("cluster_proposals", payload)

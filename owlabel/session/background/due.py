@@ -1,4 +1,4 @@
-"""Jobs that a session submits by itself: each says when it is due, one loop asks them all."""
+"""The loop that submits the background jobs of a session when they are due."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ Payload = dict[str, Any]
 
 @dataclass
 class Due:
-    """One kind of job that follows from what is known of the project.
+    """One kind of job that a session submits when the state of the project requires it.
 
     Attributes
     ----------
     kind : str
         A name in `owlabel.jobs.registry.KINDS`.
     payload : callable
-        Returns the fields of the job where it is due, else None.
+        Returns the fields of the job if it is due, else None.
     every : float
-        Seconds between two questions.
+        Smallest time in seconds between two checks.
     first : callable
-        Tells whether the project has no result of this kind yet.
+        Returns whether the project has no result of this kind yet.
     """
 
     kind: str
     payload: Callable[[], Payload | None]
     every: float = 0.0
     first: Callable[[], bool] = lambda: False
-    asked: float = 0.0
+    checked: float = 0.0
 
 
 def submit_due(dues: Sequence[Due], worker: WorkerLink) -> None:
-    """Submit the jobs that are due and not in the queue already."""
+    """Submit the jobs that are due; skip those that were checked a short time ago."""
     for due in dues:
-        if due.every and monotonic() - due.asked < due.every:
+        if due.every and monotonic() - due.checked < due.every:
             continue
-        due.asked = monotonic()
+        due.checked = monotonic()
         payload = due.payload()
         if payload is not None:
             worker.submit(due.kind, payload, first=due.first())

@@ -1,4 +1,4 @@
-"""When the meta classifier, which finds false candidates, is fitted again."""
+"""Decide when to fit the meta classifier, which finds false candidates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from owlabel.project.history.changes_elsewhere import last_event
 from owlabel.project.tables.candidate_details import details
 from owlabel.session.core.worker_link import WorkerLink
 from owlabel.session.review.queue import ReviewQueue
-from owlabel.view.review_decisions import EVERY, LEAST, Said, decide
+from owlabel.view.review_decisions import MIN_DECISIONS, REFIT_AFTER, HumanLabels, decide
 from owlabel.view.view import View
 
 
 class MetaClassifierFit:
-    """Collects what people decide about candidates and has the classifier fitted to it.
+    """Collects the decisions on candidates and submits fits of the classifier.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class MetaClassifierFit:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the decisions of this session: candidates of another model are others."""
-        self._changed: dict[int, dict[int, bool]] = {}  # image to decisions on its candidates
-        self._rows: dict[int, list[int]] = {}  # image to its candidates
+        """Drop the decisions of this session; another model has other candidates."""
+        self._changed: dict[int, dict[int, bool]] = {}  # image id to decisions on its candidates
+        self._rows: dict[int, list[int]] = {}  # image id to its candidates
 
     @property
     def decisions(self) -> dict[int, bool]:
-        """Row id of each candidate that is decided now to whether it is false."""
+        """Row id of each candidate with a decision, to whether it is false."""
         now = dict(self._queue.decided)
         for image_id, decided in self._changed.items():
             for row_id in self._rows[image_id]:
@@ -50,22 +50,22 @@ class MetaClassifierFit:
 
     @property
     def new_decisions(self) -> int:
-        """How many candidates are decided otherwise than when the classifier was fitted."""
+        """Number of candidates whose decision has changed since the last fit."""
         fitted, now = self._queue.decided, self.decisions
         return sum(fitted.get(i) != now.get(i) for i in {*fitted, *now})
 
     @property
     def due(self) -> bool:
-        """Whether to fit: as soon as each class has enough rows, then every few decisions."""
+        """Whether to fit: once there are enough decisions of each kind, then after every few."""
         false = list(self.decisions.values())
-        if min(sum(false), len(false) - sum(false)) < LEAST:
+        if min(sum(false), len(false) - sum(false)) < MIN_DECISIONS:
             return False
         classifier = self._queue.classifier
         first = classifier is None or classifier.keeps_all
-        return self.new_decisions >= (1 if first else EVERY)
+        return self.new_decisions >= (1 if first else REFIT_AFTER)
 
     def fit(self) -> None:
-        """Fit the classifier to all decisions: in the worker, or at once where there is none."""
+        """Fit the classifier to all decisions, in the worker or, without one, at once."""
         job = JudgeJob(self._worker.relative(self._view.model.path))
         if self._worker.runs:
             if not self._worker.active("judge"):
@@ -76,22 +76,22 @@ class MetaClassifierFit:
         self.use_fitted()
 
     def fit_if_outdated(self) -> None:
-        """Fit again where labels changed in another session or under another model."""
+        """Fit again if labels changed in another session or under another model."""
         labelled = any(r.state in ("edited", "reviewed") for r in self._view.images.records)
         if labelled and self._queue.event != last_event(self._view.project.database):
             self.fit()
 
     def use_fitted(self) -> None:
-        """Use the classifier that was just fitted; items on the screen stay in their places."""
+        """Use the new classifier; items on the screen stay in their places."""
         self._queue.read_classifier()
         self._queue.changed.emit()
 
-    def scan(self, image_ids: Iterable[int]) -> None:
+    def collect(self, image_ids: Iterable[int]) -> None:
         """Collect the decisions on images whose labels changed; fit again after enough of them."""
         for image_id in sorted(self._view.images.by_id.keys() & set(image_ids)):
-            self._scan(image_id)
+            self._collect(image_id)
 
-    def _scan(self, image_id: int) -> None:
+    def _collect(self, image_id: int) -> None:
         view = self._view
         output = view.output(image_id)
         if output is None:
@@ -100,8 +100,8 @@ class MetaClassifierFit:
         candidates = details(view.project.database, head.hash, image_id)
         frozen = view.project.reviewed(image_id)
         reviewed: Any = None if frozen is None else np.asarray(frozen[0])
-        said = Said(view.human(image_id), reviewed, head.outputs)
+        labels = HumanLabels(view.human(image_id), reviewed, head.outputs)
         self._rows[image_id] = [candidate.id for candidate in candidates]
-        self._changed[image_id] = decide(candidates, output.embedding, said)
+        self._changed[image_id] = decide(candidates, output.embedding, labels)
         if self.due:
             self.fit()

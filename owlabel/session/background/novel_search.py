@@ -1,4 +1,4 @@
-"""When the novel classes are searched for in the whole data set."""
+"""Decide when to search the whole data set for the novel classes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from owlabel.view.view import View
 
 
 class NovelSearch:
-    """Has the worker apply the rule for novel classes to every image.
+    """Submits searches that apply the rule for novel classes to every image.
 
     Parameters
     ----------
     view : View
     queue : ReviewQueue
-        Its candidates are claimed by the classes that explain them.
+        The classes claim its candidates.
     worker : WorkerLink
     """
 
@@ -25,18 +25,21 @@ class NovelSearch:
         shots = view.shots
         self.wanted = bool(shots.rule.prototypes or shots.trained_heads)
 
-    def due(self) -> dict[str, Any] | None:
-        """Return the payload of a search where the rule changed and is new, else None."""
+    def take_due(self) -> dict[str, Any] | None:
+        """Return the payload of a search once after the rule has changed, else None.
+
+        Without any novel class, clear the claims on candidates instead.
+        """
         wanted, self.wanted = self.wanted, False
-        return self._payload() if wanted and not self._view.shots.occurrences else None
+        return self._take_payload() if wanted and not self._view.shots.occurrences else None
 
     def submit(self) -> None:
-        """Queue a search; without any novel class, forget what candidates were claimed by."""
-        payload = self._payload()
+        """Submit a search, or clear the claims on candidates if there is no novel class."""
+        payload = self._take_payload()
         if payload is not None:
             self._worker.submit("relabel", payload)
 
-    def _payload(self) -> dict[str, Any] | None:
+    def _take_payload(self) -> dict[str, Any] | None:
         shots = self._view.shots
         prototypes = [[p.class_id, p.vector.tolist()] for p in shots.rule.prototypes]
         if prototypes or shots.trained_heads:
@@ -47,6 +50,6 @@ class NovelSearch:
                 "lambda_novel": shots.lambda_novel,
                 "heads": shots.trained_heads,
             }
-        self._queue.forget_claims()
+        self._queue.clear_claims()
         self._queue.changed.emit()
         return None

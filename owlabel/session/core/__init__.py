@@ -1,1 +1,1 @@
-"""Acts, and the link to the worker: what every part of a session uses."""
+"""What every part of a session uses: acts, and the link to the worker."""

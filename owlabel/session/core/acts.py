@@ -1,4 +1,4 @@
-"""Acts: committed to the project first, then handed on as changes, whoever made them."""
+"""Acts: committed to the project first, then passed on as changes."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from owlabel.project.storage.records import Change
 from owlabel.project.store import Event, Project
 
 ON_LABELS = {"accept", "ignore", "known", "paint", "touch_up", "review", "accept_proposal"}
-"""Kinds of acts on the labels of one image; it counts as changed even where no pixel did."""
+"""Kinds of acts on the labels of one image. It counts as changed even if no pixel did."""
 ON_REGION = {"click", "cancel", "correct", "reject_proposal"}
-"""Kinds of acts that change the pending region alone."""
+"""Kinds of acts that change only the pending region."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What acts have changed in a project, or in what is shown of it.
+    """What acts have changed in a project or on the screen.
 
     Attributes
     ----------
     images : frozenset of int
-        Images whose labels, state or review changed.
+        Ids of images whose labels, state or review changed.
     region : bool
-        Whether the pending region has to be made again.
+        Whether the pending region must be computed again.
     moved : bool
-        Whether another image is shown.
+        Whether another image became current.
     classes : bool
     settings : frozenset of str
-        Keys of settings.
+        Keys of the settings that changed.
     tags : mapping
-        Class id to the images whose tag changed.
+        Class id to the ids of the images whose tag changed.
     proposals : bool
     history : bool
-        Whether there is something else to undo.
+        Whether undo or redo would now apply to another act.
     elsewhere : bool
         Whether an undo, a redo or another process made the changes.
     """
@@ -54,12 +54,12 @@ class Changes:
 
     @property
     def model(self) -> bool:
-        """Whether another model is in use."""
+        """Whether another model is now in use."""
         return "active_model" in self.settings
 
     @classmethod
     def of_act(cls, kind: str, payload: Mapping[str, Any], rows: Sequence[Change]) -> Changes:
-        """Return what one act of this session has changed."""
+        """Return what one act of this session changed."""
         images = {int(c.row) for c in rows if c.table == "image"}
         if kind in ON_LABELS:
             images.add(int(payload["image_id"]))
@@ -68,7 +68,7 @@ class Changes:
 
     @classmethod
     def of_events(cls, events: Sequence[Event]) -> Changes:
-        """Return what an undo, a redo or another process has changed."""
+        """Return what an undo, a redo or another process changed."""
         rows = [change for event in events for change in event.changes]
         images = frozenset(int(c.row) for c in rows if c.table == "image")
         return cls(images=images, region=True, elsewhere=True, **_tables(rows))
@@ -89,47 +89,47 @@ def _tables(rows: Sequence[Change]) -> dict[str, Any]:
 
 
 class Acts:
-    """Commit acts to a project and hand on what changed.
+    """Commit acts to a project and pass on what changed.
 
     Parameters
     ----------
     project : Project
     refresh : callable
-        Brings memory up to date with changes and emits the signals.
+        Updates memory after changes and emits the signals.
     """
 
     def __init__(self, project: Project, refresh: Callable[[Changes], None]) -> None:
         self._project, self._refresh = project, refresh
-        self._seen = last_event(project.database)  # memory is up to date with this event
+        self._seen = last_event(project.database)  # the newest event that memory includes
 
     @contextmanager
     def act(self, kind: str, payload: Mapping[str, Any], label: str) -> Iterator[Action]:
-        """Carry out an act that can be undone: on disk, then in memory, when the block is left.
+        """Carry out an act that can be undone; it is on disk and in memory after the block.
 
         Parameters
         ----------
         kind : str
-            Of the event in the log.
+            Kind of the event in the log.
         payload : mapping
-            Plain JSON values, enough to do it again.
+            Plain JSON values, enough to replay the act.
         label : str
-            For people.
+            Name of the act for people.
         """
         with self._project.action(kind, payload, label) as action:
             yield action
         self._refresh(Changes.of_act(kind, payload, action.changes))
 
     def record(self, kind: str, payload: Mapping[str, Any], label: str) -> None:
-        """Log an act that changes no row: it follows from its event alone."""
+        """Log an act that changes no table; its event alone holds it."""
         with self.act(kind, payload, label):
             pass
 
     def undo(self) -> Event | None:
-        """Take back the last act and return its event; None where there is none."""
+        """Revert the last act and return its event; None if there is none."""
         return self._travel(self._project.undo())
 
     def redo(self) -> Event | None:
-        """Do again what was taken back last and return its event; None where there is none."""
+        """Repeat the act that was undone last and return its event; None if there is none."""
         return self._travel(self._project.redo())
 
     def _travel(self, event: Event | None) -> Event | None:
@@ -138,8 +138,8 @@ class Acts:
             self._refresh(Changes.of_events([event]))
         return event
 
-    def follow(self) -> None:
-        """Take over what other processes have done to this project since the last call."""
+    def refresh_from_others(self) -> None:
+        """Refresh memory after what other processes changed since the last call."""
         newest = last_event(self._project.database)
         if newest == self._seen:
             return

@@ -1,4 +1,4 @@
-"""The link of a session to its worker process: jobs submitted, watched, cancelled."""
+"""The link from a session to its worker process: submit, watch and cancel jobs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from owlabel.project.store import Project
 
 
 @dataclass(frozen=True)
-class Turns:
-    """What has become of the jobs since the last look.
+class JobChanges:
+    """How the jobs have changed since the last check.
 
     Attributes
     ----------
-    ended : tuple of JobRow
-        Jobs that started, ended or failed.
+    rows : tuple of JobRow
+        Jobs that were submitted, started, ended or failed.
     kinds : frozenset of str
-        Kinds of jobs of which anything changed.
+        Kinds of the jobs with any change, progress included.
     """
 
-    ended: tuple[JobRow, ...]
+    rows: tuple[JobRow, ...]
     kinds: frozenset[str]
 
 
@@ -40,11 +40,11 @@ class WorkerLink:
     ----------
     project : Project
     runs : bool
-        Whether this session has a worker; without one, jobs wait in the queue for another.
+        Whether this session has a worker. Without one, jobs wait in the queue.
     """
 
     changed = Signal()
-    """A job was submitted, moved on or ended."""
+    """A job was submitted, made progress or ended."""
 
     def __init__(self, project: Project, *, runs: bool) -> None:
         self._project, self.runs = project, runs
@@ -55,12 +55,12 @@ class WorkerLink:
         self._cancel_foreign_exports()
 
     def start(self) -> None:
-        """Start the worker process where this session has one and it does not run."""
+        """Start the worker process if this session has one and it is not running."""
         if self.runs and (self._process is None or self._process.poll() is not None):
             self._process = start_worker(self._project.folder)
 
     def restart_if_dead(self) -> bool:
-        """Start the worker again where it died with jobs left; tell whether it was.
+        """Start the worker again if it died with jobs left; return whether it was started.
 
         The queue counts the attempts of each job.
         """
@@ -71,14 +71,14 @@ class WorkerLink:
         return False
 
     def close(self) -> None:
-        """End the worker process."""
+        """Stop the worker process."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def submit(self, kind: str, payload: Mapping[str, Any], *, first: bool = False) -> int:
-        """Queue a job and return its id.
+        """Submit a job and return its id.
 
-        Where `JobKind.replaces`, it takes the place of those of its kind that wait or run.
+        If `JobKind.replaces` is set, waiting and running jobs of the same kind are cancelled.
 
         Parameters
         ----------
@@ -92,11 +92,11 @@ class WorkerLink:
         Raises
         ------
         ValueError
-            If there is no such kind.
+            If there is no kind of job with this name.
         """
         job_kind = KINDS.get(kind)
         if job_kind is None:
-            raise ValueError(f"there is no kind of job {kind!r}: one of {', '.join(KINDS)}")
+            raise ValueError(f"there is no kind of job {kind!r}: choose one of {', '.join(KINDS)}")
         if job_kind.replaces:
             for row in self.active(kind):
                 self._queue.cancel(row.id)
@@ -106,11 +106,11 @@ class WorkerLink:
         return job_id
 
     def relative(self, path: Path) -> str:
-        """Return a path inside the project as jobs name it."""
+        """Return a path relative to the project folder, as jobs store it."""
         return path.relative_to(self._project.folder).as_posix()
 
     def active(self, kind: str | None = None) -> list[JobRow]:
-        """Return the jobs that wait or run, of one kind or of all."""
+        """Return the waiting and running jobs, of one kind or of all kinds."""
         return [row for row in self._queue.active() if kind in (None, row.kind)]
 
     def jobs(self) -> list[JobRow]:
@@ -118,26 +118,26 @@ class WorkerLink:
         return self._queue.recent()
 
     def metrics(self, job_id: int, since: int = 0) -> list[Any]:
-        """Return the numbers that a job has reported after its event `since`."""
+        """Return the measures that a job has reported after its event `since`."""
         return self._queue.events(job_id, since)
 
     def cancel(self, job_id: int) -> None:
-        """Ask a job to stop; it stops at its next step."""
+        """Cancel a job; it stops at its next step."""
         self._queue.cancel(job_id)
         self.changed.emit()
 
-    def turns(self) -> Turns | None:
-        """Return what has become of the jobs since the last call, None where nothing changed."""
+    def changes(self) -> JobChanges | None:
+        """Return how the jobs changed since the last call, or None if nothing changed."""
         rows = self.jobs()
         now = {r.id: (r.state, r.done, r.total, r.message, r.error) for r in rows}
         if now == self._seen:
             return None
         before, self._seen = self._seen, now
-        ended = tuple(r for r in rows if r.state != before.get(r.id, (None,))[0])
-        return Turns(ended, frozenset(r.kind for r in rows if now[r.id] != before.get(r.id)))
+        changed = tuple(r for r in rows if r.state != before.get(r.id, (None,))[0])
+        return JobChanges(changed, frozenset(r.kind for r in rows if now[r.id] != before.get(r.id)))
 
     def _cancel_foreign_exports(self) -> None:
-        """Cancel exports that nobody here waits for: a project from elsewhere must not write."""
+        """Cancel exports that no process of this machine waits for: they must not write files."""
         for row in self.active("export"):
             if not lives_here(str(row.payload.get("asked_by", ""))):
                 self._queue.cancel(row.id)

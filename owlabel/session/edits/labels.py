@@ -1,4 +1,4 @@
-"""The annotator's acts on labels and classes: each is one durable, undoable act."""
+"""The annotator's acts on labels and classes; each is on disk at once and can be undone."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from owlabel.view.proposal_correction import Correction
 from owlabel.view.review_queue import QueueItem
 from owlabel.view.view import View
 
-PROPOSAL_SHOWN = "a proposed mask is shown: accept, reject or correct it"
+PROPOSAL_SHOWN = "the current item is a proposed mask: accept, reject or correct it"
 
 
 def write_labels(view: View, action: Action, labels: Labels, *, over_others: bool = False) -> None:
-    """Store labels of the current image, which rest on its human layer in memory.
+    """Store new labels of the current image, made from its human layer in memory.
 
     Parameters
     ----------
     view : View
     action : Action
-        The act that is being carried out.
+        The current act.
     labels : array of uint8, shape (H, W)
     over_others : bool
-        Whether the act may replace what another process has labelled since.  A brush stroke may;
-        acts that promise to leave alone what people have labelled may not.
+        Whether the act may replace labels that another process has written since. A brush stroke
+        may; acts that keep human labels may not.
 
     Raises
     ------
     ValueError
-        If the labels hold a class that another process has just taken back.
+        If the labels hold a class that another process has just removed.
     """
     record = view.record()
     newest = action.labels_since(record.id, record.revision_id)
@@ -48,11 +48,13 @@ def write_labels(view: View, action: Action, labels: Labels, *, over_others: boo
             mine &= newest == view.human()
         labels = np.where(mine, labels, newest)
     names = view.classes.names
-    lost = names.keys() - action.class_ids()
-    if lost and (gone := lost & set(present(labels))):
-        raise ValueError(f"the class {names[min(gone)]!r} was just taken back: choose another")
+    removed = names.keys() - action.class_ids()
+    if removed and (used := removed & set(present(labels))):
+        raise ValueError(
+            f"the class {names[min(used)]!r} was just removed elsewhere: choose another class"
+        )
     action.set_labels(record.id, labels)
-    action.set_review(record.id, None, None)  # another process may have frozen it meanwhile
+    action.set_review(record.id, None, None)  # another process may have reviewed the image
     action.set_state(record.id, "edited")
 
 
@@ -64,14 +66,14 @@ class LabelEdits:
     view : View
     acts : Acts
     shown : callable
-        Returns the item of the queue that is shown, or None.
+        Returns the current item of the queue, or None.
     """
 
     changed = Signal(int)
-    """The labels of an image, by its id."""
+    """The labels of the image with this id have changed."""
     region_changed = Signal()
     prediction_changed = Signal(int)
-    """What the model says of an image, by its id."""
+    """The model's labels of the image with this id have changed."""
 
     def __init__(self, view: View, acts: Acts, shown: Callable[[], QueueItem | None]) -> None:
         self._view, self._acts, self._shown = view, acts, shown
@@ -81,12 +83,12 @@ class LabelEdits:
 
     @property
     def region(self) -> Region | None:
-        """The region that waits for a name, or None."""
+        """The pending region, or None."""
         return self.pending.region
 
     @property
     def clicks(self) -> tuple[Click, ...]:
-        """The clicks that propose the region."""
+        """The clicks that propose the pending region."""
         return self.pending.clicks
 
     @property
@@ -95,7 +97,7 @@ class LabelEdits:
         return self.pending.correction
 
     def of(self, image_id: int | None = None) -> LabelMap:
-        """Return the labels of an image: human over reviewed over model."""
+        """Return the labels of an image: human over reviewed over model labels."""
         return self._view.labels(image_id)
 
     def human(self, image_id: int | None = None) -> Labels:
@@ -103,22 +105,24 @@ class LabelEdits:
         return self._view.human(image_id)
 
     def prediction(self, image_id: int | None = None) -> LabelMap | None:
-        """Return the model's labels of an image, None while it is not embedded."""
+        """Return the model's labels of an image, or None if it is not embedded."""
         return self._view.prediction(image_id)
 
     # -- the pending region ------------------------------------------------------------------
 
     def click(self, row: int, col: int, add: bool = True) -> None:
-        """Add to the pending region around one pixel, or take away from it.
+        """Add the surroundings of a pixel to the pending region, or remove them.
 
         Raises
         ------
         ValueError
-            If the pixel is outside the image.
+            If the pixel lies outside the image.
         """
         height, width = self._view.shape
         if not (0 <= row < height and 0 <= col < width):
-            raise ValueError(f"the click ({row}, {col}) is outside the image of {height} x {width}")
+            raise ValueError(
+                f"the click ({row}, {col}) lies outside the image of {height} x {width} pixels"
+            )
         if not add and self.region is None:
             return
         image_id = self._view.record().id
@@ -131,29 +135,29 @@ class LabelEdits:
             self._acts.record("cancel", {"image_id": self._view.record().id}, "drop region")
 
     def accept(self, name: str, *, by_colour: bool | None = None) -> LabelClass:
-        """Give the pending region this class; a new name makes a novel class, at once (NPM).
+        """Give the pending region a class; a new name creates a novel class, known at once (NPM).
 
-        What a human has labelled before stays, but for the classes under the clicks.  A proposed
-        mask that was being corrected counts as accepted.
+        Human labels are kept, except labels of the classes under the clicks. A proposed mask that
+        was being corrected is accepted.
 
         Parameters
         ----------
         name : str
-            Of an existing class (case does not matter) or of a new one.
+            Name of an existing class, in any case, or of a new class.
         by_colour : bool, optional
-            Replay: whether the region was proposed by colour, before there were embeddings.
+            For replays: whether the region was proposed by colour, without an embedding.
 
         Raises
         ------
         ValueError
-            If there is no pending region, nothing is left of it, or the name is malformed.
+            If there is no pending region, it is empty, or the name is malformed.
         """
         region = self.pending.required()
         if by_colour:
             region = self.pending.propose_by_colour()
         correction = self.correction
         if correction is not None and not region.area:
-            raise ValueError("nothing is left of the region: click to add, or drop it")
+            raise ValueError("the region is empty: click to add to it, or drop it")
         is_open = correction and self._view.project.proposals.is_open(correction.proposal_id)
         known = self._view.classes.find(name)
         payload = self.pending.payload() | {"name": name}
@@ -165,22 +169,22 @@ class LabelEdits:
         return named
 
     def mark_ignore(self, *, peak: Sequence[int] | None = None) -> None:
-        """Mark the pending region (or the candidate around `peak`) as void: it does not count."""
+        """Label the pending region, or the candidate around `peak`, as void (ignore)."""
         self._check_no_proposal(peak)
         self._fill("ignore", "ignore region", np.full(self.human().shape, VOID, np.uint8), peak)
 
     def mark_known(self, *, peak: Sequence[int] | None = None) -> None:
-        """Confirm what the model says of the pending region (or of the current candidate).
+        """Confirm the model's labels of the pending region, or of the candidate around `peak`.
 
         Raises
         ------
         ValueError
-            If the image is not embedded yet, or there is neither region nor candidate.
+            If the image is not embedded yet, or there is no region and no candidate.
         """
         self._check_no_proposal(peak)
         prediction = self.prediction()
         if prediction is None:
-            raise ValueError("the image is not embedded yet: wait for the worker")
+            raise ValueError("the current image is not embedded yet: wait for the worker")
         self._fill("known", "known after all", prediction.labels, peak)
 
     def _check_no_proposal(self, peak: Sequence[int] | None) -> None:
@@ -189,7 +193,7 @@ class LabelEdits:
             raise ValueError(PROPOSAL_SHOWN)
 
     def _fill(self, kind: str, label: str, values: Labels, peak: Sequence[int] | None) -> None:
-        """Write `values` into the human layer where the region, or else the candidate, is."""
+        """Write `values` into the human layer, inside the region or else the candidate."""
         payload: dict[str, Any] = self.pending.payload()
         region = self.region
         if region is None:
@@ -211,17 +215,17 @@ class LabelEdits:
     # -- labels and reviews ------------------------------------------------------------------
 
     def paint(self, labels: Labels) -> None:
-        """Replace the human layer of the current image: one finished stroke of a brush.
+        """Replace the human layer of the current image after a brush stroke.
 
         Parameters
         ----------
         labels : array of uint8, shape (H, W)
-            Class ids of the project, `VOID`, or `UNSET` where nobody has labelled anything.
+            Class ids of the project, `VOID`, or `UNSET` for pixels without a human label.
 
         Raises
         ------
         ValueError
-            If the shape is not the image's or a value is no class.
+            If the shape differs from the image, or a value is not a class of the project.
         """
         human = self.human()
         if labels.shape != human.shape or labels.dtype != np.uint8:
@@ -230,7 +234,9 @@ class LabelEdits:
             )
         unknown = sorted(set(present(labels)) - {*self._view.classes.names, VOID, UNSET})
         if unknown:
-            raise ValueError(f"labels hold {unknown}, which are no classes of this project")
+            raise ValueError(
+                f"the labels hold the ids {unknown}, which are not classes of this project"
+            )
         if np.array_equal(labels, human):
             return
         kind = "paint" if self.correction is None else "touch_up"
@@ -238,18 +244,20 @@ class LabelEdits:
             write_labels(self._view, action, labels, over_others=True)
 
     def review(self, done: bool = True) -> None:
-        """Freeze the labels of the current image as reviewed, or take that back.
+        """Freeze the labels of the current image as reviewed, or reopen the image.
 
         Raises
         ------
         ValueError
-            If the model in use has not embedded the image yet, or another process has just
-            labelled it: what is frozen is what was seen.
+            If the model in use has not embedded the image yet, or if another process has just
+            labelled it. Only labels that the annotator has seen are frozen.
         """
         record = self._view.record()
         payload = {"image_id": record.id, "done": done}
         if done and self._view.embedded_heads() < len(self._view.header.heads):
-            raise ValueError("the model in use has not looked at this image yet: wait a moment")
+            raise ValueError(
+                "the model in use has not embedded this image yet: wait for the worker"
+            )
         if done == (record.state == "reviewed"):
             return
         frozen = self.of()
@@ -257,8 +265,8 @@ class LabelEdits:
             if done:
                 if action.labels_since(record.id, record.revision_id) is not None:
                     raise ValueError(
-                        f"{record.relative} has just been labelled elsewhere: look at it, then "
-                        "review it again"
+                        f"another process has just labelled {record.relative}: check the labels, "
+                        "then review it again"
                     )
                 action.set_review(record.id, frozen.labels, frozen.source)
                 action.set_state(record.id, "reviewed")
@@ -270,30 +278,30 @@ class LabelEdits:
     # -- classes -----------------------------------------------------------------------------
 
     def add_class(self, name: str) -> LabelClass:
-        """Name a novel class that has no pixel yet.
+        """Add a novel class without any pixels.
 
         Raises
         ------
         ValueError
-            If the name is taken or malformed, or all ids are used.
+            If the name is taken or malformed, or no class id is free.
         """
         with self._acts.act("add_class", {"name": name}, f"name {name}") as action:
             added = action.add_class(name)
         return added
 
     def rename_class(self, class_id: int, name: str) -> None:
-        """Give a class another name; its id and its pixels stay."""
+        """Rename a class; its id and its pixels stay the same."""
         payload = {"class_id": class_id, "name": name}
         with self._acts.act("rename", payload, f"rename to {name}") as action:
             action.update_class(class_id, name=name)
 
     def recolor_class(self, class_id: int, color: tuple[int, int, int]) -> None:
-        """Show a class in another colour (red, green, blue, each 0 .. 255).
+        """Change the colour of a class (red, green, blue, each 0 .. 255).
 
         Raises
         ------
         ValueError
-            If there is no such class, or a part of the colour is out of range.
+            If there is no such class, or a component of the colour is out of range.
         """
         named = self._view.classes.by_id(class_id)
         if tuple(color) == named.color:

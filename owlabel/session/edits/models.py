@@ -1,4 +1,4 @@
-"""The model versions of a project: which there are, which is in use."""
+"""The annotator's acts on model versions: adopt, discard, switch, add."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from owlabel.view.view import View
 
 
 class StaleResultError(ValueError):
-    """The model changed while a job ran, so that its result does not fit any more."""
+    """A result was trained from a model that is no longer in use."""
 
 
 class Models:
-    """The models of a session.
+    """The model versions of a session.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class Models:
 
     @property
     def header(self) -> CheckpointHeader:
-        """What the file of the model in use says of itself: classes, heads, preprocessing."""
+        """The header of the model in use: its classes, heads and preprocessing."""
         return self._view.header
 
     def versions(self) -> list[ModelVersion]:
-        """Return all whole models of the project, oldest first; residual blocks are none."""
+        """Return all model versions of the project, oldest first, without residual blocks."""
         return [model for model in self._view.project.models() if model.kind != MODEL_KIND]
 
     def adopt(self, model_id: int) -> None:
-        """Use a trained model, or a residual block, from now on.
+        """Use a trained model or a residual block from now on.
 
         Raises
         ------
@@ -61,30 +61,30 @@ class Models:
             return
         if version.parent_id != self.active.id:
             raise StaleResultError(
-                f"{version.name!r} was trained from another model than {self.active.name!r}: "
-                "train again, or switch to the model it was trained from first"
+                f"{version.name!r} was not trained from the model in use, {self.active.name!r}: "
+                "train again, or first switch to the model it was trained from"
             )
         settings = {"active_model": version.id, f"settled_{version.id}": "adopted"}
         self._change("adopt", version, "use", settings)
 
     def _adopt_residual(self, version: ModelVersion) -> None:
-        """Use a residual block beside the model in use, whose class map stays as it is."""
+        """Use a residual block with the model in use; the labels stay the same."""
         base = self.header.heads[0].hash
         if read_residual_header(version.path).base_hash != base:
             raise StaleResultError(
-                f"{version.name!r} was trained beside another base model than "
-                f"{self.active.name!r}: train again, or switch to that model first"
+                f"{version.name!r} was trained for another base model than "
+                f"{self.active.name!r}: train again, or first switch to that model"
             )
         settings = {setting_key(base): version.id, f"settled_{version.id}": "adopted"}
         self._change("adopt", version, "use", settings)
 
     def discard(self, model_id: int) -> None:
-        """Leave a trained model aside; it stays among the versions."""
+        """Discard a trained model; it stays in the list of versions."""
         version = self._version(model_id)
         self._change("discard", version, "discard", {f"settled_{version.id}": "discarded"})
 
     def switch(self, model_id: int) -> None:
-        """Use another model version of the project."""
+        """Use another model version of the project from now on."""
         version = self._version(model_id)
         self._change("switch", version, "use", {"active_model": version.id})
 
@@ -98,21 +98,21 @@ class Models:
         for version in self._view.project.models():
             if version.id == model_id:
                 return version
-        raise ValueError(f"no model version has the id {model_id}")
+        raise ValueError(f"no model version has the id {model_id}: see `owlabel models`")
 
     def add_file(self, path: Path) -> ModelVersion:
-        """Add a checkpoint from a file to the project's versions; it is copied.
+        """Copy a checkpoint into the project as a new model version.
 
         Raises
         ------
         ValueError
-            If the file is no checkpoint, or its base classes differ from the project's.
+            If the file is not a checkpoint, or its base classes differ from the project's.
         """
         header = read_header(path)
         theirs = {c.id: c.name for c in header.classes.base}
         ours = {c.id: c.name for c in self._view.classes.base}
         if theirs != ours:
             raise ValueError(
-                f"{path} knows other base classes than this project: make a new project with it"
+                f"{path} has other base classes than this project: create a new project with it"
             )
         return self._view.project.add_model(path, header.name, "base", None, {})

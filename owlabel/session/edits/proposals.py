@@ -1,6 +1,6 @@
-"""The annotator's acts on masks that a model proposes: accept, reject, correct.
+"""The annotator's acts on proposed masks: accept, reject, correct.
 
-None of them changes what a human has labelled, and each can be undone.
+No act changes a human label, and each act can be undone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from owlabel.novel.click_regions import Region
 from owlabel.project.tables.proposals import Proposal
 from owlabel.session.core.acts import Acts
 from owlabel.session.edits.labels import write_labels
-from owlabel.view.proposal_correction import payload_of, region_of_mask
+from owlabel.view.proposal_correction import proposal_payload, region_of_mask
 from owlabel.view.review_queue import QueueItem
 from owlabel.view.view import View
 
@@ -28,7 +28,7 @@ class ProposalReview:
     view : View
     acts : Acts
     go_to : callable
-        Shows an image, by its id.
+        Shows the image with an id.
     """
 
     def __init__(self, view: View, acts: Acts, go_to: Callable[[int], None]) -> None:
@@ -44,7 +44,7 @@ class ProposalReview:
         source : {"weak_shot", "cluster"}, optional
         class_id : int, optional
         at_least : float
-            Confidence, 0 .. 1.
+            Smallest confidence, in [0, 1].
         """
         by_id = self._view.images.by_id
         return [
@@ -57,13 +57,13 @@ class ProposalReview:
         ]
 
     def is_open(self, proposal_id: int) -> bool:
-        """Tell whether a proposal can still be accepted, rejected or corrected."""
+        """Return whether a proposal can still be accepted, rejected or corrected."""
         return self._view.project.proposals.is_open(proposal_id)
 
     def region(self, item: QueueItem | None) -> Region | None:
-        """Return what accepting an item of the queue would label on the current image.
+        """Return the region that accepting an item would label in the current image.
 
-        None unless it is an open proposal of that image.
+        None if the item is not an open proposal of this image.
         """
         if item is None or item.proposal is None or item.record.id != self._view.image_id:
             return None
@@ -73,7 +73,7 @@ class ProposalReview:
         return region_of_mask(mask & (self._view.human() == UNSET))
 
     def accept(self, proposal_id: int) -> int:
-        """Paint a proposed mask where nobody has labelled anything; return how many pixels that is.
+        """Label the unlabelled pixels of a proposed mask and return their number.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class ProposalReview:
             if action.state(proposal.image_id) == "reviewed":
                 raise ValueError(f"{view.record().relative} is reviewed: reopen it first")
             newest = action.labels_since(proposal.image_id, view.record().revision_id)
-            if newest is not None:  # another process has labelled the image meanwhile
+            if newest is not None:  # another process has labelled the image
                 free &= newest == UNSET
             action.set_proposal(proposal_id, "accepted")
             if free.any():
@@ -95,39 +95,41 @@ class ProposalReview:
         return int(np.count_nonzero(free))
 
     def reject(self, proposal_id: int) -> None:
-        """Mark a proposed mask as wrong; it is not shown again.
+        """Reject a proposed mask; it is not shown again.
 
         Raises
         ------
         ValueError
-            As `accept`.
+            As in `accept`.
         """
         _, payload, name = self._shown(proposal_id)
         with self._acts.act("reject_proposal", payload, f"reject {name}") as action:
             action.set_proposal(proposal_id, "rejected")
 
     def correct(self, proposal_id: int) -> None:
-        """Make a proposed mask the pending region: clicks and the brush change it, a name ends it.
+        """Make a proposed mask the pending region, to be changed by clicks and the brush.
 
         Raises
         ------
         ValueError
-            As `accept`.
+            As in `accept`.
         """
         _, payload, name = self._shown(proposal_id)
         self._acts.record("correct", payload, f"correct {name}")
 
     def _shown(self, proposal_id: int) -> tuple[Proposal, dict[str, Any], str]:
-        """Go to the image of an open proposal; return it, its payload and its class's name."""
+        """Show the image of an open proposal; return the proposal, its payload and class name."""
         proposals = self._view.project.proposals
         proposal = proposals.get(proposal_id)
         if not proposals.is_open(proposal_id):
-            why = proposal.state if proposal.state != "open" else "open no more: see its tag"
-            raise ValueError(f"the proposal {proposal_id} is {why}")
+            why = proposal.state
+            if why == "open":
+                why = "no longer open: the tag of its image has changed"
+            raise ValueError(f"proposal {proposal_id} is {why}")
         record = self._view.record(proposal.image_id)
         if record.state == "reviewed":
             raise ValueError(f"{record.relative} is reviewed: reopen it first")
         if self._view.image_id != record.id:
             self._go_to(record.id)
-        payload = payload_of(proposal, proposals.mask(proposal_id))
+        payload = proposal_payload(proposal, proposals.mask(proposal_id))
         return proposal, payload, self._view.classes.by_id(proposal.class_id).name

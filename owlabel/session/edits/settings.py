@@ -1,4 +1,4 @@
-"""The annotator's acts on settings: one act for each key."""
+"""The annotator's acts on settings, one for each key."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Settings(StoredSettings):
     Parameters
     ----------
     view : View
-        Uses these settings from now on.
+        Uses these settings.
     acts : Acts
     """
 
     changed = Signal(object)
-    """The keys that changed."""
+    """The keys of the settings that changed."""
 
     def __init__(self, view: View, acts: Acts) -> None:
         super().__init__(view.project)
@@ -32,16 +32,18 @@ class Settings(StoredSettings):
         view.settings = self
 
     def set(self, **values: Any) -> None:
-        """Change settings; a value of None or one that is set already changes nothing.
+        """Change settings; a value of None, or equal to the current one, changes nothing.
 
         Raises
         ------
         ValueError
-            If a key is unknown or a value out of its range.
+            If a key is unknown or a value is out of range.
         """
         unknown = sorted(values.keys() - CHECKS.keys())
         if unknown:
-            raise ValueError(f"there is no setting {unknown[0]!r}: one of {', '.join(CHECKS)}")
+            raise ValueError(
+                f"there is no setting {unknown[0]!r}: choose one of {', '.join(CHECKS)}"
+            )
         checked = {k: CHECKS[k](value) for k, value in values.items() if value is not None}
         changed = {k: value for k, value in checked.items() if value != getattr(self, k)}
         if changed.keys() & set(MIXTURE):

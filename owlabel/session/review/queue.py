@@ -1,4 +1,4 @@
-"""The review queue of a session: what is shown now, what comes next."""
+"""The review queue of a session: the current item and the next ones."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from owlabel.view.view import View
 
 
 class ReviewQueue(CandidateQueue):
-    """The open candidates and proposed masks of the data set, and the one that is shown.
+    """The open candidates and proposed masks of the data set, and the current item.
 
     Parameters
     ----------
     view : View
     scores : ScoreMaps
-        For the score from which a candidate is shown.
+        Give the scale of the threshold.
     settings : Settings
     go_to : callable
-        Shows an image, by its id.
+        Shows the image with an id.
 
     Attributes
     ----------
     shown : QueueItem or None
+        The current item.
     """
 
     changed = Signal()
+    """The items or their order have changed."""
 
     def __init__(
         self, view: View, scores: ScoreMaps, settings: Settings, go_to: Callable[[int], None]
@@ -41,26 +43,26 @@ class ReviewQueue(CandidateQueue):
         self._view, self._scores, self._settings = view, scores, settings
         self._go_to = go_to
         self.shown: QueueItem | None = None
-        self._place = 0  # of the shown item when it was shown
+        self._position = 0  # of the current item when it was selected
         super().__init__(view.project, view.header.heads[0].hash)
         self.read_settings()
 
     def read_settings(self) -> None:
-        """Read from which probability on candidates are hidden; rank again where it changed."""
+        """Read the setting `hide_above`; sort the queue again if it changed."""
         if self.hide_above != self._settings.hide_above:
             self.hide_above = self._settings.hide_above
-            self.release()
+            self.unpin()
 
     def use(self, head_hash: str) -> None:
         """Show the candidates of another head."""
-        self._unlabelled: dict[tuple[int, int], bool] = {}  # by candidate and revision
+        self._unlabelled: dict[tuple[int, int], bool] = {}  # by candidate and label revision
         super().use(head_hash)
 
     def items(self, limit: int = 200) -> list[QueueItem]:
         """Return the open items of the data set that are not hidden, best first.
 
-        A candidate is open while its image is not reviewed, its score reaches the threshold and
-        nobody has labelled its peak pixel.  `hidden` counts those hidden as likely false.
+        A candidate is open if its image is not reviewed, its score reaches the threshold and
+        nobody has labelled its peak pixel. `hidden` counts the candidates hidden as likely false.
         """
         names = self._view.classes.names
         return self.ranked(limit, self._view.images.by_id, self._is_open, names)
@@ -78,10 +80,10 @@ class ReviewQueue(CandidateQueue):
 
     @property
     def threshold(self) -> float:
-        """The mean score of `candidates.SCORE` from which a candidate is shown.
+        """The mean score (of `candidates.SCORE`) from which a candidate is listed.
 
-        The setting is a fraction of the score's range: from its median to what hardly ever
-        occurs, or 0 .. 1 until the scores are calibrated.
+        The setting is a fraction of the calibrated scale, from the median of the score to the
+        value that one pixel in a thousand exceeds. Without a calibration the scale is 0 .. 1.
         """
         low, high = self._scores.limits(SCORE)
         return low + self._settings.threshold * (high - low)
@@ -89,21 +91,21 @@ class ReviewQueue(CandidateQueue):
     # -- moving ------------------------------------------------------------------------------
 
     def select(self, key: str) -> None:
-        """Show the item with this key; does nothing where it is not open any more."""
-        for place, item in enumerate(self.items()):
+        """Show the item with this key; do nothing if it is no longer open."""
+        for position, item in enumerate(self.items()):
             if item.key == key:
-                self._show(item, place)
+                self._show(item, position)
                 return
 
     def next(self) -> None:
-        """Show the next open item, at first the best.
+        """Show the next open item, or the best one if there is no current item.
 
-        Where the shown one is done, the next is the one that followed it.
+        If the current item is done, the item that followed it is next.
         """
         self._step(1)
 
     def previous(self) -> None:
-        """Show the open item before."""
+        """Show the previous open item."""
         self._step(-1)
 
     def _step(self, by: int) -> None:
@@ -113,44 +115,44 @@ class ReviewQueue(CandidateQueue):
             return
         keys = [item.key for item in items]
         if self.shown is None:
-            place = 0
+            position = 0
         elif self.shown.key in keys:
-            place = keys.index(self.shown.key) + by
-        else:  # it is done, and what followed it has its place now
-            place = self._place + min(by, 0)
-        place %= len(items)
-        self._show(items[place], place)
+            position = keys.index(self.shown.key) + by
+        else:  # it is done, and the next item has taken its position
+            position = self._position + min(by, 0)
+        position %= len(items)
+        self._show(items[position], position)
 
-    def _show(self, item: QueueItem, place: int) -> None:
-        self.shown, self._place = item, place
+    def _show(self, item: QueueItem, position: int) -> None:
+        self.shown, self._position = item, position
         if item.record.id != self._view.image_id:
             self._go_to(item.record.id)
         self.changed.emit()
 
     def leave(self, image_id: int) -> None:
-        """Show no item any more unless it is of this image."""
+        """Clear the current item unless it belongs to this image."""
         if self.shown is not None and self.shown.record.id != image_id:
             self.shown = None
 
     # -- order -------------------------------------------------------------------------------
 
     def reveal_hidden(self, on: bool) -> None:
-        """List likely false candidates, or hide them again."""
+        """List the likely false candidates, or hide them again."""
         self.show_hidden = bool(on)
         self.rank()
 
     def rank(self) -> None:
-        """Move every item to its place by what is known now."""
-        self.release()
+        """Sort all items by their current rank, pinned ones too."""
+        self.unpin()
         self.changed.emit()
 
     def explain(self, item: QueueItem) -> Explanation | None:
-        """Return what speaks for and against a candidate, None without a fitted classifier."""
+        """Return the evidence for and against a candidate, or None without a fitted classifier."""
         classifier = self.classifier
         features = None if item.segment is None else item.segment.features
         if classifier is None or classifier.keeps_all or features is None:
             return None
         if len(features) != len(classifier.columns):
             return None
-        channels = range(self._view.header.heads[0].outputs)
-        return explain(classifier, features, self._view.classes.names, list(channels))
+        channels = list(range(self._view.header.heads[0].outputs))
+        return explain(classifier, features, self._view.classes.names, channels)

@@ -1,4 +1,4 @@
-"""The scores of the current image, with the settings of the session."""
+"""The scores of a session's images, with the settings of the session."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Scores(ScoreMaps):
     ----------
     view : View
     settings : Settings
-        Give the mixture and the threshold.
+        Hold the mixture and the threshold.
     """
 
     changed = Signal()
-    """The scores of every image are others, or their scale is."""
+    """The scores of all images, or their scale, have changed."""
 
     def __init__(self, view: View, settings: Settings) -> None:
         self._view, self._settings = view, settings
@@ -32,7 +32,7 @@ class Scores(ScoreMaps):
         self.read_settings()
 
     def read_settings(self) -> bool:
-        """Take over mixture and residual block; tell whether another residual block is in use."""
+        """Read mixture and residual block; return whether the residual block has changed."""
         settings = self._settings
         self.beta, self.gamma, self.mmsp_norm = settings.beta, settings.gamma, settings.mmsp_norm
         before = self._residual_in_use
@@ -44,43 +44,45 @@ class Scores(ScoreMaps):
 
     @property
     def has_residual(self) -> bool:
-        """Whether a residual block (RPL) is in use beside the model."""
+        """Whether a residual block (RPL) is used with the model."""
         return bool(self._residual_in_use)
 
     def current(self, name: str) -> NDArray[np.float32] | None:
-        """Return a score on the grid of the current image, (h, w); None while not computed.
+        """Return a score on the grid of the current image, (h, w), or None if not computed yet.
 
         Raises
         ------
         ValueError
-            If this model or data set cannot give the score, with the reason and what helps.
+            If this model or data set cannot compute the score, with the reason and the remedy.
         """
-        return self.score(name, self._view.record())
+        return self.score_map(name, self._view.record())
 
     def distances(self, row: int, col: int) -> dict[str, float]:
-        """Return the squared distance of one pixel to each class prototype, by class name."""
+        """Return the squared distance of a pixel to each class prototype, by class name."""
         return self._view.distances(row, col)
 
     def false_alarms_shown(self, name: str, fraction: float | None = None) -> float | None:
-        """Return how many pixels of an image like the current one lie above a threshold.
+        """Return how many pixels of a normal image lie above a threshold.
+
+        The image has the size of the current image.
 
         Parameters
         ----------
         name : str
         fraction : float, optional
-            Of the score's scale; the threshold that is set unless given.
+            Position on the score's scale; by default the threshold setting.
 
         Returns
         -------
         float or None
-            None while the score is not calibrated.
+            None if the score is not calibrated.
         """
         height, width = self._view.shape
         wanted = self._settings.threshold if fraction is None else fraction
         return self.false_alarms(name, wanted, height * width)
 
     def energy_arrived(self) -> bool:
-        """Tell once whether the residual energy of the current image has been computed."""
+        """Return True once, when the residual energy of the current image becomes available."""
         shown = (self._view.image_id, self._residual_in_use)
         if not self.has_residual or shown[0] is None or shown == self._energy_shown:
             return False

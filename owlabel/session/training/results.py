@@ -1,4 +1,4 @@
-"""What a training came to, waiting to be adopted or discarded."""
+"""The result of a training, which waits to be adopted or discarded."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from owlabel.jobs.queue import JobRow
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained model and its comparison with the one before.
+    """A trained model and its comparison with the model before.
 
     Attributes
     ----------
     kind : {"plm", "ood", "pretrain"}
         The kind of job that trained it.
     model_id : int
-        The new model version, or a residual block beside the old one.
+        The new model version, or a residual block for the model in use.
     comparison : mapping
-        ``before`` and ``after``: measure, or class name, to value in [0, 1]; ``pixels`` of PLM:
-        on how many pixels that people labelled.
+        ``before`` and ``after``: name of a measure or class to a value in [0, 1]. PLM adds
+        ``pixels``, the number of human-labelled pixels in the comparison.
     request : mapping
         The fields of the job, e.g. ``class_name`` or ``method``.
     details : mapping
-        What the numbers rest on: objects, frames, pixels that people labelled, PmIoU.
+        The data behind the measures: objects, images, human-labelled pixels, PmIoU.
     """
 
     kind: str
@@ -36,30 +36,30 @@ class TrainingResult:
 
     @classmethod
     def of(cls, row: JobRow) -> TrainingResult:
-        """Return the result of a training that is done."""
+        """Return the result of a finished training job."""
         result = row.result or {}
         comparison = result.get("comparison", {})
         return cls(row.kind, int(result["model_id"]), comparison, row.payload, result)
 
 
-def basis(result: TrainingResult) -> str:
-    """Return in words what the numbers of an OoD training rest on, and what to do with them."""
+def ood_summary(result: TrainingResult) -> str:
+    """Describe the data behind the measures of an OoD training, with advice."""
     details = result.details
     count = details.get("val_objects", 0)
     text = (
-        f"In percent, on {details.get('val_frames', 0)} images kept apart, with "
-        f"{count} object{'' if count == 1 else 's'} pasted. "
+        f"In percent, on {details.get('val_frames', 0)} held-out images with "
+        f"{count} pasted object{'' if count == 1 else 's'}. "
     )
     measured = [result.comparison.get(when, {}).get("AP") for when in ("before", "after")]
     if None not in measured and measured[1] < measured[0]:
         text = (
-            "It sees unknown objects worse than before: discard it, train longer or take more "
-            f"objects. {text}"
+            "The new model detects unknown objects worse than before: discard it, train longer "
+            f"or use more objects. {text}"
         )
     if details.get("val_objects") and details.get("objects", 0) < 4:
-        text += "So few objects are trained on and measured on alike. "
+        text += "There are so few objects that the same ones serve for training and measuring. "
     human = details.get("val_human_pixels", 0)
     return text + (
-        f"{human:,} of their pixels were labelled by people; the others count as the model saw "
-        "them before."
+        f"{human:,} of their pixels were labelled by people; for the others, the labels of the "
+        "model before count."
     )

@@ -1,4 +1,4 @@
-"""Trainings that an annotator asks for: submitted to the worker, and their results."""
+"""Trainings that the annotator starts: submitted to the worker, and their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # pydantic is loaded where a request is made
 
 
 class Training:
-    """The trainings of a session; each method queues one and returns its job's id.
+    """The trainings of a session; each method submits a job and returns its id.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Training:
     acts : Acts
     worker : WorkerLink
     clusters : Clusters
-        For the auxiliary labels of pre-training.
+        Provide the auxiliary labels for pre-training.
     """
 
     def __init__(self, view: View, acts: Acts, worker: WorkerLink, clusters: Clusters) -> None:
@@ -48,7 +48,9 @@ class Training:
         view = self._view
         named = view.classes.find(request.class_name)
         if named is None or not named.novel:
-            raise ValueError(f"{request.class_name!r} is no novel class of this project")
+            raise ValueError(
+                f"{request.class_name!r} is not a novel class of this project: name one first"
+            )
         shots = view.shots.images(named.id)
         if not shots:
             raise ValueError(f"{named.name!r} has no shot yet: click an object and name it first")
@@ -63,11 +65,11 @@ class Training:
         Raises
         ------
         ValueError
-            If nothing in this project is annotated to train on.
+            If the project has no annotated OoD object to train on.
         """
         if request.source == "project" and not self.has_ood_objects():
             raise ValueError(
-                "this project has no annotated OoD object: click one and name it first, or take "
+                "this project has no annotated OoD object: click and name one first, or choose "
                 "a folder or a COCO file"
             )
         payload = request.payload(self._checkpoint)
@@ -75,7 +77,7 @@ class Training:
         return self._worker.submit("ood", payload)
 
     def has_ood_objects(self) -> bool:
-        """Tell whether a human has labelled any pixel of a novel class."""
+        """Return whether people have labelled any pixel of a novel class or as OoD."""
         base = len(self._view.classes.base)
         for record in self._view.images.records:
             if record.revision_id is not None:
@@ -85,7 +87,7 @@ class Training:
         return False
 
     def weak_shot(self, request: WeakShotRequest) -> int:
-        """Learn masks of the tagged novel classes (SimFormer): proposals for review, never labels.
+        """Learn masks of the tagged novel classes (SimFormer); they become proposals for review.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class Training:
         return self._worker.submit("pretrain", payload)
 
     def result(self, kind: str) -> TrainingResult | None:
-        """Return the newest result of a kind of job that was neither adopted nor discarded."""
+        """Return the newest result of a kind that was neither adopted nor discarded, or None."""
         for row in self._worker.jobs():
             if row.kind == kind and row.state == "done" and row.result is not None:
                 settled = f"settled_{int(row.result['model_id'])}"

@@ -1,1 +1,1 @@
-"""Clusters of a data set as the annotator sees them."""
+"""The clusters of a data set as the annotator sees them."""

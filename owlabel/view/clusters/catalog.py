@@ -1,6 +1,6 @@
-"""The clusters of a project: what was built last, what each cluster looks like, its labels.
+"""The clusters that were built last: their sizes, examples, label maps and names.
 
-Everything is read from the project's cache; only names are part of the history.
+Everything is read from the project's cache. Only the names are part of the history.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details
 
 NAMES = "cluster_names"
-"""The setting that holds, for each key, cluster to class id."""
+"""The setting with the named clusters: key of the clusters to cluster name to class id."""
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A patch that shows what a cluster looks like."""
+    """An image patch that shows what a cluster looks like."""
 
     image_id: int
     box: Box
@@ -38,20 +38,20 @@ class Example:
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """One cluster.
+    """One cluster of pixels or of OoD candidates.
 
     Attributes
     ----------
     name : str
-        Its number, for clusters of OoD candidates with a "c" before it.
+        Its number; clusters of OoD candidates have a "c" in front.
     images : int
-        In how many it occurs, of at most 5,000 that are evenly spread.
+        Number of images with this cluster, among at most 5,000 evenly spread images.
     count : int
-        Pixels in those; candidates of all images, where it is one of candidates.
+        Number of pixels in those images, or number of candidates in all images.
     share : float
-        Of all pixels or candidates, 0 .. 1.
+        Share of all pixels or of all candidates, in [0, 1].
     class_id : int or None
-        The class that somebody named it.
+        The class that people named it; None if it has no name.
     examples : tuple of Example
     """
 
@@ -64,27 +64,27 @@ class ClusterInfo:
 
     @property
     def of_candidates(self) -> bool:
-        """Whether it groups unknown objects, not pixels."""
+        """Whether this is a cluster of OoD candidates, not of pixels."""
         return self.name.startswith("c")
 
 
 @dataclass(frozen=True)
 class ClusterSet:
-    """What was built last.
+    """The clusters that were built last.
 
     Attributes
     ----------
     key : str
-        Under which it is cached.
+        The key of the clusters in the cache.
     settings : AuxiliarySettings
     clusters : int
-        K; DBSCAN finds its own number.
+        Number of pixel clusters; DBSCAN finds this number itself.
     head_hash : str
-        Whose candidates were grouped.
+        Hash of the head whose candidates were clustered.
     kinds : int
-        Clusters of candidates, 0 where there are too few.
+        Number of candidate clusters; 0 if there are too few candidates.
     length : float
-        T of the model whose candidates they are.
+        Prototype length T of the model.
     """
 
     key: str
@@ -95,46 +95,46 @@ class ClusterSet:
     length: float = 3.0
 
     def store(self, cache: FeatureCache) -> None:
-        """Make this the one that is shown."""
+        """Store this as the current clusters."""
         text = json.dumps({**asdict(self), "settings": self.settings.model_dump()})
         cache.write(CURRENT, SUMMARY, {"none": np.zeros(1, np.uint8)}, {"set": text})
 
     @property
     def candidates_key(self) -> str:
-        """What stands in the place of an image's hash for the clusters of candidates."""
+        """The cache entry of the candidate clusters, in place of the hash of an image."""
         return f"candidates-{self.head_hash}"
 
 
 def current(cache: FeatureCache) -> ClusterSet | None:
-    """Return what was built last, None where nothing was or the cache was deleted."""
-    found = cache.metadata(CURRENT, SUMMARY)
-    if found is None:
+    """Return the clusters that were built last; None if there are none in the cache."""
+    metadata = cache.metadata(CURRENT, SUMMARY)
+    if metadata is None:
         return None
-    plain = json.loads(found["set"])
+    plain = json.loads(metadata["set"])
     return ClusterSet(**{**plain, "settings": AuxiliarySettings(**plain["settings"])})
 
 
 def read_map(cache: FeatureCache, key: str, content_hash: str) -> AuxiliaryMap | None:
-    """Return the cached labels of an image, None where there are none."""
+    """Return the cached auxiliary labels of an image, or None."""
     arrays = cache.read(key, content_hash)
     return None if arrays is None else AuxiliaryMap.from_arrays(arrays)
 
 
 def names(project: Project, key: str) -> dict[str, int]:
-    """Return cluster to class id of what was named under a key."""
+    """Return the class id of each named cluster, for the clusters with this key."""
     return {k: int(v) for k, v in (project.setting(NAMES) or {}).get(key, {}).items()}
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """The clusters of OoD candidates: one row for each candidate.
+class CandidateClusters:
+    """The clusters of OoD candidates, one entry for each candidate.
 
     Attributes
     ----------
     ids, images, cluster : ndarray of int64, shape (n,)
-        Of the candidates' rows; of their images; which cluster.
+        Row id of a candidate, id of its image, number of its cluster.
     nearness : ndarray of float32, shape (n,)
-        In [0, 1]: how much nearer the own centre is than the second nearest, see `nearness`.
+        How much nearer its own centre is than the second nearest, in [0, 1]; see `nearness`.
     """
 
     ids: NDArray[np.int64]
@@ -143,14 +143,16 @@ class Grouped:
     nearness: NDArray[np.float32]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is cached."""
+        """Return the arrays to cache."""
         return dict(vars(self))
 
 
-def grouped(project: Project, found: ClusterSet) -> Grouped | None:
-    """Return the clusters of candidates, None where there are none."""
-    arrays = project.cache.read(found.key, found.candidates_key) if found.kinds else None
-    return None if arrays is None else Grouped(**arrays)
+def candidate_clusters(project: Project, clusters: ClusterSet) -> CandidateClusters | None:
+    """Return the clusters of candidates, or None if there are none."""
+    if not clusters.kinds:
+        return None
+    arrays = project.cache.read(clusters.key, clusters.candidates_key)
+    return None if arrays is None else CandidateClusters(**arrays)
 
 
 def nearness(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,97 +178,98 @@ def nearness(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDA
 def candidate_masks(
     project: Project, head_hash: str, record: ImageRecord, wanted: Collection[int] | None = None
 ) -> dict[int, Bools]:
-    """Return the mask (H, W) of each candidate of an image by its row's id; of some, or of all."""
+    """Return the mask (H, W) of an image's candidates by row id: of all, or of those `wanted`."""
     arrays = project.cache.read(head_hash, record.content_hash)
     if arrays is None or record.shape is None:
         return {}
     shape, result = arrays["embedding"].shape[1:], {}
-    for one in candidate_details.details(project.database, head_hash, record.id):
+    for candidate in candidate_details.details(project.database, head_hash, record.id):
+        if candidate.mask is None or (wanted is not None and candidate.id not in wanted):
+            continue
         on_grid = np.zeros(shape, np.int32)
-        left_out = wanted is not None and one.id not in wanted
-        if (
-            not left_out
-            and one.mask is not None
-            and candidate_details.put_mask(on_grid, one.mask, 1)
-        ):
+        if candidate_details.put_mask(on_grid, candidate.mask, 1):
             mask = embedding_grid.upsample(on_grid.astype(np.float32), record.shape) > 0.5
             if mask.any():
-                result[one.id] = mask
+                result[candidate.id] = mask
     return result
 
 
-def kind_mask(project: Project, found: ClusterSet, record: ImageRecord, kind: int) -> Bools | None:
-    """Return where the candidates of one cluster lie in an image, (H, W).
+def cluster_mask(
+    project: Project, clusters: ClusterSet, record: ImageRecord, number: int
+) -> Bools | None:
+    """Return the mask (H, W) of all candidates of one cluster in an image.
 
-    None where there are no clusters of candidates.
+    None if there are no clusters of candidates.
     """
-    groups = grouped(project, found)
+    groups = candidate_clusters(project, clusters)
     if groups is None or record.shape is None:
         return None
-    ids = groups.ids[(groups.images == record.id) & (groups.cluster == kind)]
+    ids = groups.ids[(groups.images == record.id) & (groups.cluster == number)]
     result = np.zeros(record.shape, bool)
-    for mask in candidate_masks(project, found.head_hash, record, set(ids.tolist())).values():
+    for mask in candidate_masks(project, clusters.head_hash, record, set(ids.tolist())).values():
         result |= mask
     return result
 
 
-# -- looking -----------------------------------------------------------------------------------
+# -- lists -------------------------------------------------------------------------------------
 
 
-def infos(project: Project, found: ClusterSet) -> list[ClusterInfo]:
-    """Return all clusters: of pixels the most common first, then of candidates likewise."""
-    named = names(project, found.key)
-    return [*_pixel_infos(project, found, named), *_candidate_infos(project, found, named)]
+def list_clusters(project: Project, clusters: ClusterSet) -> list[ClusterInfo]:
+    """Return the clusters of pixels, then those of candidates, each with the largest first."""
+    named = names(project, clusters.key)
+    return [*_of_pixels(project, clusters, named), *_of_candidates(project, clusters, named)]
 
 
-def _pixel_infos(
-    project: Project, found: ClusterSet, named: Mapping[str, int]
+def _of_pixels(
+    project: Project, clusters: ClusterSet, named: Mapping[str, int]
 ) -> list[ClusterInfo]:
-    arrays = project.cache.read(found.key, SUMMARY)
+    arrays = project.cache.read(clusters.key, SUMMARY)
     if arrays is None:
         return []
     pixels, total = arrays["pixels"], max(int(arrays["pixels"].sum()), 1)
     result = []
     for k in np.argsort(-pixels, kind="stable"):
         rows = arrays["examples"][k]  # (EXAMPLES, 6): image, box, score
-        shown = tuple(
+        examples = tuple(
             Example(int(r[0]), (int(r[1]), int(r[2]), int(r[3]), int(r[4])))
             for r in rows
             if r[5] > 0
         )
         share, images = float(pixels[k] / total), int(arrays["images"][k])
-        result.append(ClusterInfo(str(k), images, int(pixels[k]), share, named.get(str(k)), shown))
+        result.append(
+            ClusterInfo(str(k), images, int(pixels[k]), share, named.get(str(k)), examples)
+        )
     return result
 
 
-def _candidate_infos(
-    project: Project, found: ClusterSet, named: Mapping[str, int]
+def _of_candidates(
+    project: Project, clusters: ClusterSet, named: Mapping[str, int]
 ) -> list[ClusterInfo]:
-    groups = grouped(project, found)
+    groups = candidate_clusters(project, clusters)
     if groups is None:
         return []
-    boxes = {r.id: r.candidate.box for r in project.candidates.ranked(found.head_hash, limit=-1)}
-    there = np.array([int(i) in boxes for i in groups.ids], bool)
+    boxes = {r.id: r.candidate.box for r in project.candidates.ranked(clusters.head_hash, limit=-1)}
+    exists = np.array([int(i) in boxes for i in groups.ids], bool)
     result = []
-    for k in range(found.kinds):
-        own = np.flatnonzero((groups.cluster == k) & there)
+    for k in range(clusters.kinds):
+        own = np.flatnonzero((groups.cluster == k) & exists)
         best = own[np.argsort(-groups.nearness[own], kind="stable")][:EXAMPLES]
-        shown = tuple(Example(int(groups.images[i]), boxes[int(groups.ids[i])]) for i in best)
-        share, images = len(own) / max(int(there.sum()), 1), len(np.unique(groups.images[own]))
-        result.append(ClusterInfo(f"c{k}", images, len(own), share, named.get(f"c{k}"), shown))
+        examples = tuple(Example(int(groups.images[i]), boxes[int(groups.ids[i])]) for i in best)
+        share, images = len(own) / max(int(exists.sum()), 1), len(np.unique(groups.images[own]))
+        result.append(ClusterInfo(f"c{k}", images, len(own), share, named.get(f"c{k}"), examples))
     return sorted(result, key=lambda info: -info.count)
 
 
-def agreement(project: Project, found: ClusterSet) -> dict[str, float | int] | None:
-    """Return PmIoU against what people have labelled or reviewed, None where there is nothing."""
+def agreement(project: Project, clusters: ClusterSet) -> dict[str, float | int] | None:
+    """Return the PmIoU against human and reviewed labels; None if no pixel is labelled."""
     classes = max(project.classes().names, default=0) + 1
-    counts = ProxyMiou(found.clusters, classes)
+    counts = ProxyMiou(clusters.clusters, classes)
     for record in project.images():
         if record.error is not None or (record.revision_id is None and record.state != "reviewed"):
             continue
-        made = read_map(project.cache, found.key, record.content_hash)
+        auxiliary = read_map(project.cache, clusters.key, record.content_hash)
         reviewed = project.reviewed(record.id)
         truth = project.human_labels(record.id) if reviewed is None else reviewed[0]
-        if made is not None and made.labels.shape == truth.shape:
-            counts.update(made.labels, np.where(truth < UNSET, truth, VOID))
+        if auxiliary is not None and auxiliary.labels.shape == truth.shape:
+            counts.update(auxiliary.labels, np.where(truth < UNSET, truth, VOID))
     return counts.plain() if counts.pixels else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from owlabel.view.open_project import is_ours
+from owlabel.view.open_project import can_open
 from owlabel_napari.entry import windows
 from owlabel_napari.entry.samples import URI, street_scenes
 
@@ -23,7 +23,7 @@ def napari_get_reader(
         return None
     if path == URI:
         return open_samples
-    if not isinstance(path, str) or not is_ours(Path(path)):
+    if not isinstance(path, str) or not can_open(Path(path)):
         return None
     return open_folder
 

@@ -76,7 +76,7 @@ class ReviewWidget(QFrame):
             record = session.record()
             self.name.setText(Path(record.relative).name)
             self.name.setToolTip(str(record.path))
-            place, total = session.place(record.id)
+            place, total = session.position(record.id)
             self.place.setText(f"{place + 1} / {total}")
             self.state.setText(record.state)
             self.reviewed.setText("Reopen" if record.state == "reviewed" else "Mark reviewed")

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from owlabel.novel.click_regions import prepare
 from owlabel.session.session import Session
-from owlabel.view.open_project import is_ours, open_or_create
+from owlabel.view.open_project import can_open, open_project
 from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.events.messages import show
 from owlabel_napari.widgets.start import StartWidget
@@ -86,7 +86,7 @@ class OWLabelPanel(QWidget):
         A refusal is shown on the start page and as a message.
         """
         try:
-            session = Session(open_or_create(Path(folder), model, project))
+            session = Session(open_project(Path(folder), model, project))
         except (ValueError, OSError) as error:
             self._refuse(str(error))
             return False
@@ -192,7 +192,7 @@ class _CanvasDrops(QObject):
         if QApplication.keyboardModifiers() & _ASKS_NAPARI:
             return False
         folder = _folder(event)
-        if folder is None or len(_urls(event)) != 1 or not is_ours(folder):
+        if folder is None or len(_urls(event)) != 1 or not can_open(folder):
             return False
         event.acceptProposedAction()
         self.panel.open_later(folder)

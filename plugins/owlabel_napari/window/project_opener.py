@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from qtpy.QtCore import QObject, Signal
 
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 
 Wish: TypeAlias = tuple[Path, str | Path | None, Path | None]
 """A folder, the model and the project that are wanted with it."""
@@ -54,7 +54,7 @@ class ProjectOpener(QObject):
             wish = self._wish
             assert wish is not None
             try:
-                with open_or_create(*wish) as made:
+                with open_project(*wish) as made:
                     report = partial(self.ready.emit, made.folder)
             except (ValueError, OSError) as error:
                 report = partial(self.refused.emit, str(error))

@@ -16,7 +16,7 @@ import pytest
 from owlabel.jobs.queue import JobQueue
 from owlabel.jobs.runner import make_job
 from owlabel.project.store import Project
-from owlabel.session.recording import recorded, replay
+from owlabel.session.recording import recording_lines, replay
 from owlabel.session.session import Session
 from tests.owlabel.project.data.project_state import state, walk
 
@@ -55,7 +55,7 @@ def test_an_old_history_can_be_undone_and_redone(folder: Path, reported: dict[st
 
 def test_old_images_have_the_same_labels(folder: Path, reported: dict[str, Any]) -> None:
     session = Session(Project.open(folder / "street.owlabel"), start_worker=False)
-    *_, last = recorded(session)
+    *_, last = recording_lines(session)
     assert last["digests"] == reported["labels"]
     session.close()
 
@@ -64,7 +64,7 @@ def test_an_old_project_gives_the_same_recording(folder: Path) -> None:
     """Acts that came after the recording was written are left out."""
     session = Session(Project.open(folder / "street.owlabel"), start_worker=False)
     then = [json.loads(line) for line in RECORDING.read_text().splitlines()]
-    now = [json.loads(json.dumps(line)) for line in recorded(session)]
+    now = [json.loads(json.dumps(line)) for line in recording_lines(session)]
     assert now[1 : len(then) - 1] == then[1:-1]
     session.close()
 
@@ -82,6 +82,6 @@ def test_an_old_recording_gives_the_same_labels(folder: Path, toy: Any, tmp_path
     toy.embed_all(new)
     session = Session(new, start_worker=False)
     assert replay(session, RECORDING, lambda: None) == []
-    *_, last = recorded(session)
+    *_, last = recording_lines(session)
     assert len(last["digests"]) == 6
     session.close()

@@ -87,10 +87,10 @@ def test_the_current_image_that_turns_out_unreadable_is_left(toy: Any) -> None:
     session = Session(toy.project, start_worker=False)
     first, second = (r.id for r in session.records[:2])
     toy.project.set_image_error(first, "cut off")
-    session._job_turned(SimpleNamespace(kind="embed", state="done", result={}))  # type: ignore[arg-type]
+    session._use_job(SimpleNamespace(kind="embed", state="done", result={}))  # type: ignore[arg-type]
     assert session.image_id == second
     session.previous_image()
-    assert session.place(session.image_id or 0) == (2, 3)
+    assert session.position(session.image_id or 0) == (2, 3)
 
 
 def test_undo_of_an_image_that_is_gone_brings_it_not_back(toy: Any) -> None:
@@ -258,7 +258,7 @@ def test_the_order_of_shots_does_not_matter(toy: Any) -> None:
 
 def test_a_model_trained_from_another_one_is_refused(session: Session, stranger: Path) -> None:
     version = session.project.add_model(stranger, "other", "plm", None, {})
-    with pytest.raises(StaleResultError, match="another model"):
+    with pytest.raises(StaleResultError, match="not trained from the model in use"):
         session.models.adopt(version.id)
 
 
@@ -285,7 +285,7 @@ def test_a_colour_must_be_one_of_a_class(
 
 
 def test_retraining_needs_a_shot(session: Session) -> None:
-    with pytest.raises(ValueError, match="no novel class"):
+    with pytest.raises(ValueError, match="is not a novel class"):
         session.training.plm(PlmRequest(class_name="deer"))
 
 
@@ -313,7 +313,7 @@ def test_a_killed_worker_is_started_again(toy: Any) -> None:
     session = Session(toy.project)
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
-    session._dues[1].asked = monotonic()  # the scale of the scores is no business of this test
+    session._dues[1].checked = monotonic()  # the scale of the scores is no business of this test
     os.kill(session.worker._process.pid, signal.SIGKILL)
     session.worker._process.wait()
     session.poll()

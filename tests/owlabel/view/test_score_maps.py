@@ -69,12 +69,12 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
     assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "sml_smooth", "rpl_energy"]
     with pytest.raises(ValueError, match="needs a metric head"):
         session.scores.current("eds")
-    assert "eds" not in session.scores.scores(session.record())
+    assert "eds" not in session.scores.score_maps(session.record())
 
 
 def test_all_scores_in_one_pass_agree_with_single_ones(session: Session) -> None:
     calibrate(session)
-    maps = session.scores.scores(session.record())
+    maps = session.scores.score_maps(session.record())
     assert list(maps) == available({"metric head", "statistics"})
     for name, values in maps.items():
         np.testing.assert_allclose(values, session.scores.current(name), atol=1e-6)

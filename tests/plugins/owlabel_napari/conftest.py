@@ -127,7 +127,7 @@ class FakeQueue(Part):
     def pin(self, keys: list[str]) -> None:
         self.pinned = list(keys)
 
-    def release(self) -> None:
+    def unpin(self) -> None:
         self.pinned = None
 
     def explain(self, item: QueueItem) -> Any:
@@ -170,7 +170,7 @@ class FakeScores(Part):
         low, high = self.limits(name, values)
         return low + fraction * (high - low)
 
-    def about_scale(self, name: str) -> str:
+    def describe_scale(self, name: str) -> str:
         return "over all pixels of 3 images"
 
     def current(self, name: str) -> np.ndarray:
@@ -254,7 +254,7 @@ class FakeClusters(Part):
     def names(self) -> dict[str, int]:
         return {i.name: i.class_id for i in self.list if i.class_id is not None}
 
-    def infos(self) -> list[Any]:
+    def list_all(self) -> list[Any]:
         return self.list
 
     def auxiliary_labels(self) -> Any:
@@ -368,7 +368,7 @@ class FakeSession:
             raise AttributeError(name)
         return lambda: self.calls.append((name,))
 
-    def place(self, image_id: int) -> tuple[int, int]:
+    def position(self, image_id: int) -> tuple[int, int]:
         return [r.id for r in self.records].index(image_id), len(self.records)
 
     def image(self) -> np.ndarray:

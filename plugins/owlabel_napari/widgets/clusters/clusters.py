@@ -149,7 +149,7 @@ class ClustersWidget(QWidget):
 
     def _show_list(self) -> None:
         before = self.chosen
-        self.infos = attempt(self.session, self.session.clusters.infos) or []
+        self.infos = attempt(self.session, self.session.clusters.list_all) or []
         with signals_blocked(self.list):
             self.list.clear()
             for info in self.infos:

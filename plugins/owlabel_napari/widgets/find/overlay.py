@@ -198,7 +198,7 @@ class OverlayWidget(QWidget):
             return
         bound = "" if self.session.scores.reviewed else "at most "
         self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")
-        self.reading.setToolTip(self.session.scores.about_scale(self.score.value))
+        self.reading.setToolTip(self.session.scores.describe_scale(self.score.value))
 
 
 def _rounded(count: float) -> str:

@@ -122,7 +122,7 @@ class QueueWidget(QWidget):
     def refresh(self) -> None:
         """Show the session's queue; rows are made anew only where it changed."""
         if not self._engaged():
-            self.session.queue.release()
+            self.session.queue.unpin()
         items = self.session.queue.items(LIMIT)
         self._show_kinds()
         shown = [(item.key, item.class_name, _percent(item)) for item in items]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.ood import METHODS, OodRequest
-from owlabel.session.training.results import TrainingResult, basis
+from owlabel.session.training.results import TrainingResult, ood_summary
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.form import RequestForm
@@ -148,7 +148,7 @@ class OodComparison(ComparisonWidget):
 
     def told(self, result: TrainingResult) -> str:
         """Return what the numbers rest on."""
-        return basis(result)
+        return ood_summary(result)
 
 
 def tell(job: Any) -> str:

@@ -20,7 +20,7 @@ from owlabel.jobs.runner import Runner
 from owlabel.ood.candidates import find_segments
 from owlabel.project.cache_eviction import trim_cache
 from owlabel.project.store import Project
-from owlabel.session.recording import recorded, replay
+from owlabel.session.recording import recording_lines, replay
 from owlabel.session.session import Session
 from owlabel.view.clusters import catalog
 from owlabel.view.clusters.proposals import Proposer
@@ -80,7 +80,7 @@ def test_sky_and_road_are_different_clusters_in_every_image(built: Session) -> N
 
 
 def test_the_list_tells_size_images_and_examples(built: Session) -> None:
-    infos = built.clusters.infos()
+    infos = built.clusters.list_all()
     pixels = [i for i in infos if not i.of_candidates]
     assert len(pixels) == 3
     assert [i.count for i in pixels] == sorted((i.count for i in pixels), reverse=True)
@@ -91,7 +91,7 @@ def test_the_list_tells_size_images_and_examples(built: Session) -> None:
 
 
 def test_candidates_are_grouped_as_they_look(built: Session) -> None:
-    infos = [i for i in built.clusters.infos() if i.of_candidates]
+    infos = [i for i in built.clusters.list_all() if i.of_candidates]
     assert sum(i.count for i in infos) == 8
     assert len(infos) == 2, "four were asked for; each needs three candidates"
     assert sorted(i.count for i in infos) == [4, 4]
@@ -103,7 +103,7 @@ def test_candidates_are_grouped_as_they_look(built: Session) -> None:
 def test_a_group_of_candidates_lies_where_they_lie(built: Session) -> None:
     built.go_to(built.records[0].id)
     maps = [
-        built.clusters.unknown_objects(i.name) for i in built.clusters.infos() if i.of_candidates
+        built.clusters.unknown_objects(i.name) for i in built.clusters.list_all() if i.of_candidates
     ]
     assert all(m is not None and m.shape == built.image().shape[:2] and m.any() for m in maps)
     assert maps[0] is not None
@@ -122,14 +122,14 @@ def test_a_name_proposes_the_cluster_in_all_images_and_accepting_labels_it(
     proposals = built.project.proposals.open("cluster")
     assert {p.image_id for p in proposals} == {r.id for r in built.records}
     assert all(0 <= p.confidence <= 1 and p.class_id == named.id for p in proposals)
-    assert next(i for i in built.clusters.infos() if i.name == sky).class_id == named.id
+    assert next(i for i in built.clusters.list_all() if i.name == sky).class_id == named.id
     one = next(p for p in proposals if p.image_id == built.image_id and p.pixels > 500)
     built.proposals.accept(one.id)
     assert (built.labels.human()[:12] == named.id).mean() > 0.9
 
 
 def test_a_named_group_of_candidates_proposes_each_of_them(built: Session) -> None:
-    group = next(i for i in built.clusters.infos() if i.of_candidates)
+    group = next(i for i in built.clusters.list_all() if i.of_candidates)
     built.clusters.name(group.name, "thing")
     work(built)
     proposals = built.project.proposals.open("cluster")
@@ -147,7 +147,7 @@ def test_an_object_with_two_candidates_is_proposed_once(
     mask = np.zeros(SHAPE, bool)
     mask[10:30, 10:30] = True
     monkeypatch.setattr(Proposer, "_regions", lambda self, record: dict.fromkeys(range(1000), mask))
-    for info in built.clusters.infos():
+    for info in built.clusters.list_all():
         if info.of_candidates:
             built.clusters.name(info.name, "deer")
     work(built)
@@ -162,7 +162,7 @@ def test_undo_takes_name_class_and_proposals_back_and_redo_brings_them(built: Se
     work(built)
     assert not built.project.proposals.open("cluster")
     assert built.classes.find("something") is None
-    assert all(i.class_id is None for i in built.clusters.infos())
+    assert all(i.class_id is None for i in built.clusters.list_all())
     built.redo()
     work(built)
     assert built.project.proposals.open("cluster")
@@ -265,7 +265,7 @@ def test_a_recorded_sitting_with_names_is_done_again(
     for proposal in built.proposals.open("cluster"):
         built.proposals.accept(proposal.id)
     path = tmp_path / "sitting.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in recorded(built)))
+    path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(built)))
     project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
     toy.embed_all(project)
     session = Session(project, start_worker=False)
@@ -296,7 +296,7 @@ def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> 
     session.clusters.build(REQUEST)
     work(session)
     for wrong in ("3", "c9", "x", "-1", ""):
-        with pytest.raises(ValueError, match=r"0 \.\. 2 are of pixels, c0 \.\. c1"):
+        with pytest.raises(ValueError, match=r"pixels have 0 \.\. 2, candidates have c0 \.\. c1"):
             session.clusters.name(wrong, "x")
     assert session.clusters.auxiliary_labels() is not None
 
@@ -390,6 +390,6 @@ def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Pa
 
     four, shown = key_built_and_key_shown(4)
     assert four == shown, "nothing had a name"
-    built.clusters.name(built.clusters.infos()[0].name, "something")
+    built.clusters.name(built.clusters.list_all()[0].name, "something")
     five, shown = key_built_and_key_shown(5)
     assert five != shown == four

@@ -19,7 +19,7 @@ from owlabel.project.store import CandidateRow, Project
 from owlabel.project.tables import candidate_details
 from owlabel.session.session import Session
 from owlabel.view import review_queue
-from owlabel.view.review_decisions import describe, gather
+from owlabel.view.review_decisions import candidate_features, collect_rows
 
 HEAD = "0" * 16
 GRID, SHAPE = (12, 16), (48, 64)
@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         made.cache.write(HEAD, record.content_hash, {"embedding": f.astype(np.float16)}, {})
         found = [candidate(BLOCK, 0.5 + i / 100), candidate(SEAM, 0.6 + i / 100)]
         made.candidates.replace(
-            record.id, HEAD, found, segments=segments, features=describe(f, 3.0, segments)
+            record.id, HEAD, found, segments=segments, features=candidate_features(f, 3.0, segments)
         )
     yield made
     made.close()
@@ -213,8 +213,8 @@ def test_a_fit_reads_what_was_decided_and_some_of_the_others(
     assert again == count
     assert count // 4 <= len(some) <= count // 3
     assert {one.id for one in some} < {one.id for one in every}
-    monkeypatch.setattr("owlabel.view.review_decisions.MOST", count // 3)
-    *_, rows = gather(project, session.models.header)
+    monkeypatch.setattr("owlabel.view.review_decisions.POPULATION", count // 3)
+    *_, rows = collect_rows(project, session.models.header)
     assert len(rows.population) == len(some)
     assert rows.candidates == count
     assert (
@@ -226,9 +226,11 @@ def test_a_fit_reads_what_was_decided_and_some_of_the_others(
 def test_a_stored_classifier_that_was_damaged_counts_as_none(
     session: Session, project: Project
 ) -> None:
-    from owlabel.view.review_decisions import judge_key
+    from owlabel.view.review_decisions import classifier_key
 
-    candidate_details.store_judge(project.database, judge_key(HEAD), {"classifier": {"mean": 3}})
+    candidate_details.store_judge(
+        project.database, classifier_key(HEAD), {"classifier": {"mean": 3}}
+    )
     session.queue.read_classifier()
     assert session.queue.classifier is None
 
@@ -287,7 +289,7 @@ def test_the_queue_looks_further_where_the_best_are_decided(
         asked.append(limit)
         return rows[:limit]
 
-    monkeypatch.setattr(review_queue, "AT_FIRST", 3)
+    monkeypatch.setattr(review_queue, "MIN_SCANNED", 3)
     monkeypatch.setattr(session.project.candidates, "ranked", ranked)
     last = rows[-1].id
     records = {some.image_id: session.record(some.image_id)}

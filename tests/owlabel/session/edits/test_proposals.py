@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from owlabel.classes import UNSET, VOID
 from owlabel.project.store import Project
 from owlabel.project.tables.proposals import NewProposal
-from owlabel.session.recording import recorded, replay
+from owlabel.session.recording import recording_lines, replay
 from owlabel.session.session import Session
 
 MASK = np.zeros((48, 64), bool)
@@ -91,7 +91,7 @@ def test_what_is_settled_or_not_tagged_any_more_is_refused(session: Session, dee
         session.proposals.accept(number)
     session.undo()
     session.tags.tag([1], deer, "absent")
-    with pytest.raises(ValueError, match="see its tag"):
+    with pytest.raises(ValueError, match="the tag of its image has changed"):
         session.proposals.accept(number)
     with pytest.raises(ValueError, match="no proposal has the id 99"):
         session.proposals.reject(99)
@@ -284,7 +284,7 @@ def test_nothing_is_left_of_a_region_that_a_human_has_labelled(session: Session,
     session.proposals.correct(propose(session, deer))
     session.labels.paint(np.zeros((48, 64), np.uint8))
     assert session.labels.region.area == 0
-    with pytest.raises(ValueError, match="nothing is left"):
+    with pytest.raises(ValueError, match="the region is empty"):
         session.labels.accept("deer")
     session.labels.cancel_region()
     assert session.labels.region is None
@@ -314,7 +314,7 @@ def test_a_replay_does_every_act_again(toy: Any, session: Session, tmp_path: Pat
     session.labels.paint(painted)
     session.labels.accept("deer")
     path = tmp_path / "sitting.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in recorded(session)))
+    path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(session)))
     project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
     toy.embed_all(project)
     with_tags = Session(project, start_worker=False)

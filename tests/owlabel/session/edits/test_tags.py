@@ -105,7 +105,7 @@ def test_an_import_is_one_act(session: Session, deer: int, tmp_path: Path) -> No
     path.write_text("deer_1,deer\nempty_1.png,deer,absent\nempty_2.png,elk\n")
     done = session.tags.import_file(path, Reading(create_classes=True))
     assert (done.tags, done.images, done.overruled, done.classes) == (3, 3, 1, ("elk",))
-    assert str(done).startswith("3 new tags in 3 images, 1 of them against what was said before")
+    assert str(done).startswith("3 new tags in 3 images, 1 of them replace an earlier tag")
     assert session.can_undo == "tags of tags.csv"
     session.undo()
     assert session.project.tags.all() == {1: {deer: "absent"}}

@@ -16,7 +16,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
 from owlabel.project.store import Project
 from owlabel.session.session import Session, StaleResultError
-from owlabel.session.training.results import basis
+from owlabel.session.training.results import ood_summary
 from owlabel_training.ood.job import SMALL_COURSE
 from owlabel_training.ood.loop import Course
 from owlabel_training.ood.run import summary
@@ -104,7 +104,7 @@ def test_miou_is_no_truth_where_people_have_labelled_nothing(session: Session) -
             action.set_labels(record.id, np.full((72, 96), UNSET, np.uint8))
     result = trained(session, "rpl")
     assert result.details["val_human_pixels"] == 0
-    assert " 0 of their pixels were labelled by people" in basis(result)
+    assert " 0 of their pixels were labelled by people" in ood_summary(result)
     assert result.comparison["before"] == {}, "the model is not sure of a pixel either"
 
 
@@ -139,7 +139,7 @@ def test_a_new_image_gets_its_energy_with_its_embedding(session: Session) -> Non
         other.submit_embedding()
         work(other)
         newest = next(r for r in other.records if r.relative == "f.png")
-        assert other.scores.score("rpl_energy", newest) is not None
+        assert other.scores.score_map("rpl_energy", newest) is not None
 
 
 def test_an_entropy_trained_base_invalidates_what_hangs_on_the_old_one(session: Session) -> None:

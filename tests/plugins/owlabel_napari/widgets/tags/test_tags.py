@@ -68,7 +68,7 @@ def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbo
     real.labels.changed.emit(1)
     name = real.classes.base[0].name
     qtbot.waitUntil(lambda: f"at least 20 are advised: {name} 1" in told.text())
-    assert "deer: 1 of 2 images with it without a mask of a known class" in told.text()
+    assert "deer: 1 of 2 images with this class have no mask of a known class" in told.text()
 
 
 def test_masks_are_counted_bit_by_bit(
@@ -94,7 +94,7 @@ def test_files_are_imported_or_refused_in_words(widget: Any, real: Session, tmp_
     assert widget.imported.text() == told[-1][1]
     widget.make_classes.setChecked(True)
     widget.import_from(path)
-    assert told[-1] == ("info", "tags.csv: 1 new tags in 1 image; made elk")
+    assert told[-1] == ("info", "tags.csv: 1 new tags in 1 image; created elk")
     assert real.classes.find("elk") is not None
 
 
