@@ -1,7 +1,7 @@
-"""One scale per score and data set: what is usual is 0, what hardly ever occurs is 1.
+"""One scale per score and data set: 0 marks normal pixels, 1 marks very rare scores.
 
-The scale comes from quantiles of in-distribution pixels, so a usual image does not glow, two images
-can be compared, and a threshold can be read as a number of false alarms.
+The scale comes from quantiles of in-distribution pixels.  So a normal image stays dark in the
+overlay, images can be compared, and a threshold corresponds to a rate of false alarms.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Doubles = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 LOW, HIGH = 0.5, 0.999
-"""The quantiles that are shown as no and as full colour."""
+"""The quantiles that the overlay shows without colour and in full colour."""
 LEVELS: Doubles = np.concatenate(
     [np.linspace(0, 0.98, 99), 1 - np.logspace(-2, -6, 161), np.ones(1)]
 )
-"""The quantiles that are kept: every hundredth, then ever finer towards the strangest pixels."""
+"""The stored quantiles: every hundredth, then ever finer towards the most anomalous pixels."""
 _WAITING = 1 << 19
 _SIDE = 256
 _NORMS: tuple[MmspNorm, ...] = ("none", "minmax")
@@ -48,7 +48,7 @@ class Calibration:
     score : str
         A key of `SCORES`.
     low, high : float
-        The values shown as no and as full colour, low < high.
+        Scores that the overlay shows without colour and in full colour, low < high.
     quantiles : ndarray of float64, shape of `LEVELS`
         Values of the score, ascending.
     """
@@ -60,20 +60,20 @@ class Calibration:
 
     @classmethod
     def of(cls, score: str, quantiles: ArrayLike) -> Calibration:
-        """Return the scale that follows from the values at `LEVELS`.
+        """Return the scale of a score from its values at `LEVELS`.
 
         Raises
         ------
         ValueError
-            If there are not as many, they fall, or one is no finite number.
+            If the number of values is wrong, they decrease, or one is not finite.
         """
         values = np.asarray(quantiles, np.float64)
         if values.shape != LEVELS.shape:
             raise ValueError(f"expected {len(LEVELS)} quantiles, got shape {values.shape}")
         if not np.isfinite(values).all() or (np.diff(values) < 0).any():
-            raise ValueError(f"quantiles of {score} must be finite and must not fall")
+            raise ValueError(f"quantiles of {score} must be finite and must not decrease")
         low, high = (float(np.interp(q, LEVELS, values)) for q in (LOW, HIGH))
-        least = max(1e-6, abs(low) / 1024)  # a bin or two: a score that is the same everywhere
+        least = max(1e-6, abs(low) / 1024)  # one or two bins, for a constant score
         return cls(score, low, max(high, low + least), values)
 
     def value(self, fraction: float) -> float:
@@ -81,22 +81,23 @@ class Calibration:
         return self.low + fraction * (self.high - self.low)
 
     def fraction(self, value: float) -> float:
-        """Return where a score lies on the scale: 0 is usual, 1 hardly ever occurs."""
+        """Return the position of a score on the scale: 0 is normal, 1 is very rare."""
         return (value - self.low) / (self.high - self.low)
 
     def cut(self, fraction: float) -> float:
-        """Return the score above which a share of usual pixels lies that falls with the fraction.
+        """Return the threshold for a position of the slider.
 
-        The share is ``(1 - LOW) ((1 - HIGH) / (1 - LOW))^fraction``: 0 is `low`, 1 is `high`, and
-        equal steps of a slider divide the false alarms of every score by the same factor.
+        The slider is logarithmic: 0 marks half of the normal pixels, 1 marks one in a thousand.
+        The marked share is ``(1 - LOW) ((1 - HIGH) / (1 - LOW))^fraction``, so 0 is `low` and 1 is
+        `high`.  Equal steps divide the false alarms of every score by the same factor.
         """
         share = (1 - LOW) * ((1 - HIGH) / (1 - LOW)) ** fraction
         return float(np.interp(1 - share, LEVELS, self.quantiles))
 
     def share_above(self, value: float) -> float:
-        """Return the share of usual pixels above a score, 0 .. 1: its false alarms.
+        """Return the rate of false alarms: the share of normal pixels above a score, 0 .. 1.
 
-        Interpolated between the quantiles; 0 from the largest value that was seen on.
+        Interpolated between the quantiles; 0 from the largest observed value upwards.
         """
         above = int(np.searchsorted(self.quantiles, value, "right"))
         if above == 0:
@@ -104,21 +105,21 @@ class Calibration:
         if above == len(LEVELS):
             return 0.0
         start, end = self.quantiles[above - 1], self.quantiles[above]
-        part = (value - start) / (end - start)
-        level = LEVELS[above - 1] + part * (LEVELS[above] - LEVELS[above - 1])
+        weight = (value - start) / (end - start)
+        level = LEVELS[above - 1] + weight * (LEVELS[above] - LEVELS[above - 1])
         return float(1 - level)
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a data set's calibration was made from, or would be made from now.
+    """The data behind a calibration, or the data that a new one would use.
 
     Attributes
     ----------
     embedded : int
-        Images that the model had looked at.
+        Number of embedded images.
     reviewed : int
-        Images of these that a human had reviewed.
+        Number of embedded images that a human has reviewed.
     residual : str
         Hash of the residual block (RPL) in use, or empty.
     packages : frozenset of str
@@ -131,16 +132,18 @@ class Basis:
     packages: frozenset[str] = field(default_factory=lambda: frozenset(SCORES.plugins()))
 
     def outgrown(self, now: Basis, total: int) -> bool:
-        """Tell whether enough has changed since to calibrate again.
+        """Return whether enough has changed to calibrate again.
 
-        That is: the images have doubled or are all there, a fifth of the reviews (at least three)
-        has come or gone, another residual block is in use, or a package adds a score.
+        True if the number of embedded images has doubled, all images are embedded now, the number
+        of reviews has changed by a fifth (at least three), another residual block is in use, or a
+        package adds a score.
 
         Parameters
         ----------
         now : Basis
+            The data that a new calibration would use.
         total : int
-            Images of the data set.
+            Number of images in the data set.
         """
         if now.embedded == 0:
             return False
@@ -154,7 +157,7 @@ class Basis:
 
 
 class Calibrator:
-    """Collects the scores of a data set's pixels, image by image; parts can be added.
+    """Collect the scores of a data set's pixels image by image; calibrators can be added.
 
     Parameters
     ----------
@@ -163,15 +166,16 @@ class Calibrator:
     length : float
         T, length of the prototypes.
     statistics : ClassStatistics or None
-        Of the same data set; without them the scores that need them, as SML, have no scale.
+        Statistics of the same data set.  Without them, scores that need them (such as SML) get no
+        scale.
 
     Attributes
     ----------
     histograms : dict of str to OrderedHistogram
-        By score; twins and the mixture are left out.
+        One per score, without twins and the mixture.
     joint : ndarray of int64, shape (2, 256, 256)
-        Pixels by EDS (rows) and by the root of MMSP, as it is and spread over its image: the
-        mixture of any beta and gamma is made from it.
+        Joint histogram of EDS (rows) and the square root of MMSP (columns): first for raw MMSP,
+        then for MMSP spread over its image.  It gives the mixture for any beta and gamma.
     """
 
     def __init__(
@@ -193,13 +197,13 @@ class Calibrator:
         where: NDArray[np.bool_] | None = None,
         residual: NDArray[Any] | None = None,
     ) -> None:
-        """Count the pixels of one image; a score that is no finite number is left out.
+        """Count the pixels of one image; skip scores that are not finite.
 
         Parameters
         ----------
         embedding : ndarray, shape (N, h, w)
         where : ndarray of bool, shape (h, w), optional
-            Only these pixels; EDS still refers to the whole image.
+            Pixels to count; EDS is still relative to the whole image.
         residual : ndarray, shape (h, w), optional
             Energy of the residual path.
 
@@ -211,26 +215,29 @@ class Calibrator:
         if embedding.ndim != 3 or len(embedding) != self.classes:
             raise ValueError(f"expected shape ({self.classes}, h, w), got {embedding.shape}")
         values = np.asarray(embedding, np.float32)
-        there = {"metric head"}
-        there |= set() if self.usual is None else {"statistics"}
-        there |= set() if residual is None else {"residual"}
-        names = [n for n in available(there) if n != "mixture" and not SCORES[n].twin]
+        inputs = {"metric head"}
+        inputs |= set() if self.usual is None else {"statistics"}
+        inputs |= set() if residual is None else {"residual"}
+        names = [n for n in available(inputs) if n != "mixture" and not SCORES[n].twin]
         maps = all_scores(
             values, self.length, names, statistics=self.usual, residual=residual, skip_failing=True
         )
         chosen = np.ones(values.shape[1:], bool) if where is None else where
-        for name, one in maps.items():
-            picked = one[chosen].astype(np.float32)
-            self._waiting.setdefault(name, []).append(picked[np.isfinite(picked)])
+        for name, score_map in maps.items():
+            values = score_map[chosen].astype(np.float32)
+            self._waiting.setdefault(name, []).append(values[np.isfinite(values)])
         for joint, mmsp in zip(self.joint, (maps["msp"], spread_mmsp(maps["msp"])), strict=True):
             _count_pairs(joint, maps["eds"][chosen], mmsp[chosen])
-        if sum(len(part) for part in self._waiting["msp"]) >= _WAITING:
+        if sum(len(values) for values in self._waiting["msp"]) >= _WAITING:
             self._flush()
 
     def _flush(self) -> None:
-        """Count what waits; many pixels at a time, since a histogram is long."""
-        for name, parts in self._waiting.items():
-            self.histograms.setdefault(name, OrderedHistogram()).update(np.concatenate(parts))
+        """Add the waiting scores to the histograms.
+
+        Histograms are large, so scores are added many pixels at a time.
+        """
+        for name, values in self._waiting.items():
+            self.histograms.setdefault(name, OrderedHistogram()).update(np.concatenate(values))
         self._waiting.clear()
 
     def __add__(self, other: Calibrator) -> Calibrator:
@@ -239,15 +246,15 @@ class Calibrator:
         total = Calibrator(self.classes, self.length)
         total.usual = self.usual
         total.joint = self.joint + other.joint
-        for part in (self, other):
-            part._flush()
-            for name, histogram in part.histograms.items():
-                held = total.histograms.get(name)
-                total.histograms[name] = histogram + (held or OrderedHistogram())
+        for calibrator in (self, other):
+            calibrator._flush()
+            for name, histogram in calibrator.histograms.items():
+                previous = total.histograms.get(name)
+                total.histograms[name] = histogram + (previous or OrderedHistogram())
         return total
 
     def quantiles(self) -> dict[str, Doubles]:
-        """Return the values at `LEVELS` of every score of which a pixel was counted."""
+        """Return the values at `LEVELS` of every score with at least one counted pixel."""
         self._flush()
         return {
             name: histogram.quantile(LEVELS).astype(np.float64)
@@ -257,7 +264,7 @@ class Calibrator:
 
 
 def _count_pairs(joint: Counts, eds: NDArray[Any], mmsp: NDArray[Any]) -> None:
-    """Count the pixels of some EDS and MMSP in `joint`, (256, 256)."""
+    """Add pixels with the given EDS and MMSP to the joint histogram, shape (256, 256)."""
     known = np.isfinite(eds) & np.isfinite(mmsp)
     row = np.minimum(eds[known] * _SIDE, _SIDE - 1).astype(np.intp)
     column = np.minimum(np.sqrt(mmsp[known]) * _SIDE, _SIDE - 1).astype(np.intp)
@@ -272,17 +279,17 @@ class CalibrationSet:
     Attributes
     ----------
     quantiles : mapping of str to ndarray
-        By score: values at `LEVELS`.
+        Values at `LEVELS`, by score.
     joint : ndarray of int64, shape (2, 256, 256)
         See `Calibrator`.
     statistics : ClassStatistics
-        Usual largest logit of each class, for SML.
+        Mean and variance of each class's largest logit, for SML.
     source : {"reviewed", "all"}
-        Whether the pixels are in-distribution by a human's review, or all there are.
+        Whether the scales use pixels that a human reviewed as in-distribution, or all pixels.
     images, points : int
-        Images, and points of their grids, that were counted.
+        Number of counted images and grid points.
     basis : Basis
-        What there was to choose from.
+        The available data when the set was made.
     """
 
     quantiles: Mapping[str, Doubles]
@@ -300,23 +307,25 @@ class CalibrationSet:
         gamma: float = GAMMA,
         mmsp_norm: MmspNorm = "none",
     ) -> Calibration | None:
-        """Return the scale of a score, the mixture's for these settings; None if it has none.
+        """Return the scale of a score, or None if the set has no scale for it.
+
+        The settings apply to the mixture only.
 
         Raises
         ------
         ValueError
-            If there is no score of this name.
+            If no score has this name.
         """
         if score not in SCORES:
-            raise ValueError(f"there is no score {score!r}; there are {', '.join(SCORES)}")
+            raise ValueError(f"unknown score {score!r}; choose from {', '.join(SCORES)}")
         if score == "mixture":
             joint = self.joint[_NORMS.index(mmsp_norm)]
             return _mixed(joint, beta, gamma) if joint.any() else None
-        found = self.quantiles.get(SCORES[score].twin or score)
-        return None if found is None else Calibration.of(score, found)
+        quantiles = self.quantiles.get(SCORES[score].twin or score)
+        return None if quantiles is None else Calibration.of(score, quantiles)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that `from_stored` needs."""
+        """Return the arrays for `from_stored`."""
         return {
             **{f"quantiles.{name}": values for name, values in self.quantiles.items()},
             **{f"statistics.{name}": values for name, values in self.statistics.arrays().items()},
@@ -324,7 +333,7 @@ class CalibrationSet:
         }
 
     def metadata(self) -> dict[str, str]:
-        """Return the plain values that `from_stored` needs."""
+        """Return the metadata for `from_stored`."""
         return {
             "source": self.source,
             "images": str(self.images),
@@ -339,12 +348,12 @@ class CalibrationSet:
     def from_stored(
         cls, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
     ) -> CalibrationSet:
-        """Return what `arrays` and `metadata` described.
+        """Return the set that `arrays` and `metadata` store.
 
         Raises
         ------
         ValueError
-            If something is missing or malformed, e.g. written by another version.
+            If an entry is missing or malformed, for example because another version wrote it.
         """
         try:
             basis = Basis(
@@ -353,7 +362,7 @@ class CalibrationSet:
                 metadata["residual"],
                 frozenset(metadata.get("packages", "").split()),
             )
-            made = cls(
+            stored = cls(
                 {n: values for n, values in _under("quantiles.", arrays) if n in SCORES},
                 arrays["joint"],
                 ClassStatistics.from_arrays(dict(_under("statistics.", arrays))),
@@ -363,20 +372,26 @@ class CalibrationSet:
                 basis,
             )
         except KeyError as error:
-            raise ValueError(f"the stored calibration lacks {error}") from error
-        if made.joint.shape != (len(_NORMS), _SIDE, _SIDE):
-            raise ValueError(f"the stored calibration has pairs of shape {made.joint.shape}")
-        for name in made.quantiles:
-            made.calibration(name)
+            raise ValueError(f"the stored calibration lacks {error}; calibrate again") from error
+        expected = (len(_NORMS), _SIDE, _SIDE)
+        if stored.joint.shape != expected:
+            raise ValueError(
+                f"the stored calibration has a joint histogram of shape {stored.joint.shape}, "
+                f"expected {expected}; calibrate again"
+            )
+        for name in stored.quantiles:
+            stored.calibration(name)
         standardised = {n for n, s in SCORES.items() if s.needs == ("statistics",)}
-        standardised -= made.basis.packages
-        if 0 < len(standardised & made.quantiles.keys()) < len(standardised):
-            raise ValueError(f"the stored calibration lacks one of {sorted(standardised)}")
-        return made
+        standardised -= stored.basis.packages
+        if 0 < len(standardised & stored.quantiles.keys()) < len(standardised):
+            raise ValueError(
+                f"the stored calibration lacks one of {sorted(standardised)}; calibrate again"
+            )
+        return stored
 
 
 def _mixed(joint: Counts, beta: float, gamma: float) -> Calibration:
-    """Make the mixture of all pairs that occurred (256, 256), to about 1/256."""
+    """Return the scale of the mixture from a joint histogram (256, 256), to about 1/256."""
     row, column = np.nonzero(joint)
     pairs = (row + 0.5) / _SIDE, ((column + 0.5) / _SIDE) ** 2
     values = mixture(*pairs, beta, gamma)
@@ -387,7 +402,7 @@ def _mixed(joint: Counts, beta: float, gamma: float) -> Calibration:
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Iterable[tuple[str, NDArray[Any]]]:
-    """Yield name and array of what is stored under a prefix."""
+    """Yield the name without prefix and the array of each entry with this prefix."""
     for name, array in arrays.items():
         if name.startswith(prefix):
             yield name.removeprefix(prefix), array

@@ -1,4 +1,4 @@
-"""Out-of-distribution candidates: connected segments of a score map, the most promising first."""
+"""Out-of-distribution candidates: connected segments of a score map, ranked."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from owlabel.classes import Labels
 Counts = NDArray[np.int32]
 
 _SEAM_THICKNESS = 3.0
-"""Grid points.  The score also rises where two known classes meet: bands about this thick."""
+"""Grid points.  Typical thickness of the bands of high scores where two known classes meet."""
 _USUAL_SIZE = 0.005
-"""Share of the image at which a segment's size earns half of what it can."""
+"""Share of the image at which the size factor of a segment reaches one half."""
 _LEVELS = 5
-"""How many thresholds are tried between the lowest and 1."""
+"""Number of thresholds between the lowest and 1."""
 _LARGEST = 0.3
-"""Share of the image from which a segment is no object but a scene that is strange as a whole."""
+"""Largest share of the image that a segment may cover; above it the whole scene is anomalous."""
 _DEEP_ENOUGH = 3.0
-"""Grid points.  Peaks deeper inside than this are not preferred further."""
+"""Grid points.  Depth beyond this does not make a peak better."""
 
 
 SCORE = "entropy"
-"""The score of `SCORES` that the queue is made from: in [0, 1] and comparable between images.
+"""The score of `SCORES` behind the queue: in [0, 1] and comparable between images.
 
-Chosen by the candidates that each score gives, see docs/results/candidates_*.json.
+It gave the best candidates of all scores, see docs/results/candidates_*.json.
 """
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One segment that may be an object of no known class.
+    """One segment that may show an object of an unknown class.
 
     Attributes
     ----------
     score : float
         Mean anomaly score of the segment, in [0, 1].
     area : int
-        Pixels of the image.
+        Area in image pixels.
     box : tuple of int
-        (row0, col0, row1, col1) in pixels of the image, end excluded.
+        (row0, col0, row1, col1) in image pixels, end excluded.
     peak : tuple of int
-        (row, col) of a pixel well inside the segment where the score is high: a place to click.
+        (row, col) of a pixel well inside the segment with a high score: a good place to click.
     likely_class : int
         The base class predicted most often in the segment.
     rank : float
-        In [0, 1], higher is more worth looking at; see `find`.
+        In [0, 1]; candidates with a higher rank come first, see `find_segments`.
     """
 
     score: float
@@ -74,7 +74,7 @@ def segments(score: NDArray[Any], threshold: float) -> NDArray[np.int32]:
     Returns
     -------
     ndarray of int32, shape (h, w)
-        0 outside, 1 .. n in the segments.
+        0 outside all segments, 1 .. n inside.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class _Level:
     """The segments above one threshold: label map, and candidates with label and grid peak."""
 
     labels: NDArray[np.int32]
-    found: list[tuple[Candidate, int, tuple[int, int]]]
+    candidates: list[tuple[Candidate, int, tuple[int, int]]]
 
 
 def find(
@@ -115,35 +115,35 @@ def find_segments(
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Return the candidates of an image, best first, and their segments; no two overlap.
 
-    Segments are taken above several thresholds from `threshold` upwards, since an object may lie
-    in a region where the score is high everywhere.  They form a tree; of a segment and those
-    inside it the one of the highest rank is kept.
+    The score may be high in a whole region around an object, so segments come from several
+    thresholds, from `threshold` upwards.  They form a tree.  Of nested segments, only the one
+    with the highest rank is kept.
 
-    The rank is the product of the contrast (mean score less the image's median score), of
-    ``a / (a + 0.005)`` with a the share of the image that is covered, and of ``t^2 / (t^2 + 9)``
-    with the mean thickness t = 2 area / perimeter in grid points.  The last factor is small for the
-    thin seams where two known classes meet, which are long but never thick.
+    The rank is the product of three factors: the contrast (mean score minus the median score of
+    the image), ``a / (a + 0.005)`` with a the share of the image that the segment covers, and
+    ``t^2 / (t^2 + 9)`` with the mean thickness t = 2 area / perimeter in grid points.  The last
+    factor is small for the long, thin seams where two known classes meet.
 
     Parameters
     ----------
     score : ndarray, shape (h, w)
-        An absolute score in [0, 1] on the grid; one that is scaled per image has candidates in
-        every image, even where nothing is unknown.
+        An absolute score in [0, 1] on the grid.  A score scaled per image would give candidates in
+        every image, even without an unknown object.
     base_map_grid : ndarray of uint8, shape (h, w)
         Base prediction on the grid.
     shape : tuple of int
         (H, W) of the image.
     threshold : float
-        A segment is where the score is above this, or above a higher level.
+        The lowest threshold.
     min_area_fraction : float
-        Smaller segments are dropped, as a share of the image in [0, 1].
+        Smallest segment to keep, as a share of the image in [0, 1].
 
     Returns
     -------
     list of Candidate
-        By falling rank; equal ranks by box.
+        Sorted by decreasing rank, then by box.
     ndarray of int32, shape (h, w)
-        Where they are on the grid: i + 1 in the i-th of the list, 0 elsewhere.
+        Segments on the grid: i + 1 in the i-th candidate of the list (from 0), 0 elsewhere.
 
     Raises
     ------
@@ -151,38 +151,44 @@ def find_segments(
         If the two maps differ in shape or are not 2-D.
     """
     if score.shape != base_map_grid.shape:
-        raise ValueError(f"score {score.shape} and base map {base_map_grid.shape} must agree")
+        raise ValueError(
+            f"score and base map must have the same shape, got {score.shape} and "
+            f"{base_map_grid.shape}"
+        )
     steps = threshold + (1 - threshold) * np.arange(_LEVELS) / _LEVELS
     levels = [_level(score, base_map_grid, shape, float(t), min_area_fraction) for t in steps]
-    usual = float(np.median(score))
-    every = [
+    median = float(np.median(score))
+    entries = [
         (
-            replace(candidate, rank=candidate.rank * min(max(candidate.score - usual, 0), 1)),
-            level,
+            replace(candidate, rank=candidate.rank * min(max(candidate.score - median, 0), 1)),
+            index,
             label,
             peak,
         )
-        for level, one in enumerate(levels)
-        for candidate, label, peak in one.found
+        for index, level in enumerate(levels)
+        for candidate, label, peak in level.candidates
     ]
-    every.sort(key=lambda entry: (-entry[0].rank, entry[1], entry[0].box))
+    entries.sort(key=lambda entry: (-entry[0].rank, entry[1], entry[0].box))
     kept: list[tuple[Candidate, int, int, tuple[int, int]]] = []
-    for entry in every:
+    for entry in entries:
         if not any(_nested(levels, entry, other) for other in kept):
             kept.append(entry)
     segments = np.zeros(score.shape, np.int32)
-    for number, (_, level, label, _) in enumerate(kept, start=1):
-        segments[levels[level].labels == label] = number
+    for number, (_, index, label, _) in enumerate(kept, start=1):
+        segments[levels[index].labels == label] = number
     return [candidate for candidate, *_ in kept], segments
 
 
 def _nested(
     levels: list[_Level],
-    one: tuple[Candidate, int, int, tuple[int, int]],
-    other: tuple[Candidate, int, int, tuple[int, int]],
+    first: tuple[Candidate, int, int, tuple[int, int]],
+    second: tuple[Candidate, int, int, tuple[int, int]],
 ) -> bool:
-    """Tell whether one of two segments lies inside the other: the higher one's peak decides."""
-    low, high = (one, other) if one[1] <= other[1] else (other, one)
+    """Return whether one of two segments contains the other.
+
+    This is the case where the segment of the lower threshold contains the other one's peak.
+    """
+    low, high = (first, second) if first[1] <= second[1] else (second, first)
     return int(levels[low[1]].labels[high[3]]) == low[2]
 
 
@@ -193,7 +199,7 @@ def _level(
     threshold: float,
     min_area_fraction: float,
 ) -> _Level:
-    """Return the segments above one threshold; their ranks lack the contrast yet."""
+    """Return the segments above one threshold; their ranks do not include the contrast yet."""
     labels, stats = _components(score, threshold)
     sizes = stats[1:, cv2.CC_STAT_AREA] / score.size
     kept = np.flatnonzero((sizes >= min_area_fraction) & (sizes <= _LARGEST)) + 1
@@ -202,7 +208,7 @@ def _level(
     rank = _size_factor(areas / score.size) * _seam_factor(labels, areas, kept)
     peaks = _peaks(labels, score, boxes, kept)
     to_pixels = shape[0] * shape[1] / score.size
-    found = [
+    candidates = [
         Candidate(
             score=float(mean[i]),
             area=round(float(areas[i]) * to_pixels),
@@ -213,7 +219,7 @@ def _level(
         )
         for i in range(len(kept))
     ]
-    return _Level(labels, list(zip(found, kept.tolist(), peaks, strict=True)))
+    return _Level(labels, list(zip(candidates, kept.tolist(), peaks, strict=True)))
 
 
 def _components(score: NDArray[Any], threshold: float) -> tuple[NDArray[np.int32], Counts]:
@@ -247,12 +253,12 @@ def _size_factor(share: NDArray[np.float64]) -> NDArray[np.float64]:
 def _seam_factor(
     labels: NDArray[np.int32], areas: Counts, kept: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return near 0 for thin segments, towards 1 for thick ones, shape (n,)."""
+    """Return a factor for each segment, shape (n,): near 0 if thin, near 1 if thick."""
     padded = np.pad(labels, 1)
     perimeter = np.zeros(labels.max() + 1, np.int64)
-    for one, other in ((padded[:, :-1], padded[:, 1:]), (padded[:-1], padded[1:])):
-        edge = one != other
-        for side in (one[edge], other[edge]):
+    for first, second in ((padded[:, :-1], padded[:, 1:]), (padded[:-1], padded[1:])):
+        edge = first != second
+        for side in (first[edge], second[edge]):
             perimeter += np.bincount(side, minlength=len(perimeter))
     thickness = 2 * areas / perimeter[kept]
     return np.asarray(thickness**2 / (thickness**2 + _SEAM_THICKNESS**2))
@@ -266,9 +272,9 @@ def _peaks(
     merit = np.minimum(depth, _DEEP_ENOUGH) * score
     peaks = []
     for number, (left, top, width, height) in zip(kept.tolist(), boxes.tolist(), strict=True):
-        part = (slice(top, top + height), slice(left, left + width))
-        at = int(np.where(labels[part] == number, merit[part], -1).argmax())
-        peaks.append((top + at // width, left + at % width))
+        box = (slice(top, top + height), slice(left, left + width))
+        best = int(np.where(labels[box] == number, merit[box], -1).argmax())
+        peaks.append((top + best // width, left + best % width))
     return peaks
 
 
@@ -278,7 +284,7 @@ def _pixel(point: tuple[int, int], shape: Shape, grid_shape: tuple[int, ...]) ->
 
 
 def _pixel_box(box: Counts, shape: Shape, grid_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the pixels whose nearest grid point lies in a box of grid points."""
+    """Return the box of the pixels whose nearest grid point lies in a box of grid points."""
     left, top, width, height = box.tolist()
     tall, wide = shape[0] / grid_shape[0], shape[1] / grid_shape[1]
     row1, col1 = round((top + height) * tall), round((left + width) * wide)

@@ -1,4 +1,4 @@
-"""What speaks for and against a candidate, in words: the terms of a `MetaClassifier`, grouped."""
+"""Explain a candidate in words: the terms of a `MetaClassifier`, in groups."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from owlabel.ood.meta_classifier import MetaClassifier
 Doubles = NDArray[np.float64]
 
 _WEIGHT = 0.1
-"""Log-odds below which a reason is left out."""
+"""Reasons with a smaller weight in log-odds are left out."""
 _MOST = 0.5
-"""Share of the neighbour pixels from which a candidate lies mostly next to a class."""
+"""A candidate lies "mostly next to" a class that holds this share of its neighbour pixels."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason in words; `weight` is what it adds to the log-odds that the candidate is false."""
+    """One reason in words; `weight` is its term in the log-odds that the candidate is false."""
 
     words: str
     weight: float
@@ -28,13 +28,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a candidate is thought to be real or false.
+    """The reasons why a candidate is rated as real or false.
 
     Attributes
     ----------
     probability_false : float
+        In [0, 1].
     real, false : tuple of Reason
-        What speaks for a real object, and for a false detection; the weightiest first.
+        Reasons for a real object and for a false detection, the strongest first.
     """
 
     probability_false: float
@@ -45,10 +46,10 @@ class Explanation:
 def explain(
     classifier: MetaClassifier, features: Doubles, names: Mapping[int, str], classes: Sequence[int]
 ) -> Explanation:
-    """Say in words what the features of one candidate add to its probability of being false.
+    """Describe in words how each feature of a candidate changes its probability of being false.
 
-    Features that say the same are taken together: entropy, variation ratio and margin are
-    "uncertainty", the two size ratios are "shape".
+    Related features form one reason: entropy, variation ratio and margin describe uncertainty,
+    and the two size ratios describe shape.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Anomaly scores that any segmentation logits give; higher where the model is less sure.
+"""Anomaly scores from the logits of any segmentation model; higher where the model is less sure.
 
-The functions take NumPy arrays and torch tensors alike and return the same kind.  float64 is kept,
-everything else is computed in float32.  Logits that are not of shape (C >= 2, H, W) raise
-ValueError.
+The functions take NumPy arrays or torch tensors and return the same kind.  They compute in float64
+for float64 input and in float32 otherwise.  Logits must have shape (C >= 2, H, W), or the functions
+raise ValueError.
 
-A pixel with a NaN logit scores NaN, and no other pixel changes.  Infinite logits are limits: a
-class at +inf is certain (several share), one at -inf is impossible, and where all are at -inf all
-are equally likely; max-logit and energy are infinite there.
+A pixel with a NaN logit scores NaN; other pixels are not affected.  Infinite logits are limits: a
+class at +inf is certain (several share the probability), a class at -inf is impossible, and if all
+are at -inf, all classes are equally likely.  Max-logit and energy are infinite there.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def msp(logits: Array) -> Array:
     -------
     array, shape (H, W)
         0 where one class is certain, ``1 - 1/C`` where all are equally likely.  Computed as the
-        share of the other classes, so that values below the rounding of ``1 - p`` keep their order.
+        sum over the other classes, so that values too small for ``1 - p`` keep their order.
     """
     return scored(msp_of, logits)
 
 
 def variation_ratio(logits: Array) -> Array:
-    """Variation ratio ``V = 1 - max_j p_j``: another name for `msp`, kept as the paper has it.
+    """Variation ratio ``V = 1 - max_j p_j``, the paper's name for `msp`.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def margin(logits: Array) -> Array:
 
 
 def entropy(logits: Array) -> Array:
-    """Softmax entropy over its largest value: ``-sum_j p_j log p_j / log C``.
+    """Normalised softmax entropy: ``-sum_j p_j log p_j / log C``.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def entropy(logits: Array) -> Array:
 
 
 def max_logit(logits: Array) -> Array:
-    """Largest logit with its sign turned: ``-max_j z_j``.
+    """Negative of the largest logit: ``-max_j z_j``.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def max_logit(logits: Array) -> Array:
 
 
 def energy(logits: Array) -> Array:
-    """Free energy at temperature 1: ``-log sum_j exp z_j``, in its stable form.
+    """Free energy at temperature 1: ``-log sum_j exp z_j``, computed without overflow.
 
     Parameters
     ----------
     logits : array, shape (C, H, W)
-        Class logits before the softmax.  For a metric head take ``z = 2T f``, not ``-d``.
+        Class logits before the softmax.  For a metric head pass ``z = 2T f``, not ``-d``.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def msp_of(terms: SoftmaxTerms) -> Array:
 
 
 def margin_of(terms: SoftmaxTerms) -> Array:
-    """Return `margin` from softmax terms, `SoftmaxTerms.second` among them."""
+    """Return `margin` from softmax terms, which must include `SoftmaxTerms.second`."""
     return (terms.tail + terms.second) / (1 + terms.tail)
 
 
@@ -174,7 +174,7 @@ def entropy_of(terms: SoftmaxTerms) -> Array:
 
 
 def max_logit_of(terms: SoftmaxTerms) -> Array:
-    """Return `max_logit` from softmax terms, to a rounding."""
+    """Return `max_logit` from softmax terms, up to rounding."""
     return -terms.peak
 
 

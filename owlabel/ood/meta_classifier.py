@@ -1,4 +1,4 @@
-"""Meta classification: which segments of a score map are false detections, from their features."""
+"""Meta classification: predict from its features whether a segment is a false detection."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class MetaClassifier:
     """Logistic regression on standardised features; the positive class is "false segment".
 
     The probability that a segment is false is ``sigmoid(b + sum_i c_i)`` with the contributions
-    ``c_i = w_i (x_i - mean_i) / scale_i``, so each decision can be read off term by term.
+    ``c_i = w_i (x_i - mean_i) / scale_i``, so each term explains its share of a decision.
 
     Attributes
     ----------
     columns : tuple of str
         Names of the n features.
     mean, scale : ndarray, shape (n,)
-        Of the segments by which features are standardised.
+        Mean and standard deviation that standardise the features.
     coefficients : ndarray, shape (n,)
         w.
     intercept : float
         b.
     true, false : int
-        Rows of each class it was fitted to.  Where one is 0 it keeps every segment.
+        Number of training segments of each class.  If one is 0, the classifier keeps every segment.
 
     References
     ----------
@@ -60,7 +60,7 @@ class MetaClassifier:
         columns: Sequence[str],
         population: Doubles | None = None,
     ) -> MetaClassifier:
-        """Fit to labelled segments: L2, C = 1, liblinear, which also shrinks the intercept.
+        """Fit to labelled segments with L2 and C = 1; liblinear also penalises the intercept.
 
         Parameters
         ----------
@@ -71,9 +71,9 @@ class MetaClassifier:
         columns : sequence of str
             Names of the n features.
         population : ndarray, shape (m, n), optional
-            The segments whose mean and standard deviation standardise; `values` by default.  With
-            few labelled rows take all segments, or a feature that hardly varies among the rows
-            decides alone elsewhere.
+            Segments whose mean and standard deviation standardise the features; `values` by
+            default.  With few labelled segments pass all segments.  Otherwise a feature that hardly
+            varies among the labelled ones would dominate the decision on the others.
 
         Raises
         ------
@@ -96,11 +96,11 @@ class MetaClassifier:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether it knows one class only, so that nothing is called false."""
+        """Whether only one class was in the training data, so that no segment counts as false."""
         return not self.true or not self.false
 
     def contributions(self, values: Doubles) -> Doubles:
-        """Return what each feature adds to the log-odds of "false", (k, n) to (k, n)."""
+        """Return the contribution of each feature to the log-odds of "false", (k, n) to (k, n)."""
         return np.asarray((values - self.mean) / self.scale * self.coefficients)
 
     def probability_false(self, values: Doubles) -> Doubles:
@@ -123,22 +123,23 @@ class MetaClassifier:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> MetaClassifier:
-        """Return the classifier of some plain values.
+        """Return the classifier that `to_json` wrote.
 
         Raises
         ------
         ValueError
-            If something is missing or of another length or kind.
+            If an entry is missing or has the wrong length or type.
         """
         try:
             columns = tuple(str(c) for c in stored["columns"])
             vectors = [np.asarray(stored[k], float) for k in ("mean", "scale", "coefficients")]
             plain = float(stored["intercept"]), int(stored["true"]), int(stored["false"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"this is no stored classifier: {error!r}") from error
+            raise ValueError(f"the stored classifier is malformed: {error!r}") from error
         if any(v.shape != (len(columns),) or not np.isfinite(v).all() for v in vectors):
             raise ValueError(
-                f"a stored classifier needs {len(columns)} finite numbers of each kind"
+                f"mean, scale and coefficients of a stored classifier must each hold "
+                f"{len(columns)} finite numbers, one per column"
             )
         return cls(columns, vectors[0], vectors[1], vectors[2], *plain)
 
@@ -152,10 +153,10 @@ def _sigmoid(x: Doubles) -> Doubles:
 
 
 def _regression(features: Doubles, false: Bools) -> tuple[Doubles, float]:
-    """Return weights and intercept; zeros where there is one class only."""
+    """Return weights and intercept; zeros if there is only one class."""
     if false.all() or not false.any():
         return np.zeros(features.shape[1]), 0.0
-    from sklearn.linear_model import LogisticRegression  # two seconds: only where it is needed
+    from sklearn.linear_model import LogisticRegression  # the import takes two seconds
 
     model = LogisticRegression(C=1.0, solver="liblinear").fit(features, false)
     return np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
@@ -167,8 +168,8 @@ def _regression(features: Doubles, false: Bools) -> tuple[Doubles, float]:
 def leave_one_out(values: Doubles, false: Bools) -> Doubles:
     """Return the probability of "false" of each segment from a fit to all others, (k,).
 
-    As in the paper the features are standardised over all segments, the held-out one included; so
-    this is for comparison with the paper only.
+    As in the paper, the features are standardised over all segments, including the held-out one.
+    Use this only to compare with the paper.
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ def leave_groups_out(
 ) -> Doubles:
     """Return the probability of "false" of each segment from a fit to other images, (k,).
 
-    Nothing of a held-out image is known to the fit, its mean and scale included.
+    Neither the fit nor the mean and scale use any segment of a held-out image.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def leave_groups_out(
     groups : sequence, length k
         The image (or drive) of each segment.
     folds : int, optional
-        Groups are dealt into that many folds in their order; one fold a group by default.
+        Number of folds; groups are assigned to them in turn.  By default each group is one fold.
 
     Raises
     ------
@@ -208,7 +209,10 @@ def leave_groups_out(
     """
     false = np.asarray(false, bool)
     if not len(values) == len(false) == len(groups):
-        raise ValueError(f"lengths differ: {len(values)}, {len(false)}, {len(groups)}")
+        raise ValueError(
+            "values, false and groups must have the same length, "
+            f"got {len(values)}, {len(false)} and {len(groups)}"
+        )
     if folds is not None and folds < 2:
         raise ValueError(f"folds must be at least 2, got {folds}")
     order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
@@ -218,7 +222,7 @@ def leave_groups_out(
     for held in np.unique(fold):
         out = fold == held
         if out.all():
-            continue  # nothing to learn from: keep all
+            continue  # no training segments left: keep all
         mean, scale = _statistics(values[~out])
         features = (values - mean) / scale
         probability[out] = _held_out(features[~out], false[~out], features[out])
@@ -226,7 +230,7 @@ def leave_groups_out(
 
 
 def _held_out(features: Doubles, false: Bools, held: Doubles) -> Doubles:
-    """Return the probability of held-out segments; 0 where one class only is there to learn."""
+    """Return the probability of held-out segments; 0 if the training segments have one class."""
     if false.all() or not false.any():
         return np.zeros(len(held))
     weights, intercept = _regression(features, false)
@@ -234,12 +238,12 @@ def _held_out(features: Doubles, false: Bools, held: Doubles) -> Doubles:
 
 
 def quality(probability: Doubles, false: Bools) -> dict[str, float]:
-    """Return AUROC and AUPRC of the probability of "false", and what is dropped above 0.5.
+    """Return AUROC and AUPRC of the probability of "false", and how many segments 0.5 drops.
 
     Returns
     -------
     dict
-        ``auroc``, ``auprc`` (positives are false segments; NaN where one kind is missing),
+        ``auroc``, ``auprc`` (positives are false segments; NaN if one kind is missing),
         ``segments``, ``false``, ``false_dropped``, ``true_dropped``.
     """
     false = np.asarray(false, bool)

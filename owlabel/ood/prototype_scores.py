@@ -1,11 +1,11 @@
 """Anomaly scores of a metric head (DMLNet), whose prototypes are ``m_t = T e_t``.
 
-The functions take NumPy arrays and torch tensors alike and return the same kind.  float64 is kept,
-everything else is computed in float32.  An embedding that is not of shape (N >= 2, H, W) raises
-ValueError, and so does a prototype length T that is not above 0.
+The functions take NumPy arrays or torch tensors and return the same kind.  They compute in float64
+for float64 input and in float32 otherwise.  They raise ValueError unless the embedding has shape
+(N >= 2, H, W) and the prototype length T is above 0.
 
-A pixel with a NaN scores NaN, and no other pixel changes; one at infinity is infinitely far from
-all prototypes, which the distance sum takes for known.
+A pixel with a NaN scores NaN; other pixels are not affected.  A pixel at infinity is infinitely far
+from all prototypes; scores from the distance sum rate it as known.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLIP_FACTOR = 1.85
 BETA, GAMMA = 20.0, 0.8
 """Steepness and threshold of the mixture."""
 MmspNorm = Literal["none", "minmax"]
-"""Whether the mixture takes MMSP as it is, or spread over 0 .. 1 of its image."""
+"""Whether the mixture uses raw MMSP or MMSP spread over 0 .. 1 within its image."""
 
 
 def mmsp(embedding: Array, T: float = PROTOTYPE_LENGTH) -> Array:
@@ -41,7 +41,7 @@ def mmsp(embedding: Array, T: float = PROTOTYPE_LENGTH) -> Array:
     Returns
     -------
     array, shape (H, W)
-        0 .. 1 - 1/N.  ``softmax(-d) = softmax(2T f)``, because what all classes share cancels.
+        0 .. 1 - 1/N.  ``softmax(-d) = softmax(2T f)``, because terms common to all classes cancel.
 
     References
     ----------
@@ -78,7 +78,7 @@ def eds(
     mode: Literal["minmax", "absolute"] = "minmax",
     clip: bool = True,
 ) -> Array:
-    """Euclidean distance sum, turned and normalised: ``1 - norm(S)``.
+    """Euclidean distance sum, normalised and inverted: ``1 - norm(S)``.
 
     Parameters
     ----------
@@ -87,12 +87,13 @@ def eds(
     T : float
         Length of the prototypes.
     mode : {"minmax", "absolute"}
-        "minmax" spreads S of this image over 0 .. 1, so *some* pixel scores 1 in every image: good
-        to look at, wrong to threshold.  "absolute" is ``clip(2 - S / ((N - 1) T^2), 0, 1)``, which
-        can be compared across images: 0 on a prototype, 1 at their centroid.
+        "minmax" spreads S over 0 .. 1 within this image, so *some* pixel scores 1 in every image.
+        Use it for display, not with a fixed threshold.  "absolute" is
+        ``clip(2 - S / ((N - 1) T^2), 0, 1)`` and can be compared across images: 0 on a prototype,
+        1 at their centroid.
     clip : bool
-        In "minmax", clip S at 1.85 times its value on a prototype first, so that one far-out pixel
-        does not push all others towards 1.
+        In "minmax", first clip S at 1.85 times its value on a prototype, so that one outlier does
+        not push all other pixels towards 1.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def eds(
     Raises
     ------
     ValueError
-        If `mode` is neither of the two.
+        If `mode` is neither "minmax" nor "absolute".
 
     References
     ----------
@@ -125,12 +126,12 @@ def mixture_weight(eds: Array, beta: float = BETA, gamma: float = GAMMA) -> Arra
     eds : array, any shape
         0 .. 1.
     beta, gamma : float
-        Steepness (>= 0) and the EDS at which both weigh the same (0 .. 1).
+        Steepness (>= 0) and the EDS at which both scores have equal weight (0 .. 1).
 
     Returns
     -------
     array
-        0 .. 1, of the shape of `eds`.
+        0 .. 1, same shape as `eds`.
 
     Raises
     ------
@@ -158,8 +159,8 @@ def mixture(
     beta, gamma : float
         Steepness (>= 0) and threshold (0 .. 1).
     mmsp_norm : {"none", "minmax"}
-        "none" takes MMSP as it is; "minmax" spreads it over 0 .. 1 of this image first, as the
-        released code does, all 0 where it is constant.
+        "none" uses raw MMSP.  "minmax" first spreads it over 0 .. 1 within this image, as the
+        released code does; a constant MMSP becomes 0.
 
     Returns
     -------
@@ -169,8 +170,8 @@ def mixture(
     Raises
     ------
     ValueError
-        If the shapes differ, beta is negative, gamma is outside 0 .. 1, or `mmsp_norm` is neither
-        of the two.
+        If the shapes differ, beta is negative or not finite, gamma is outside 0 .. 1, or
+        `mmsp_norm` is neither "none" nor "minmax".
 
     References
     ----------
@@ -186,12 +187,12 @@ def mixture(
 
 
 def spread_mmsp(mmsp: Array) -> Array:
-    """Return MMSP (H, W) spread over 0 .. 1 of its image, all 0 where it is constant."""
+    """Return MMSP (H, W) spread over 0 .. 1 within its image; all 0 if it is constant."""
     return turned_minmax(1 - mmsp, 1.0)
 
 
 def check_mixture(beta: float, gamma: float, mmsp_norm: str = "none") -> None:
-    """Refuse settings of the mixture that are out of range.
+    """Check that the settings of the mixture are in range.
 
     Raises
     ------
@@ -215,7 +216,7 @@ def checked_length(T: float) -> float:
 
 
 def distance_sum_of(block: Array, T: float, scratch: Scratch, scale: float = 1.0) -> Array:
-    """Return `distance_sum` of a block of ``scale * f``, shape (N, H, W); leaves it as it is."""
+    """Return `distance_sum` of a block of ``scale * f``, shape (N, H, W), without changing it."""
     n = block.shape[0]
     center = scale * T / n
     if namespace(block) is np:
@@ -226,7 +227,7 @@ def distance_sum_of(block: Array, T: float, scratch: Scratch, scale: float = 1.0
 
 
 def absolute_of(sums: Array, lowest: float) -> Array:
-    """Return absolute EDS from distance sums and their least value, ``(N - 1) T^2``."""
+    """Return absolute EDS from distance sums and their lower bound, ``(N - 1) T^2``."""
     return namespace(sums).clip(2 - sums / lowest, 0, 1)
 
 
@@ -238,18 +239,18 @@ def turned_minmax(sums: Array, upper: float) -> Array:
         return _tensor_turned(sums, upper)
     least, most = (float(pick.reduce(sums, axis=None)) for pick in (np.fmin, np.fmax))
     least, most = min(least, upper), min(most, upper)
-    if not most - least > 1e-6 * most:  # not >: one value, or NaN everywhere
+    if not most - least > 1e-6 * most:  # also true if every value is NaN
         return np.where(np.isnan(sums), sums, sums.dtype.type(0))
     span = most - least
     return by_chunks(lambda part: np.clip((most - np.clip(part, 0, upper)) / span, 0, 1), sums)
 
 
 def _tensor_turned(sums: Array, upper: float) -> Array:
-    """Return the same of a torch tensor; nothing waits for the device, so that it can be fused."""
+    """Return `turned_minmax` of a torch tensor without waiting for the device, so it can fuse."""
     xp = namespace(sums)
-    wrong = sums.isnan()
-    least = xp.where(wrong, math.inf, sums).amin().clip(max=upper)
-    most = xp.where(wrong, -math.inf, sums).amax().clip(max=upper)
+    missing = sums.isnan()
+    least = xp.where(missing, math.inf, sums).amin().clip(max=upper)
+    most = xp.where(missing, -math.inf, sums).amax().clip(max=upper)
     span = most - least
     turned = ((most - sums.clip(max=upper)) / span).clip(0, 1)
-    return xp.where(wrong, sums, xp.where(span > 1e-6 * most, turned, 0.0))
+    return xp.where(missing, sums, xp.where(span > 1e-6 * most, turned, 0.0))

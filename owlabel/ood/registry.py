@@ -1,8 +1,9 @@
-"""The table of anomaly scores, and several of them in one pass; higher is stranger, always.
+"""The table of anomaly scores, and a function that computes several scores in one pass.
 
-The formulas are in `logit_scores`, `prototype_scores` and `standardized_logits`.  A package adds a
-score through an entry point of the group ``owlabel.scores`` whose object is a `Score`; it then
-stands in the window, the command line, the calibration and the evaluation.
+Higher scores are always more anomalous.  The formulas are in `logit_scores`, `prototype_scores` and
+`standardized_logits`.  A package adds a score through an entry point of the group
+``owlabel.scores`` whose object is a `Score`.  The window, the command line, the calibration and the
+evaluation then offer it.
 """
 
 from __future__ import annotations
@@ -25,34 +26,35 @@ NEEDS: dict[Need, str] = {
     "statistics": "each class's mean and variance over the data set",
     "residual": "a trained residual block (RPL)",
 }
-"""What a score may need beyond the embedding that any segmentation model gives, in words."""
+"""Inputs that a score may need in addition to an embedding, with a description of each."""
 Scale = Literal["unit", "image", "unbounded"]
-"""Values in 0 .. 1 that mean the same in all images; in 0 .. 1 of this image; any number."""
+"""Range of a score: "unit" is 0 .. 1 and comparable across images, "image" is 0 .. 1 relative to
+its image, and "unbounded" is any number."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score as the annotator meets it.
+    """One score: its formula and its description for the annotator.
 
     Attributes
     ----------
     name : str
-        Its key in `SCORES`, in commands and in files.
+        Key in `SCORES`, in commands and in files.
     title : str
-        Its name in the window and the manual: `name` as the papers write it.
+        Name in the window and the manual, as the papers write it.
     formula, range, source : str
         One line each, for the table in the window and the manual; z = 2T f.
     function : callable
         ``function(terms) -> map`` of shape (H, W), from the `Terms` of one image.
     scale : {"unit", "image", "unbounded"}
-        What its values can be compared with.
+        Range and comparability of the values, see `Scale`.
     needs : tuple of str
-        Keys of `NEEDS`: what must be there beyond an embedding.
+        Keys of `NEEDS`: inputs required in addition to an embedding.
     parts : tuple of callable
-        Formulas of `owlabel.ood.terms` that the function gets from `Terms.pixelwise`.  They share
-        one pass with those of the other scores; one that is not listed costs a pass of its own.
+        Formulas of `owlabel.ood.terms` that the function gets from `Terms.pixelwise`.  Listed
+        formulas of all scores share one pass; an unlisted formula costs an extra pass.
     twin : str
-        Another score that is the same by another name: they share map and calibration.
+        Another name of the same score; both share map and calibration.
     """
 
     name: str
@@ -68,12 +70,12 @@ class Score:
 
     @property
     def need(self) -> str:
-        """What it needs, in words."""
+        """The required inputs in words."""
         return ", and ".join(NEEDS[need] for need in self.needs) or "any segmentation model"
 
     @property
     def display(self) -> tuple[float, float] | None:
-        """The values shown as no and full colour while uncalibrated; None: those of the image."""
+        """Values shown without and in full colour before calibration; None: range of the image."""
         return None if self.scale == "unbounded" else (0.0, 1.0)
 
     def of(self, embedding: Array, T: float = PROTOTYPE_LENGTH) -> Array:
@@ -82,7 +84,7 @@ class Score:
         Raises
         ------
         ValueError
-            If the score needs more than an embedding, or the embedding or T is unfit.
+            If the score needs more than an embedding, or the embedding or T is invalid.
         """
         return all_scores(embedding, T, [self.name])[self.name]
 
@@ -98,25 +100,25 @@ def all_scores(
     residual: Array | None = None,
     skip_failing: bool = False,
 ) -> dict[str, Array]:
-    """Compute several scores of an image; what they have in common is computed once.
+    """Compute several scores of an image; shared terms are computed once.
 
     Parameters
     ----------
     embedding : array, shape (N, H, W)
-        Output of the metric head; of logits z take ``z / (2T)``, or give T = 0.5.
+        Output of the metric head.  For logits z pass ``z / (2T)``, or z with T = 0.5.
     T : float
         Length of the prototypes.
     names : sequence of str, optional
-        Keys of `SCORES`; by default all for which there is what they need.
+        Keys of `SCORES`; by default all scores whose inputs are available.
     beta, gamma, mmsp_norm
-        Of the mixture, see there.
+        Settings of the mixture, see `owlabel.ood.prototype_scores.mixture`.
     statistics : tuple of ndarray, shape (N,), optional
         Mean and standard deviation of each class's largest logit over the data set
         (`ClassStatistics.mean_and_std`).
     residual : array, shape (H, W), optional
         Energy of the residual path (RPL) of this image.
     skip_failing : bool
-        Leave out a score that fails or returns no map of this image, with a line in the log.
+        Leave out a score that fails or returns a map of the wrong shape, and log a warning.
 
     Returns
     -------
@@ -135,15 +137,15 @@ def all_scores(
         statistics=statistics,
         residual=residual,
     )
-    there = {"metric head"}
-    there |= {"statistics"} if statistics is not None else set()
-    there |= {"residual"} if residual is not None else set()
+    inputs = {"metric head"}
+    inputs |= {"statistics"} if statistics is not None else set()
+    inputs |= {"residual"} if residual is not None else set()
     if names is None:
-        names = available(there)
+        names = available(inputs)
     chosen = SCORES.pick(names)
     for score in chosen:
-        if lacking := [NEEDS[need] for need in score.needs if need not in there]:
-            needs = ", and ".join(lacking)
+        if missing := [NEEDS[need] for need in score.needs if need not in inputs]:
+            needs = ", and ".join(missing)
             raise ValueError(f"{score.name} cannot be computed here: it needs {needs}")
     image.prepare(part for score in chosen for part in score.parts if part in _SHARED)
     maps = {}
@@ -153,12 +155,12 @@ def all_scores(
         except ValueError as error:
             if not skip_failing:
                 raise
-            _log.warning("the score %s is left out: %s", score.name, error)
+            _log.warning("left out the score %s: %s", score.name, error)
     return maps
 
 
 def _map_of(score: Score, image: Terms) -> Array:
-    """Return one score of an image; whatever goes wrong in a package's score is a ValueError."""
+    """Return one score of an image; any error in a package's score becomes a ValueError."""
     if SCORES.is_builtin(score.name):
         return image.of(score.function)
     try:
@@ -173,7 +175,7 @@ def _map_of(score: Score, image: Terms) -> Array:
 
 
 def available(there: Iterable[str]) -> list[str]:
-    """Return the names of the scores that need no more than `there`, keys of `NEEDS`."""
+    """Return the names of the scores that need only the inputs `there`, keys of `NEEDS`."""
     held = set(there)
     return [name for name, score in SCORES.items() if held.issuperset(score.needs)]
 
@@ -221,8 +223,8 @@ _BUILTIN = (
           ("residual",)),
 )  # fmt: skip
 _SHARED = {part for score in _BUILTIN for part in score.parts}
-"""Formulas that may share a pass: an error in a package's own formula must not end the others."""
+"""Formulas that may share a pass.  Formulas of packages run apart, so their errors stay apart."""
 SCORES: Registry[Score] = Registry(
     "owlabel.scores", "score", {score.name: score for score in _BUILTIN}, instance_of(Score)
 )
-"""Every score by its name, in the order in which they are offered."""
+"""Every score by name, in the order of the menus."""

@@ -1,6 +1,6 @@
-"""What a segment of a score map is like: the features by which false detections are told apart.
+"""Features of the segments of a score map, for the detection of false segments.
 
-The features come from softmax probabilities alone; no ground truth enters them.
+The features use only softmax probabilities, no ground truth.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from owlabel.arrays.cache_blocks import vectorised
 from owlabel.arrays.grid_cells import running_argmax
 from owlabel.arrays.segment_blocks import Doubles, Floats, Ints, LabelBlock, PixelBlocks, Runs
 
-_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: stay in the processor's cache
-_ROWS_PIXELS = 65536  # where few pixels of a block are wanted, more work a block is better
+_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB and fit the processor's cache
+_ROWS_PIXELS = 65536  # larger blocks, because segments cover few of their pixels
 _LOG, _LOG_OF = (np.log2, math.log2) if vectorised("log2") else (np.log, math.log)
-"""Entropy over log q is the same to any base; log2 takes two thirds of the time where it can."""
+"""Entropy over log q is the same in any base; vectorised log2 takes two thirds of the time."""
 _MAPS = ("E", "V", "M")
 _E_V_M, _P = slice(3, 6), slice(6, None)
-"""Rows of the sums; before them: pixels, sums of row and column."""
+"""Rows of the sums; the first three hold pixels and the sums of row and column."""
 
 
 def feature_names(classes: int, extended: bool = False) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def feature_names(classes: int, extended: bool = False) -> tuple[str, ...]:
     classes : int
         q, at least 2.
     extended : bool
-        The columns of the released code instead of the paper's.
+        Use the columns of the released code instead of the paper's.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class SegmentTable:
     columns : tuple of str
         See `feature_names`.
     values : ndarray of float64, shape (k, columns)
-        Row i is of the segment with the id i + 1.
+        Row i belongs to the segment with id i + 1.
     """
 
     columns: tuple[str, ...]
@@ -76,7 +76,7 @@ class SegmentTable:
 
 
 def probability_entropy(probabilities: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the normalised entropy of every pixel: `scores.entropy` where p is at hand, not z.
+    """Return the normalised entropy of every pixel, from probabilities instead of logits.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def probability_entropy(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If the shape is another.
+        If the shape is not (q >= 2, h, w).
     """
     q, height, width = _checked(probabilities)
     result = np.empty((height, width), np.float32)
@@ -107,11 +107,11 @@ def segment_features(
     extended: bool = False,
     entropy: NDArray[np.float32] | None = None,
 ) -> SegmentTable:
-    """Describe every segment by its softmax probabilities, size, shape, neighbours and place.
+    """Describe every segment by its softmax probabilities, size, shape, neighbours and position.
 
-    With k a segment, ``k_in`` its pixels whose whole 3x3 neighbourhood lies in k (so no pixel at
-    the edge of the image), ``k_bd`` the others, and ``k_nb`` the pixels of the image outside k that
-    touch it, the columns are, for q classes:
+    Let k be a segment.  ``k_in`` are its pixels whose whole 3x3 neighbourhood lies in k (so none at
+    the edge of the image), ``k_bd`` its other pixels, and ``k_nb`` the pixels of the image outside
+    k that touch it.  For q classes the columns are:
 
     - ``p0 ...``: mean over k of each class probability;
     - ``E``, ``V``, ``M``: mean over k of the entropy over log q, of ``1 - p_1`` and of
@@ -121,11 +121,11 @@ def segment_features(
       class j (eq. 15), all 0 where k fills the image;
     - ``C_h``, ``C_w``: mean row and column (eq. 16).
 
-    `extended` gives the 2q + 37 columns of the released code: of E, V and M the mean and the
-    variance over k, ``_in`` over k_in, ``_bd`` over k_bd, ``_rel`` the first times S_rel and
-    ``_rel_in`` the second times S_rel_in; also ``S_in`` and ``S_bd``.  Means and variances over an
-    empty k_in are 0.  Unlike there, neighbours are counted once each, and variances are taken in
-    float64 about the mean.
+    `extended` gives the 2q + 37 columns of the released code.  For E, V and M it has the mean and
+    the variance over k, over k_in (``_in``) and over k_bd (``_bd``), the value over k times S_rel
+    (``_rel``) and the value over k_in times S_rel_in (``_rel_in``); it also has ``S_in`` and
+    ``S_bd``.  Means and variances over an empty k_in are 0.  Unlike the released code, this
+    function counts each neighbour once and computes variances about the mean in float64.
 
     Parameters
     ----------
@@ -134,20 +134,20 @@ def segment_features(
     segments : ndarray of int, shape (h, w)
         0 outside, 1 .. k in the segments (`owlabel.ood.candidates.segments`).  Segments may touch.
     extended : bool
-        The columns of the released code instead of the paper's.
+        Use the columns of the released code instead of the paper's.
     entropy : ndarray of float32, shape (h, w), optional
-        What `probability_entropy` gave for the same probabilities, where it is at hand: the table
-        is the same, and a logarithm of every pixel of a segment is saved.
+        Result of `probability_entropy` for the same probabilities.  It saves time and does not
+        change the table.
 
     Returns
     -------
     SegmentTable
-        k rows of 2q + 8 or 2q + 37 columns; the rest of the image costs next to nothing.
+        k rows of 2q + 8 or 2q + 37 columns.  Pixels outside the segments cost almost no time.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, an id is negative or has no pixel, or p is not a number.
+        If the shapes differ, an id is negative or has no pixel, or p is NaN or infinite.
 
     References
     ----------
@@ -196,14 +196,14 @@ def _entropy(p: Floats) -> Floats:
     """Return the entropy over log q of each column of p (q, n), in [0, 1]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         total = np.einsum("qn,qn->n", _LOG(p), p)
-    if np.isnan(total).any():  # 0 log 0 is 0, which costs another pass where it occurs
+    if np.isnan(total).any():  # a probability of 0: repeat with 0 log 0 = 0
         total = np.einsum("qn,qn->n", _LOG(np.maximum(p, np.finfo(p.dtype).tiny)), p)
     total /= -_LOG_OF(len(p))
     return np.asarray(np.clip(total, 0, 1, out=total))
 
 
 def _put_maps(maps: Floats, p: Floats, entropy: Floats | None) -> None:
-    """Write E, V and M of each column of p (q, n) to maps (3, n); E may be at hand."""
+    """Write E, V and M of each column of p (q, n) to maps (3, n); use a given E if there is one."""
     first = p[0].copy()
     second = np.zeros_like(first)
     smaller = np.empty_like(first)
@@ -223,7 +223,7 @@ def _five(
 
 
 class _Sums:
-    """What is summed over the inside and the boundary of each segment, and over what touches it.
+    """Sums over the inside, the boundary and the neighbours of each segment.
 
     Group 2s + 1 is the inside of segment s, group 2s its boundary.
     """
@@ -238,7 +238,7 @@ class _Sums:
         self.near = np.zeros((count + 1, q), np.int32)
 
     def add(self, block: LabelBlock) -> None:
-        """Add the pixels of a block and those that touch segments."""
+        """Add the segment pixels and the neighbour pixels of a block."""
         if block.at.size:
             self._add_pixels(block)
         at, segment = block.neighbours()
@@ -260,7 +260,7 @@ class _Sums:
             self.maps.append((maps.copy(), runs))
 
     def _add_neighbours(self, at: Ints, segment: NDArray[np.int32]) -> None:
-        """Count pixels that touch segments by their most probable class."""
+        """Count neighbour pixels of segments by their most probable class."""
         best, _ = running_argmax(self.pixels.at(at))
         low, high = int(segment.min()), int(segment.max())
         pair = (segment.astype(np.int64) - low) * self.q + best
@@ -268,15 +268,15 @@ class _Sums:
         self.near[low : high + 1] += counts.reshape(-1, self.q)
 
     def table(self) -> Doubles:
-        """Return the features of all segments, (k, columns), and let go of the sums: call once."""
+        """Return the features of all segments, (k, columns), and free the sums; call only once."""
         pixels, of_maps = self.sums[0].copy(), self.sums[_E_V_M].copy()
         sums = self.sums[:, 2::2] + self.sums[:, 3::2]
-        del self.sums  # of 60,000 segments 23 MiB
+        del self.sums  # 23 MiB for 60,000 segments
         if not sums[0].all():
             missing = int(np.flatnonzero(sums[0] == 0)[0]) + 1
             raise ValueError(f"segment ids must be 1 .. k without gaps, {missing} has no pixel")
         names = feature_names(self.q, self.extended)
-        table = np.empty((len(names), sums.shape[1]))  # column by column: 60,000 are 34 MiB
+        table = np.empty((len(names), sums.shape[1]))  # 34 MiB for 60,000 segments
         columns = self._columns(sums, pixels, of_maps)
         for row, column in zip(table, columns, strict=True):
             row[:] = column
@@ -287,7 +287,8 @@ class _Sums:
     def _columns(self, sums: Doubles, pixels: Doubles, of_maps: Doubles) -> Iterator[Doubles]:
         """Yield the columns in the order of `feature_names`, each (k,).
 
-        From the sums over segments, (rows, k), pixels of groups and sums of maps over them.
+        `sums` are the sums over segments, (rows, k); `pixels` and `of_maps` are the pixels of each
+        group and the sums of the maps over it.
         """
         size, edge, inside = sums[0], pixels[2::2], pixels[3::2]
         ratios = [size / edge, inside / edge]
@@ -304,7 +305,7 @@ class _Sums:
         yield from (sums[1] / size, sums[2] / size)
 
     def _moments(self, pixels: Doubles, mean: Doubles, ratios: list[Doubles]) -> Iterator[Doubles]:
-        """Yield, of each map, the five kinds of its mean, then of its variance, each (k,)."""
+        """Yield for each map the five variants of its mean, then of its variance, each (k,)."""
         square = self._squares(mean)
         edge, inside = slice(2, None, 2), slice(3, None, 2)
         whole = pixels[edge] + pixels[inside]
@@ -318,7 +319,7 @@ class _Sums:
             yield from _five(total, spread[inside], spread[edge], ratios)
 
     def _squares(self, mean: Doubles) -> Doubles:
-        """Return the sum of squares of each map about its group's mean, both (3, groups)."""
+        """Return the squared deviations of each map from its group's mean, summed, (3, groups)."""
         squares = np.zeros_like(mean)
         for maps, runs in self.maps:
             apart = maps - runs.spread(mean)

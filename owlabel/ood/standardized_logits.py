@@ -1,4 +1,4 @@
-"""Standardised max-logit (SML): the largest logit against what is usual for the predicted class.
+"""Standardised max-logit (SML): the largest logit relative to its distribution per class.
 
 S. Jung et al., "Standardized Max Logits: A Simple yet Effective Approach for Identifying Unexpected
 Road Obstacles in Urban-Scene Segmentation", ICCV 2021.
@@ -25,8 +25,8 @@ _BORDER, _SPREAD = 4, 6.0
 class ClassStatistics:
     """Mean and variance of the largest logit by predicted class, from a stream of images.
 
-    Parts of a stream may be counted apart and added.  Pixels with a logit that is no finite number
-    are left out.
+    Statistics of separate images can be added.  Pixels whose largest logit is not finite are
+    skipped.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class ClassStatistics:
     Attributes
     ----------
     counts, means, squares : ndarray of float64, shape (C,)
-        Pixels predicted as each class, mean of their largest logit, and the sum of the squared
-        deviations from that mean.
+        For each predicted class: number of pixels, mean of their largest logit, and sum of the
+        squared deviations from that mean.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class ClassStatistics:
         ----------
         logits : ndarray, shape (C, H, W)
         where : ndarray of bool, shape (H, W), optional
-            Only these pixels; no labels are needed beyond that.
+            Pixels to count; no labels are needed.
 
         Raises
         ------
@@ -70,24 +70,26 @@ class ClassStatistics:
         if logits.ndim != 3 or len(logits) != classes:
             raise ValueError(f"expected logits of shape ({classes}, H, W), got {logits.shape}")
         if where is not None and where.shape != logits.shape[1:]:
-            raise ValueError(f"where has shape {where.shape}, the logits {logits.shape}")
+            raise ValueError(f"where must have shape {logits.shape[1:]}, got {where.shape}")
         predicted, largest = running_argmax(np.asarray(logits, np.float32))
         counted = np.isfinite(largest)
         if where is not None:
             counted &= where
         of, values = predicted[counted], largest[counted].astype(np.float64)
-        part = ClassStatistics(classes)
-        part.counts = np.bincount(of, minlength=classes).astype(np.float64)
+        image = ClassStatistics(classes)
+        image.counts = np.bincount(of, minlength=classes).astype(np.float64)
         totals = np.bincount(of, values, minlength=classes)
-        part.means = totals / np.maximum(part.counts, 1)
-        squares = np.bincount(of, (values - part.means[of]) ** 2, minlength=classes)
-        part.squares = squares.astype(np.float64)
-        merged = self + part
+        image.means = totals / np.maximum(image.counts, 1)
+        squares = np.bincount(of, (values - image.means[of]) ** 2, minlength=classes)
+        image.squares = squares.astype(np.float64)
+        merged = self + image
         self.counts, self.means, self.squares = merged.counts, merged.means, merged.squares
 
     def __add__(self, other: ClassStatistics) -> ClassStatistics:
         if len(other.counts) != len(self.counts):
-            raise ValueError(f"{len(self.counts)} and {len(other.counts)} classes cannot be added")
+            raise ValueError(
+                f"cannot add statistics of {len(self.counts)} and {len(other.counts)} classes"
+            )
         total = ClassStatistics(len(self.counts))
         total.counts = self.counts + other.counts
         share = other.counts / np.maximum(total.counts, 1)
@@ -99,8 +101,8 @@ class ClassStatistics:
     def mean_and_std(self) -> tuple[Doubles, Doubles]:
         """Return the mean and the standard deviation (of the unbiased variance) of each class.
 
-        A class with fewer than two pixels has those of all pixels together; a deviation of 0 is
-        replaced by that of all pixels, and by 1 where that is 0, too.
+        A class with fewer than two pixels gets the mean and deviation of all pixels.  A deviation
+        of 0 becomes that of all pixels, or 1 if that is 0 as well.
 
         Returns
         -------
@@ -152,7 +154,7 @@ def sml(logits: NDArray[Any], means: NDArray[Any], stds: NDArray[Any]) -> Floats
     logits : ndarray, shape (C, H, W)
         Class logits before the softmax.
     means, stds : ndarray, shape (C,)
-        Of `ClassStatistics.mean_and_std`.
+        Result of `ClassStatistics.mean_and_std`.
 
     Returns
     -------
@@ -162,7 +164,7 @@ def sml(logits: NDArray[Any], means: NDArray[Any], stds: NDArray[Any]) -> Floats
     Raises
     ------
     ValueError
-        If the numbers of classes differ or a deviation is not above 0.
+        If the number of classes differs or a standard deviation is not above 0.
     """
     if logits.ndim != 3 or not len(logits) == len(means) == len(stds) >= 2:
         raise ValueError(
@@ -183,33 +185,33 @@ def sml_smooth(
 ) -> Floats:
     """Standardised max-logit after boundary suppression and dilated smoothing (sec. 3.3 and 3.4).
 
-    ``smooth_dilated(suppress_boundaries(sml))`` with the authors' widths, which are pixels: on a
-    grid of one point every `stride` pixels the border has ``4 / stride`` points, at least one, and
-    the Gaussian the same standard deviation of 6 pixels.  With stride 1 it is the authors' own: 4
-    iterations, and 7 taps 6 pixels apart.
+    This is ``smooth_dilated(suppress_boundaries(sml))`` with the authors' widths in pixels.  On a
+    grid with one point every `stride` pixels, the border is ``4 / stride`` points wide (at least
+    one), and the Gaussian keeps its standard deviation of 6 pixels.  Stride 1 is exactly the
+    authors' version: 4 iterations, and 7 taps 6 pixels apart.
 
     Parameters
     ----------
     logits : ndarray, shape (C, H, W)
         Class logits before the softmax.
     means, stds : ndarray, shape (C,)
-        Of `ClassStatistics.mean_and_std`.
+        Result of `ClassStatistics.mean_and_std`.
     stride : int
-        Pixels from one point to the next, at least 1; 4 on the embedding grid.
+        Pixels between grid points, at least 1; 4 on the embedding grid.
 
     Returns
     -------
     ndarray of float32, shape (H, W)
-        Unbounded, in standard deviations.  A NaN spreads over what is averaged with it.
+        Unbounded, in standard deviations.  Smoothing spreads a NaN to its neighbourhood.
 
     Raises
     ------
     ValueError
-        As `sml`, or if stride is below 1.
+        See `sml`; also if stride is below 1.
 
     References
     ----------
-    .. [1] S. Jung et al., "Standardized Max Logits", ICCV 2021, and its code for the widths.
+    .. [1] S. Jung et al., "Standardized Max Logits", ICCV 2021; the widths are from its code.
     """
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
@@ -226,11 +228,12 @@ def sml_smooth(
 def suppress_boundaries(
     score: Floats, labels: NDArray[np.uint8], width: int = 4, iterations: int = 4
 ) -> Floats:
-    """Give pixels at borders of the predicted label map the average of scores away from borders.
+    """Replace scores at class borders by the mean of nearby scores away from the border.
 
-    A border is where the label map dilated by a cross differs from the map eroded by a square.  It
-    is grown by ``width - 1, width - 2, ...`` pixels in turn; each time every pixel on it takes the
-    mean of the finite scores off it in its 3 x 3 window, or keeps its own where there is none.
+    A border is where the label map dilated by a cross differs from the map eroded by a square.
+    Each iteration grows it by one pixel less: ``width - 1, width - 2, ...`` pixels.  A border pixel
+    takes the mean of the finite scores off the border in its 3 x 3 window, or keeps its score if
+    there are none.
 
     Parameters
     ----------
@@ -238,7 +241,7 @@ def suppress_boundaries(
     labels : ndarray of uint8, shape (H, W)
         Predicted classes.
     width, iterations : int
-        The first border is ``2 width - 1`` thick or so; later ones are thinner.
+        The first border is about ``2 width - 1`` pixels thick; later ones are thinner.
 
     Returns
     -------
@@ -281,14 +284,14 @@ def smooth_dilated(score: Floats, size: int = 7, sigma: float = 1.0, dilation: i
     size : int
         Taps a side, odd.
     sigma : float
-        In taps.
+        Standard deviation, in taps.
     dilation : int
-        At least 1.
+        Pixels between taps, at least 1.
 
     Returns
     -------
     ndarray of float32, shape (H, W)
-        A constant stays what it is.
+        A constant map does not change.
 
     Raises
     ------

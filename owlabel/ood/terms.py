@@ -1,7 +1,7 @@
-"""What the scores of one image share: each term is computed once, when a score first needs it.
+"""Terms that the scores of one image share; each is computed once, on first use.
 
-Formulas of single pixels run block by block, while a block of the embedding is in the processor's
-cache; all formulas that are known in advance share one pass over the image.
+Pixelwise formulas run block by block, while a block of the embedding is in the processor's cache.
+All formulas that are known in advance share one pass over the image.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ class Mixing(NamedTuple):
 
 
 class Pixels:
-    """A block of rows of one image, for formulas that treat every pixel alone.
+    """A block of rows of one image, for pixelwise formulas.
 
     Parameters
     ----------
     block : array, shape (N, rows, W)
-        ``scale * f``; `softmax` writes over it where it is a NumPy array.
+        ``scale * f``; `softmax` overwrites a NumPy array.
     scale : float
-        ``2T unit(f)`` where a formula reads `softmax`.
+        ``2T unit(f)`` if a formula reads `softmax`.
     length : float
         T, length of the prototypes.
     scratch : Scratch
     copy : callable
-        Returns the block anew, for a term that is asked for after `softmax`.
+        Returns a fresh copy of the block, for a term that is computed after `softmax`.
     second : bool
-        Compute `SoftmaxTerms.second` together with the others.
+        Whether to compute `SoftmaxTerms.second` as well.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Pixels:
 
     @property
     def lowest(self) -> float:
-        """The least distance sum there is, ``(N - 1) T^2``: that of the centroid."""
+        """The smallest possible distance sum, ``(N - 1) T^2``, at the centroid."""
         return (self.classes - 1) * self.length * self.length
 
     @property
@@ -93,17 +93,17 @@ class Pixels:
 
     @property
     def softmax(self) -> SoftmaxTerms:
-        """What softmax scores are made of; `SoftmaxTerms.second` may be None."""
+        """The terms of all softmax scores; `SoftmaxTerms.second` may be None."""
         if self._softmax is None:
             block = self._whole()
             self._softmax = softmax_terms(block, self._scratch, self._with_second)
             if namespace(block) is np:
-                self._block = None  # written over
+                self._block = None  # softmax_terms has overwritten it
         return self._softmax
 
     @property
     def with_second(self) -> SoftmaxTerms:
-        """The same with `SoftmaxTerms.second`, ``p_2 / p_1``."""
+        """The softmax terms including `SoftmaxTerms.second`, ``p_2 / p_1``."""
         if not self._with_second:
             self._with_second, self._softmax = True, None
         return self.softmax
@@ -119,12 +119,12 @@ PixelFormula: TypeAlias = Callable[[Pixels], Array]
 
 
 class Terms:
-    """One image as its scores see it.  Every map is computed once, when it is first asked for.
+    """One image and the maps that its scores share; each map is computed once, on first use.
 
     Parameters
     ----------
     embedding : array, shape (N, H, W)
-        Output of the metric head, N >= 2; of logits z take ``z / (2T)``, or give T = 0.5.
+        Output of the metric head, N >= 2.  For logits z pass ``z / (2T)``, or z with T = 0.5.
     T : float
         Length of the prototypes.
     mixing : Mixing
@@ -137,7 +137,7 @@ class Terms:
     Raises
     ------
     ValueError
-        If the embedding has another shape, or T is not finite and above 0.
+        If the embedding has the wrong shape, or T is not finite and above 0.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Terms:
 
     @property
     def logits(self) -> Array:
-        """``z = 2T f``, shape (N, H, W), in float32, or float64 where the embedding is."""
+        """``z = 2T f``, shape (N, H, W); float64 if the embedding is float64, else float32."""
         xp = namespace(self.embedding)
         dtype = xp.float64 if self.embedding.dtype == xp.float64 else xp.float32
         return 2 * self.length * xp.asarray(self.embedding, dtype=dtype)
@@ -166,17 +166,17 @@ class Terms:
     def usual(self) -> tuple[Any, Any]:
         """The statistics; raises ValueError without them."""
         if self.statistics is None:
-            raise ValueError("the statistics of the data set are not there")
+            raise ValueError("this score needs the class statistics of the data set, got None")
         return self.statistics
 
     def of(self, function: Callable[[Terms], Array]) -> Array:
-        """Return ``function(self)``, kept for the next who asks."""
+        """Return ``function(self)`` and cache it."""
         if function not in self._maps:
             self._maps[function] = function(self)
         return self._maps[function]
 
     def pixelwise(self, formula: PixelFormula) -> Array:
-        """Return a formula of single pixels for the whole image, (H, W); kept, too."""
+        """Return a pixelwise formula for the whole image, (H, W), and cache it."""
         self.prepare([formula])
         return self._maps[formula]
 
@@ -234,7 +234,7 @@ def energy(pixels: Pixels) -> Array:
 
 
 def max_logit(pixels: Pixels) -> Array:
-    """Return the largest logit with its sign turned."""
+    """Return the negative of the largest logit."""
     return max_logit_of(pixels.softmax)
 
 

@@ -121,7 +121,7 @@ def test_every_score_of_an_embedding_has_a_scale_and_rpl_none_without_maps() -> 
     held = calibrated(embedding(0))
     assert all(held.calibration(name) for name in available({"metric head", "statistics"}))
     assert held.calibration("rpl_energy") is None
-    with pytest.raises(ValueError, match="no score 'edss'"):
+    with pytest.raises(ValueError, match="unknown score 'edss'"):
         held.calibration("edss")
 
 
@@ -203,7 +203,7 @@ def test_what_is_stored_wrongly_is_refused() -> None:
     spoiled = {**held.arrays(), "quantiles.energy": np.zeros(3)}
     with pytest.raises(ValueError, match="expected 261 quantiles"):
         CalibrationSet.from_stored(spoiled, held.metadata())
-    with pytest.raises(ValueError, match="must not fall"):
+    with pytest.raises(ValueError, match="must not decrease"):
         Calibration.of("energy", -LEVELS)
     with pytest.raises(ValueError, match=r"expected shape \(4, h, w\)"):
         Calibrator(4).update(embedding(0, (3, 2, 2)))

@@ -99,5 +99,5 @@ def test_of_nested_segments_the_better_one_is_kept() -> None:
 
 
 def test_maps_of_different_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="must agree"):
+    with pytest.raises(ValueError, match="same shape"):
         candidates.find(np.zeros((4, 4)), np.zeros((4, 5), np.uint8), SHAPE)
