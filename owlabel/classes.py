@@ -1,4 +1,4 @@
-"""Label classes: the table of base and novel classes, and the values that are no class."""
+"""Label classes: the table of base and novel classes, and the label values that are not classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOID = 255
-"""Ignore: a human said that this pixel shall not count, or nothing is claimed (exports)."""
+"""Ignore: a human excluded this pixel, or (in exports) it has no label."""
 OOD_PROXY = 254
-"""Pixel of an out-of-distribution proxy object.  Training only; never exported as a class."""
+"""Pixel of an out-of-distribution proxy object.  For training only; never exported as a class."""
 UNSET = 253
-"""Human layer only: nobody has said anything about this pixel.  Never exported."""
+"""Human layer only: no human has set a label here.  Never exported."""
 MAX_CLASSES = 253
 """Class ids are 0 .. 252."""
 
@@ -25,13 +25,13 @@ Labels = NDArray[np.uint8]
 
 
 def present(labels: Labels) -> list[int]:
-    """Return the values that a label map of uint8 holds, ascending."""
+    """Return the values in a label map of uint8, ascending."""
     counts = cv2.calcHist([np.ascontiguousarray(labels)], [0], None, [256], [0, 256])
     return [int(value) for value in np.flatnonzero(counts)]
 
 
 class Source(IntEnum):
-    """Who says that a pixel has its label; the values stand in exported source maps."""
+    """Where the label of a pixel comes from; exported source maps hold these values."""
 
     NONE = 0
     HUMAN = 1
@@ -47,13 +47,13 @@ class LabelClass:
     Attributes
     ----------
     id : int
-        0 .. 252, stable for the life of a project; name and colour are only attributes.
+        0 .. 252; never changes within a project, unlike name and colour.
     name : str
-        Shown to the annotator; unique in its table, ignoring case.
+        Name in the window; unique in its table, ignoring case.
     color : tuple of int
         Red, green, blue, each 0 .. 255.
     novel : bool
-        True where the class was named by an annotator, not known to the base model.
+        True if an annotator added the class, False if the base model knows it.
     """
 
     id: int
@@ -68,7 +68,7 @@ def clean_name(name: str) -> str:
     Raises
     ------
     ValueError
-        If nothing is left, it has a control character, or it is longer than 80 characters.
+        If the name is empty, has a control character, or is longer than 80 characters.
     """
     cleaned = unicodedata.normalize("NFC", name).strip()
     if not cleaned or len(cleaned) > 80:
@@ -79,7 +79,7 @@ def clean_name(name: str) -> str:
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:
-    """Return the colour of the `index`-th class: golden-angle hues, so that neighbours differ."""
+    """Return the colour of the `index`-th class; golden-angle hues make neighbours differ."""
     hue = (index * 0.618033988749895 + 0.08) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85 if index % 2 else 0.65, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -112,17 +112,17 @@ class ClassTable:
 
     @property
     def base(self) -> tuple[LabelClass, ...]:
-        """The classes the base model was trained on."""
+        """The classes of the base model."""
         return tuple(c for c in self.classes if not c.novel)
 
     @property
     def novel(self) -> tuple[LabelClass, ...]:
-        """The classes an annotator has named."""
+        """The classes that annotators added."""
         return tuple(c for c in self.classes if c.novel)
 
     @property
     def listed(self) -> tuple[LabelClass, ...]:
-        """The classes as annotators see them: novel ones first, so that a new one moves none."""
+        """The classes in the order of the window: novel ones first, then base classes."""
         return (*self.novel, *self.base)
 
     @property
@@ -135,15 +135,15 @@ class ClassTable:
         for c in self.classes:
             if c.id == class_id:
                 return c
-        raise ValueError(f"no class has the id {class_id}; there are {sorted(self.names)}")
+        raise ValueError(f"no class has the id {class_id}; choose from {sorted(self.names)}")
 
     def find(self, name: str) -> LabelClass | None:
-        """Return the class of this name (ignoring case), or None."""
+        """Return the class with this name (ignoring case), or None."""
         wanted = clean_name(name).casefold()
         return next((c for c in self.classes if c.name.casefold() == wanted), None)
 
     def palette(self) -> NDArray[np.uint8]:
-        """Return an RGB palette, shape (256, 3); VOID is white, what is no class is black."""
+        """Return an RGB palette, shape (256, 3); VOID is white, other unused values are black."""
         colors = np.zeros((256, 3), np.uint8)
         for c in self.classes:
             colors[c.id] = c.color
@@ -151,7 +151,7 @@ class ClassTable:
         return colors
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return plain values for JSON."""
+        """Return the table as JSON values."""
         return [
             {"id": c.id, "name": c.name, "color": list(c.color), "novel": c.novel}
             for c in self.classes
@@ -159,7 +159,7 @@ class ClassTable:
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> ClassTable:
-        """Read what `to_json` wrote; raises ValueError where a row is malformed."""
+        """Return the table that `to_json` wrote; raises ValueError if a row is malformed."""
         try:
             return cls(
                 tuple(
@@ -174,5 +174,5 @@ class ClassTable:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(
-                f"a class table needs id, name and color in each row: {error}"
+                f"each row of a class table needs id, name and color; reading failed with {error!r}"
             ) from error

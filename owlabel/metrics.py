@@ -1,7 +1,7 @@
-"""How good labels and scores are: IoU, and AUROC, AP and FPR95 of anomaly scores.
+"""Quality measures: IoU of labels, and AUROC, AP and FPR95 of anomaly scores.
 
-Everything is streaming and mergeable: pixels may come image by image and from several processes.
-Void pixels are never counted.  Ratios are float64.
+All measures are streaming and mergeable: pixels may come image by image and from several processes.
+Void pixels are not counted.  Ratios are float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from owlabel.classes import MAX_CLASSES, VOID
 
 Counts = NDArray[np.int64]
 FprRule = Literal["first", "closest"]
-_CHUNK = 1 << 22  # sorted at once; a few searches of all positives a chunk
+_CHUNK = 1 << 22  # negatives that are sorted together
 
 
 class ConfusionMatrix:
@@ -33,8 +33,8 @@ class ConfusionMatrix:
     Attributes
     ----------
     counts : ndarray of int64, shape (n, n + 1)
-        Row: true class.  Column: predicted class; the last one holds pixels to which the prediction
-        gives no class (253 .. 255), an error of the true class and of no other.
+        Rows are true classes, columns are predicted classes.  The last column holds pixels without
+        a predicted class (253 .. 255).  They count as errors of the true class only.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class ConfusionMatrix:
         Parameters
         ----------
         truth, prediction : ndarray of int, same shape
-            Class ids.  Pixels whose truth is no class (VOID, OOD_PROXY, UNSET) are skipped.
+            Class ids.  Pixels whose truth is VOID, OOD_PROXY or UNSET are skipped.
 
         Raises
         ------
@@ -61,7 +61,9 @@ class ConfusionMatrix:
             If the shapes differ or an id is neither below n nor one of 253 .. 255.
         """
         if truth.shape != prediction.shape:
-            raise ValueError(f"shapes differ: {truth.shape} and {prediction.shape}")
+            raise ValueError(
+                f"truth and prediction differ in shape: {truth.shape} and {prediction.shape}"
+            )
         n = len(self.counts)
         known = (truth < MAX_CLASSES) | (truth > VOID)
         row = truth[known].astype(np.intp)
@@ -75,13 +77,16 @@ class ConfusionMatrix:
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if len(other.counts) != len(self.counts):
-            raise ValueError(f"{len(self.counts)} and {len(other.counts)} classes cannot be added")
+            raise ValueError(
+                f"cannot add confusion matrices of {len(self.counts)} and {len(other.counts)} "
+                "classes"
+            )
         total = ConfusionMatrix(len(self.counts))
         total.counts = self.counts + other.counts
         return total
 
     def iou(self) -> NDArray[np.float64]:
-        """Return the intersection over union of each class, shape (n,); NaN if it never occurs."""
+        """Return the intersection over union of each class, shape (n,); NaN if it is absent."""
         square = self.counts[:, :-1]
         hit = np.diagonal(square)
         union = self.counts.sum(1) + square.sum(0) - hit
@@ -90,7 +95,7 @@ class ConfusionMatrix:
         return iou
 
     def miou(self, classes: Sequence[int] | None = None) -> float:
-        """Return the mean IoU over some classes (all by default) of this one matrix; NaN skipped.
+        """Return the mean IoU over the given classes (all by default); NaN is skipped.
 
         Raises
         ------
@@ -115,7 +120,7 @@ def harmonic(old: float, novel: float) -> float:
     Raises
     ------
     ValueError
-        If one is negative.
+        If a value is negative.
     """
     if old < 0 or novel < 0:
         raise ValueError(f"mIoU cannot be negative, got {old} and {novel}")
@@ -124,7 +129,7 @@ def harmonic(old: float, novel: float) -> float:
 
 @dataclass(frozen=True)
 class OodResult:
-    """How well a score tells out-of-distribution (positive) from in-distribution pixels.
+    """How well a score separates out-of-distribution (positive) from in-distribution pixels.
 
     Attributes
     ----------
@@ -135,10 +140,10 @@ class OodResult:
     fpr95 : float
         False positive rate where the true positive rate reaches 0.95.
     positives, negatives : int
-        Pixels counted.  Where either is 0 the three numbers are NaN: nothing is to be told apart.
+        Counted pixels.  If either is 0, the three measures are NaN.
     fpr_rule : {"first", "closest"}
-        fpr95 is taken at the first threshold from above with TPR >= 0.95, or at the one whose TPR
-        is closest to 0.95.
+        Threshold of fpr95: the first one from above with TPR >= 0.95, or the one whose TPR is
+        closest to 0.95.
     """
 
     auroc: float
@@ -150,14 +155,14 @@ class OodResult:
 
 
 def exact_ood(scores: ArrayLike, labels: ArrayLike, fpr_rule: FprRule = "first") -> OodResult:
-    """Measure a score exactly, by sorting positives and negatives apart.
+    """Measure a score exactly, by sorting positives and negatives separately.
 
     Parameters
     ----------
     scores : array of float, any shape
         Higher is more anomalous; infinities are allowed.
     labels : array, same shape
-        1 or True out-of-distribution, 0 or False in-distribution, anything else void.
+        1 or True is out-of-distribution, 0 or False is in-distribution, other values are void.
     fpr_rule : {"first", "closest"}
         See `OodResult`.
 
@@ -180,10 +185,10 @@ def exact_ood(scores: ArrayLike, labels: ArrayLike, fpr_rule: FprRule = "first")
 
 
 class PixelOod:
-    """The same measures from a stream of pixels, pooled, in constant memory (16 MB).
+    """Measure a score over a stream of pixels, pooled, in constant memory (16 MB).
 
-    Scores are counted in the bins of `OrderedHistogram`, so float16 scores are measured exactly and
-    float32 scores to about 1e-4 in AP.
+    Scores are counted in the bins of `OrderedHistogram`.  The measures are exact for float16 scores
+    and accurate to about 1e-4 in AP for float32 scores.
 
     Attributes
     ----------
@@ -208,7 +213,7 @@ class PixelOod:
 
     def result(self, fpr_rule: FprRule = "first") -> OodResult:
         """Return the measures of all pixels so far."""
-        negative, positive = self.negative.counts[::-1], self.positive.counts[::-1]  # falling
+        negative, positive = self.negative.counts[::-1], self.positive.counts[::-1]  # descending
         at_least = np.cumsum(negative)
         filled = np.flatnonzero(positive)
         strictly = at_least[filled] - negative[filled]
@@ -217,15 +222,15 @@ class PixelOod:
 
 
 class ExactPixelOod:
-    """The same measures exactly, from a stream that is read twice: memory for the positives alone.
+    """Measure a score exactly over a stream that is read twice; only positives stay in memory.
 
-    All three numbers depend only on how many negatives lie between successive positives, so the
-    positives are collected first, then the negatives are counted against them.
+    All three measures depend only on how many negatives lie between successive positives.  So
+    collect the positives first, then count the negatives against them.
 
     Parameters
     ----------
     positives : array of float
-        The scores of all out-of-distribution pixels of the data set, see `ood_scores`.
+        Scores of all out-of-distribution pixels of the data set, see `ood_scores`.
 
     Raises
     ------
@@ -234,12 +239,12 @@ class ExactPixelOod:
     """
 
     def __init__(self, positives: ArrayLike) -> None:
-        found = np.asarray(positives).ravel()
-        _refuse_nan(found)
-        self.values, self.gain = np.unique(found, return_counts=True)  # rising
+        scores = np.asarray(positives).ravel()
+        _refuse_nan(scores)
+        self.values, self.gain = np.unique(scores, return_counts=True)  # ascending
         self._below: Counts = np.zeros(self.values.size, np.int64)  # negatives below each value
         self._up_to: Counts = np.zeros(self.values.size, np.int64)  # negatives not above it
-        self._waiting: list[NDArray[Any]] = []  # negatives still to be sorted and counted
+        self._waiting: list[NDArray[Any]] = []  # negatives not yet sorted and counted
         self.negatives = 0
 
     def update(self, scores: ArrayLike, labels: ArrayLike) -> None:
@@ -248,11 +253,11 @@ class ExactPixelOod:
         self.negatives += negative.size
         for start in range(0, negative.size, _CHUNK):
             self._waiting.append(negative[start : start + _CHUNK])
-            if sum(part.size for part in self._waiting) >= _CHUNK:
+            if sum(waiting.size for waiting in self._waiting) >= _CHUNK:
                 self._count()
 
     def _count(self) -> None:
-        """Place the waiting negatives between the positives."""
+        """Count the waiting negatives between the positives."""
         if not self._waiting:
             return
         chunk = np.concatenate(self._waiting)
@@ -266,7 +271,7 @@ class ExactPixelOod:
 
     def __add__(self, other: ExactPixelOod) -> ExactPixelOod:
         if not np.array_equal(self.values, other.values) or (self.gain != other.gain).any():
-            raise ValueError("only counts against the same positives can be added")
+            raise ValueError("cannot add counts against different positives")
         self._count()
         other._count()
         total = ExactPixelOod(np.empty(0, np.float32))
@@ -298,7 +303,10 @@ def mean_ood(results: Iterable[OodResult]) -> OodResult:
     both = [r for r in results if r.positives and r.negatives]
     rules = {r.fpr_rule for r in both}
     if len(rules) != 1:
-        raise ValueError(f"need images of both kinds under one FPR rule, got {len(both)}, {rules}")
+        raise ValueError(
+            f"the mean needs images that hold both kinds of pixels, under one FPR rule, "
+            f"got {len(both)} images and the rules {rules}"
+        )
     means = [float(np.mean([getattr(r, n) for r in both])) for n in ("auroc", "ap", "fpr95")]
     pixels = sum(r.positives for r in both), sum(r.negatives for r in both)
     return OodResult(means[0], means[1], means[2], *pixels, rules.pop())
@@ -311,9 +319,9 @@ def _measure(
 
     Parameters
     ----------
-    gain : positives with this score; recall changes here and nowhere else.
-    at_least, above : negatives with a score not below it, and strictly above it.
-    negatives : all negatives.
+    gain : number of positives with this score; recall changes only here.
+    at_least, above : number of negatives with at least this score, and with a higher score.
+    negatives : number of all negatives.
     fpr_rule : see `OodResult`.
     """
     if fpr_rule not in ("first", "closest"):
@@ -322,7 +330,7 @@ def _measure(
     if not positives or not negatives:
         return OodResult(math.nan, math.nan, math.nan, positives, negatives, fpr_rule)
     hits = np.cumsum(gain)
-    below = negatives - (at_least + above) / 2  # of tied pairs, one half
+    below = negatives - (at_least + above) / 2  # tied pairs count one half
     auroc = float((gain * below).sum() / positives / negatives)
     ap = float((gain * (hits / (hits + at_least))).sum() / positives)
     if fpr_rule == "first":
@@ -333,7 +341,7 @@ def _measure(
 
 
 def _split(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the scores of positives and of negatives, both 1-D and ours to change."""
+    """Return the scores of positives and of negatives as new 1-D arrays."""
     return _chosen(scores, labels, 1), _chosen(scores, labels, 0)
 
 

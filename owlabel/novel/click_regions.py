@@ -1,10 +1,10 @@
-"""A click becomes a region: pixels that are reached from it without crossing an edge.
+"""Grow a region from clicks: all pixels that can be reached without crossing an edge.
 
-Crossing from one grid point to the next costs what the embedding, and a little what the colour,
-changes there, and a little for the way itself.  A region is all that is cheaper to reach from the
-positive clicks than a level and than from the negative clicks; so it is connected, and grows and
-shrinks with single clicks.  The level is where a region ends at an edge and differs most from the
-rest, among usual sizes.
+A step from one grid point to the next costs the change of the embedding, plus a little for the
+change of colour and for the distance.  The region holds the points whose cost from the positive
+clicks is below a level and below their cost from the negative clicks.  So it is connected, and
+single clicks extend or reduce it.  The level is chosen so that the region ends at an edge, differs
+most from the rest of the image, and has a likely size.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ Mask = NDArray[np.bool_]
 Costs = NDArray[np.float64]
 
 _REACH = 0.38
-"""How far a region may extend from its clicks, as a share of sqrt(h * w)."""
+"""Largest distance of a region from its clicks, as a share of sqrt(h * w)."""
 _POINTS = 96
-"""Points per side of the patch that is searched; larger patches are searched more coarsely."""
+"""Points per side of the searched patch; larger patches are searched at a lower resolution."""
 _WAY = 20.0
-"""Embedding units that a way of sqrt(h * w) costs where nothing changes."""
+"""Cost of a path of length sqrt(h * w) without any change, in embedding units."""
 _SCORE_WEIGHT = 1.5
-"""Embedding units that a change of the anomaly score by one is worth."""
+"""Cost of a change of the anomaly score by one, in embedding units."""
 _USUAL_AREA = 0.007
 """Most likely size of an object, as a share of the image."""
 _AREA_SPREAD = 1.6
 """Standard deviation of the logarithm of the size of objects."""
 _USUAL_VARIANCE = 0.5
-"""Variance of the embedding within an object that is no reason to look for a smaller one."""
+"""Typical variance of the embedding within an object."""
 _EDGE_WIDTH = 1.15
-"""An edge is looked for between this fraction less and more of the size."""
+"""The edge is measured between the size divided by this factor and the size times this factor."""
 _LEAST_AREA, _LARGEST_AREA = 0.0007, 0.25
-"""Sizes that are tried, as shares of the image."""
+"""Smallest and largest region, as shares of the image."""
 _SMOOTHING = 0.7
-"""Standard deviation, in grid points, that embeddings are smoothed by: texture is no edge."""
+"""Standard deviation of the smoothing of embeddings, in grid points, so that texture is no edge."""
 _COLOUR_WEIGHT = 0.015
-"""Embedding units that a change of colour by one unit of CIE Lab is worth."""
+"""Cost of a change of colour by one unit of CIE Lab, in embedding units."""
 _COLOUR_ALONE_WEIGHT = 0.04
-"""The same where there is no embedding."""
+"""The same without an embedding."""
 _COLOUR_STRIDE = 4
 
 
 @dataclass(frozen=True)
 class Region:
-    """Some pixels of an image.
+    """A mask within a box of an image.
 
     Attributes
     ----------
     mask_box : tuple of int
-        (row0, col0, row1, col1) in pixels of the image, end excluded.
+        (row0, col0, row1, col1) in image pixels, end excluded.
     mask : ndarray of bool, shape (row1 - row0, col1 - col0)
     """
 
@@ -88,7 +88,7 @@ def propose(
     score: NDArray[Any] | None = None,
     image: NDArray[np.uint8] | None = None,
 ) -> Region:
-    """Return the region that some clicks mean.
+    """Return the region that the clicks select.
 
     Parameters
     ----------
@@ -98,19 +98,19 @@ def propose(
     positives, negatives : sequence of (row, col)
         Pixels that belong to the region and pixels that do not; at least one positive.
     score : ndarray, shape (h, w), optional
-        Anomaly score in [0, 1]; its edges count as edges of the embedding do.
+        Anomaly score in [0, 1]; its edges count like edges of the embedding.
     image : ndarray of uint8, shape (H, W, 3), optional
-        The picture; its edges count a little.
+        The RGB image; its edges have a small weight.
 
     Returns
     -------
     Region
-        Contains every positive; each of its parts holds one.
+        Contains every positive click; each connected part holds at least one.
 
     Raises
     ------
     ValueError
-        If there is no positive, a click lies outside the image, or shapes do not fit.
+        If there is no positive click, a click lies outside the image, or the shapes do not match.
     """
     _check(embedding, shape, positives, negatives, score, image)
     layers = [np.asarray(embedding)]
@@ -124,7 +124,7 @@ def propose(
 def propose_from_colour(
     image: NDArray[np.uint8], positives: Sequence[Click], negatives: Sequence[Click] = ()
 ) -> Region:
-    """Return the region that some clicks mean, by colour alone: before there is an embedding.
+    """Return the region that the clicks select, from colour alone, for images without embedding.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def propose_from_colour(
     Raises
     ------
     ValueError
-        As `propose`, or if `image` is not an RGB image.
+        See `propose`; also if `image` is not an RGB image.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
@@ -149,12 +149,12 @@ def propose_from_colour(
 
 
 def prepare() -> None:
-    """Let OpenCV make its tables of colours, once in a process: 0.1 s that no click shall take."""
+    """Let OpenCV build its colour tables in advance; this saves 0.1 s at the first click."""
     _lab(np.zeros((2, 2, 3), np.uint8), 1, 1)
 
 
 def _lab(image: NDArray[np.uint8], columns: int, rows: int) -> Floats:
-    """Return the CIE Lab values, (3, rows, columns), of a picture made smaller."""
+    """Return the CIE Lab values, (3, rows, columns), of an image reduced to this size."""
     small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     return np.asarray(lab.transpose(2, 0, 1))
@@ -162,21 +162,21 @@ def _lab(image: NDArray[np.uint8], columns: int, rows: int) -> Floats:
 
 @dataclass(frozen=True)
 class _Patch:
-    """The part of the grid around the clicks, made coarser where it is large."""
+    """The grid around the clicks, at a lower resolution if it is large."""
 
     values: Floats  # (N, a, b)
-    where: tuple[slice, slice]  # part of the grid
+    where: tuple[slice, slice]  # rows and columns of the grid
     shape: Shape  # of the image
     grid_shape: Shape
 
     @property
     def step(self) -> float:
-        """Grid points to one point of the patch."""
+        """Grid points per point of the patch."""
         return int(self.where[0].stop - self.where[0].start) / int(self.values.shape[1])
 
     def share(self, points: float) -> float:
-        """Return how much of the image so many points of the patch cover."""
-        rows, cols = (part.stop - part.start for part in self.where)
+        """Return the share of the image that a number of points of the patch covers."""
+        rows, cols = (span.stop - span.start for span in self.where)
         covered = points / self.values[0].size * rows * cols  # grid points
         return float(covered) / (self.grid_shape[0] * self.grid_shape[1])
 
@@ -189,12 +189,12 @@ def _cut_patch(
 ) -> _Patch:
     h, w = layers[0].shape[1:]
     reach = max(8, round(_REACH * float(h * w) ** 0.5))
-    at = np.array([to_grid(*click, shape, (h, w)) for click in positives])
-    low = np.maximum(np.floor(at.min(axis=0)).astype(int) - reach, 0)
-    high = np.minimum(np.ceil(at.max(axis=0)).astype(int) + reach + 1, (h, w))
+    points = np.array([to_grid(*click, shape, (h, w)) for click in positives])
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int) - reach, 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + reach + 1, (h, w))
     where = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
     step = max(1, -(-int((high - low).max()) // _POINTS))
-    rows, cols = (max(1, round((part.stop - part.start) / step)) for part in where)
+    rows, cols = (max(1, round((span.stop - span.start) / step)) for span in where)
     cut = np.concatenate([layer[:, where[0], where[1]] for layer in layers]).astype(np.float32)
     if step > 1:
         area = cv2.INTER_AREA
@@ -203,27 +203,27 @@ def _cut_patch(
     if image is not None:
         top, bottom = (at * shape[0] // h for at in (where[0].start, where[0].stop))
         left, right = (at * shape[1] // w for at in (where[1].start, where[1].stop))
-        every = max(1, (bottom - top) // (3 * rows))  # three pixels a point are enough
-        part = image[top : max(bottom, top + 1) : every, left : max(right, left + 1) : every]
-        cut = np.concatenate([cut, _COLOUR_WEIGHT * _lab(part, cols, rows)])
+        every = max(1, (bottom - top) // (3 * rows))  # three pixels per point are enough
+        pixels = image[top : max(bottom, top + 1) : every, left : max(right, left + 1) : every]
+        cut = np.concatenate([cut, _COLOUR_WEIGHT * _lab(pixels, cols, rows)])
     return _Patch(cut, where, shape, (h, w))
 
 
 def _points(patch: _Patch, clicks: Sequence[Click]) -> NDArray[np.intp]:
-    """Return the points of the patch next to the clicks as flat indices, far clicks left out."""
+    """Return the patch points nearest to the clicks as flat indices; skip clicks outside it."""
     rows, cols = patch.values.shape[1:]
-    found = []
+    points = []
     for click in clicks:
         at = to_grid(*click, patch.shape, patch.grid_shape)
         row = int((at[0] - patch.where[0].start + 0.5) / patch.step)
         col = int((at[1] - patch.where[1].start + 0.5) / patch.step)
         if 0 <= row < rows and 0 <= col < cols:
-            found.append(row * cols + col)
-    return np.unique(np.array(found, np.intp))
+            points.append(row * cols + col)
+    return np.unique(np.array(points, np.intp))
 
 
 def _search(patch: _Patch, positives: NDArray[np.intp], negatives: NDArray[np.intp]) -> Floats:
-    """Return by how much each point of the patch is inside (> 0) or outside the region."""
+    """Return the margin of each point of the patch: above 0 inside the region, below 0 outside."""
     h, w = patch.grid_shape
     graph = _edges(patch.values, _WAY * patch.step / float(h * w) ** 0.5)
     cost, _, owner = csgraph.dijkstra(
@@ -256,11 +256,11 @@ def _edges(values: Floats, way: float) -> sparse.csr_array:
 
 
 def _level(patch: _Patch, cost: Costs) -> float:
-    """Return the cost at which the region is best cut off.
+    """Return the cost of the best cut between region and background.
 
-    Points in the order of their cost are cut in two.  The merit of a cut is the product of how
-    well it separates the embedding, of how fast the cost grows there against the size (both are
-    large at the border of an object), and of how likely an object has this size.
+    A cut splits the points in the order of their cost.  Its merit is the product of three factors:
+    how well it separates the embedding, how steeply the cost rises with the size there (both are
+    large at the border of an object), and how likely objects of this size are.
     """
     order = np.argsort(cost, kind="stable")
     n, point = len(order), patch.share(1)
@@ -276,9 +276,9 @@ def _level(patch: _Patch, cost: Costs) -> float:
 
 
 def _separation(ordered: Floats, sizes: NDArray[np.intp]) -> Costs:
-    """Return the variance between both parts of each cut, over that within the first.
+    """Return for each cut the variance between both sides divided by the variance inside.
 
-    `ordered` is the embedding (N, n) in the order of the points; the first k of them are inside.
+    `ordered` is the embedding (N, n) in the order of the cost; the first points are inside.
     """
     n = ordered.shape[1]
     total = np.cumsum(ordered, axis=1, dtype=np.float64)  # (N, n)
@@ -291,17 +291,17 @@ def _separation(ordered: Floats, sizes: NDArray[np.intp]) -> Costs:
 
 
 def _edge(ordered: Costs, sizes: NDArray[np.intp]) -> Costs:
-    """Return how steeply the cost rises around each cut, squared; constant for a growing disc."""
+    """Return the squared steepness of the cost around each cut; constant for a growing disc."""
     outer = np.minimum((sizes * _EDGE_WIDTH).astype(int) + 1, len(ordered) - 1)
     inner = (sizes / _EDGE_WIDTH).astype(int)
     return np.asarray(np.square(ordered[outer] - ordered[inner]) / sizes)
 
 
 def _bridge(graph: sparse.csr_array, cost: Costs, owner: NDArray[np.int32]) -> float:
-    """Return the level at which each positive click meets its nearest other one.
+    """Return the level at which the region connects each positive click to its nearest other one.
 
-    The cheapest way between two clicks crosses once from the points nearer to one, its own, to
-    those nearer to the other.
+    The cheapest path between two clicks crosses once from the points owned by one click to the
+    points owned by the other.
     """
     edges = graph.tocoo()
     start, end = edges.coords
@@ -319,7 +319,7 @@ def _bridge(graph: sparse.csr_array, cost: Costs, owner: NDArray[np.int32]) -> f
 def _at_full_size(
     patch: _Patch, margin: Floats, positives: Sequence[Click], negatives: Sequence[Click]
 ) -> Region:
-    """Enlarge the inside of the patch and keep the parts that hold a positive."""
+    """Enlarge the region to image pixels and keep the parts that hold a positive click."""
     rows, cols = patch.where
     whole = np.full(patch.grid_shape, -1, np.float32)
     whole[rows, cols] = upsample(margin, (rows.stop - rows.start, cols.stop - cols.start))
@@ -337,16 +337,16 @@ def _at_full_size(
 
 
 def _pixel_window(patch: _Patch, inside: Mask, positives: Sequence[Click]) -> Window:
-    """Return the pixels that can be inside: those around inner grid points, and the clicks."""
+    """Return the window of pixels that can be inside: around inner grid points and the clicks."""
     window = []
     for axis in (0, 1):
         scale = patch.shape[axis] / patch.grid_shape[axis]
-        found = np.flatnonzero(inside.any(axis=1 - axis))
+        inner = np.flatnonzero(inside.any(axis=1 - axis))
         low = [click[axis] for click in positives]
         high = list(low)
-        if len(found):
-            low.append(int((found[0] - 1) * scale))
-            high.append(int((found[-1] + 2) * scale) + 1)
+        if len(inner):
+            low.append(int((inner[0] - 1) * scale))
+            high.append(int((inner[-1] + 2) * scale) + 1)
         window += [max(min(low), 0), min(max(high) + 1, patch.shape[axis])]
     return window[0], window[1], window[2], window[3]
 
@@ -376,4 +376,4 @@ def _check(
         raise ValueError("a region needs at least one positive click, got none")
     for row, col in (*positives, *negatives):
         if not (0 <= row < shape[0] and 0 <= col < shape[1]):
-            raise ValueError(f"click ({row}, {col}) lies outside the image of {shape}")
+            raise ValueError(f"click ({row}, {col}) lies outside the image of shape {shape}")

@@ -1,4 +1,4 @@
-"""Clicks that wait for a name, and the region that they propose."""
+"""Pending clicks, and the region that they propose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from owlabel.ood.registry import SCORES
 
 @dataclass(frozen=True)
 class Click:
-    """One click on an image, in image pixels; `add` is False where it takes away."""
+    """One click in image pixels; it extends the region if `add` is True, else reduces it."""
 
     row: int
     col: int
@@ -27,18 +27,19 @@ class Click:
 
 
 class EventLike(Protocol):
-    """The part of a project's event that is read here."""
+    """The attributes of a project's event that this module reads."""
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What was done with what."""
+        """The recorded values of the event."""
         ...
 
 
 def pending_clicks(newest_first: Iterable[EventLike], image_id: int) -> tuple[Click, ...]:
-    """Return the clicks on an image that nobody has accepted yet, from the clicks that end the log.
+    """Return the pending clicks on an image, oldest first.
 
-    Clicks on another image end the pending region.
+    `newest_first` are the click events at the end of the log.  A click on another image ends the
+    pending region.
     """
     clicks: list[Click] = []
     for event in newest_first:
@@ -56,19 +57,19 @@ def click_region(
     image: Callable[[], NDArray[np.uint8]],
     rule: Rule,
 ) -> Region:
-    """Return the region that the clicks propose: by embedding, score and colour, else by colour.
+    """Return the region that the clicks propose, from embedding, score and colour.
 
     Parameters
     ----------
     clicks : sequence of Click
-        At least one that adds.
+        At least one with `add`.
     output : ModelOutput or None
-        None while the image is not embedded; then the picture's colours decide.
+        None while the image has no embedding; the region then depends on colour alone.
     image : callable
-        Returns the picture; raises ImageError where its file cannot be read, then the embedding
-        decides alone.
+        Returns the RGB image.  If it raises ImageError because the file cannot be read, the region
+        depends on embedding and score alone.
     rule : Rule
-        For the prototype length of the score.
+        Gives the prototype length for the score.
     """
     positives = [(c.row, c.col) for c in clicks if c.add]
     negatives = [(c.row, c.col) for c in clicks if not c.add]

@@ -1,4 +1,4 @@
-"""From cached embeddings and what a human said to one label map, and who said each pixel."""
+"""Compose one label map from cached embeddings and human labels, with the source of each pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What the cache holds of one image.
+    """The cached embeddings of one image.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Rule:
-    """What turns a `ModelOutput` into labels beside the network itself.
+    """The settings that turn a `ModelOutput` into labels.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class LabelMap(NamedTuple):
 
 
 def trained(output: ModelOutput) -> LabelMap:
-    """Label one image by what was trained alone: base classes, then PLM heads.
+    """Label one image with the trained heads alone: base classes, then PLM heads.
 
     References
     ----------
@@ -86,7 +86,7 @@ def predict(output: ModelOutput, rule: Rule, under: LabelMap | None = None) -> L
     output : ModelOutput
     rule : Rule
     under : LabelMap, optional
-        What `trained` says of this output, if that is known already: it does not depend on the
+        The result of `trained` for this output, if it is already known.  It does not depend on the
         rule.
 
     References
@@ -105,43 +105,43 @@ def predict(output: ModelOutput, rule: Rule, under: LabelMap | None = None) -> L
 
 
 def compose(human: Labels, model: LabelMap | None, reviewed: LabelMap | None = None) -> LabelMap:
-    """Put what a human said over what was reviewed, or over what the model says.
+    """Put the human labels over the reviewed labels, or else over the model's labels.
 
     Parameters
     ----------
     human : array, shape (H, W)
-        Human layer, `UNSET` where nobody has said anything.
+        Human layer, `UNSET` where no human has set a label.
     model : LabelMap or None
         The model's labels; None while the image has no embedding.
     reviewed : LabelMap or None
-        The frozen labels of a reviewed image; they take the place of the model's.
+        The frozen labels of a reviewed image; they replace the model's labels.
 
     Returns
     -------
     LabelMap
-        `VOID` with source `NONE` where nobody claims anything.
+        `VOID` with source `NONE` where there is no label.
     """
     under = reviewed or model
-    said = human != UNSET
+    labelled = human != UNSET
     if under is None:
-        labels = np.where(said, human, np.uint8(VOID))
-        return LabelMap(labels, np.where(said, np.uint8(Source.HUMAN), np.uint8(Source.NONE)))
-    labels = np.where(said, human, under.labels)
-    return LabelMap(labels, np.where(said, np.uint8(Source.HUMAN), under.source))
+        labels = np.where(labelled, human, np.uint8(VOID))
+        return LabelMap(labels, np.where(labelled, np.uint8(Source.HUMAN), np.uint8(Source.NONE)))
+    labels = np.where(labelled, human, under.labels)
+    return LabelMap(labels, np.where(labelled, np.uint8(Source.HUMAN), under.source))
 
 
 def abstain(model: LabelMap, output: ModelOutput, rule: Rule, threshold: float) -> LabelMap:
-    """Withdraw base-class labels where the absolute EDS score says that the model is lost.
+    """Set base-class labels to `VOID` where the absolute EDS score exceeds the threshold.
 
-    Pixels of novel classes keep their label.  The score is taken on the grid and enlarged
-    (distance-first), as the overlay shows it.
+    Pixels of novel classes keep their label.  The score is computed on the grid and then enlarged
+    (distance-first), as in the overlay.
     """
     score = SCORES["eds_absolute"].of(output.embedding, rule.prototype_length)
-    lost = (embedding_grid.upsample(score, output.shape) > threshold) & (
+    unsure = (embedding_grid.upsample(score, output.shape) > threshold) & (
         model.source == Source.BASE
     )
     labels, source = model.labels.copy(), model.source.copy()
-    labels[lost], source[lost] = VOID, Source.NONE
+    labels[unsure], source[unsure] = VOID, Source.NONE
     return LabelMap(labels, source)
 
 
@@ -153,7 +153,7 @@ def _softmax_top(logits: Floats) -> Floats:
 
 
 def _npm_confidence(output: ModelOutput, rule: Rule) -> Floats:
-    """Return how far the nearest novel prototype wins in a softmax over all distances, (h, w)."""
+    """Return the softmax share of the nearest novel prototype over all distances, (h, w)."""
     f, length = output.embedding, rule.prototype_length
     norm = (f**2).sum(axis=0)
     old = 2 * length * f - norm - length**2  # (N, h, w), minus the squared distances
@@ -172,9 +172,9 @@ def _npm_confidence(output: ModelOutput, rule: Rule) -> Floats:
 def confidence(output: ModelOutput, rule: Rule, labelled: LabelMap) -> Labels:
     """Return the confidence of each pixel's label as uint8 of shape (H, W); 255 is certain.
 
-    Base: largest softmax probability.  NPM: the novel prototype's share in a softmax over the
+    Base: largest softmax probability.  NPM: softmax share of the novel prototype over the
     distances to all prototypes.  PLM: the same in the space of the newest head.  Human: 255.
-    Taken on the grid, then enlarged bilinearly.
+    Values are computed on the grid, then enlarged bilinearly.
     """
     shape = output.shape
     result = np.zeros(shape, np.float32)

@@ -1,4 +1,4 @@
-"""When a claim counts as an occurrence of a novel class: one connected piece, large enough."""
+"""Decide whether pixels claimed for a novel class count as an occurrence of it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 SEAM_SHARE = 0.02
-"""What is thinner than this share of the longer side is a seam between classes, not an object."""
+"""A claim thinner than this share of the longer side is a seam between classes, not an object."""
 SHOT_SHARE = 1 / 4
 """An object twice as far away as a shot covers a quarter of the shot's pixels."""
 IMAGE_SHARE = 1 / 300
-"""Whatever the shots, a piece of this share of the image is an object: 32 x 32 pixels of 640 x 480,
-where COCO's small objects end."""
+"""A piece of this share of the image always counts as an object, however large the shots are: 32 x
+32 pixels of 640 x 480, the upper limit of small objects in COCO."""
 
 
 @dataclass(frozen=True)
 class ShotSize:
-    """How large a shot is, or how small the smallest shots of a class are.
+    """The size of a shot, or the smallest size of the shots of a class.
 
     Attributes
     ----------
     area : int
-        Pixels of its largest 8-connected piece.
+        Pixels of the largest 8-connected piece.
     width : int
-        Side of the largest square (of odd side) inside it.
+        Odd side of the largest square that fits inside.
     """
 
     area: int
@@ -37,18 +37,18 @@ class ShotSize:
 
 
 def shot_size(mask: Mask) -> ShotSize | None:
-    """Return the size of one shot, None where it is empty.
+    """Return the size of one shot, or None if it is empty.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (H, W)
-        What a human labelled with the class in one image.
+        Pixels of one image that a human labelled with the class.
     """
     return ShotSize(largest_piece(mask), _widest_square(mask)) if mask.any() else None
 
 
 def smallest(sizes: Iterable[ShotSize | None]) -> ShotSize | None:
-    """Return the least area and the least width of the shots of a class, None without any."""
+    """Return the smallest area and the smallest width of the shots, or None without shots."""
     shots = [size for size in sizes if size is not None]
     if not shots:
         return None
@@ -56,21 +56,21 @@ def smallest(sizes: Iterable[ShotSize | None]) -> ShotSize | None:
 
 
 def occurrence_pixels(mask: Mask, shots: ShotSize | None) -> int:
-    """Return the pixels of the largest solid piece of a claim, 0 where it is too small to count.
+    """Return the pixels of the largest solid piece of a claim, or 0 if it is too small to count.
 
-    Where two known classes meet, interpolated embeddings pass between their prototypes, and thin
-    lines may be claimed.  So what is thinner than `SEAM_SHARE` of the longer side is taken away
-    first, by an opening with a square; a class whose own shots are thin is opened with half their
-    width.  Of what is left the largest 8-connected piece must have `SHOT_SHARE` of the smallest
-    shot's pixels, or `IMAGE_SHARE` of the image's if that is less; but never fewer than that
-    square, however small the shots.
+    Where two known classes meet, interpolated embeddings pass between their prototypes, so a novel
+    class may claim thin lines.  An opening with a square first removes everything thinner than
+    `SEAM_SHARE` of the longer side.  If the shots of the class are thin themselves, the square has
+    half their width.  The largest 8-connected piece that remains must have `SHOT_SHARE` of the
+    pixels of the smallest shot, or `IMAGE_SHARE` of the image if that is less.  The minimum is
+    always at least one square of side `SEAM_SHARE`.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (H, W)
         Pixels claimed for the class.
     shots : ShotSize or None
-        None where no shot is known: only the image decides.
+        None without shots; the size of the image then decides alone.
     """
     seam = side = max(3, round(SEAM_SHARE * max(mask.shape)))
     least = IMAGE_SHARE * mask.size
@@ -86,12 +86,12 @@ def occurrence_pixels(mask: Mask, shots: ShotSize | None) -> int:
 
 
 def largest_piece(mask: Mask) -> int:
-    """Return the pixels of the largest 8-connected piece of a mask (H, W), 0 where it is empty."""
+    """Return the pixels of the largest 8-connected piece of a mask (H, W), 0 if it is empty."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     return int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
 
 
 def _widest_square(mask: Mask) -> int:
     """Return the side of the largest square of odd side inside a mask (H, W)."""
-    framed = np.pad(mask.view(np.uint8), 1)  # what lies at the border of the image ends there
+    framed = np.pad(mask.view(np.uint8), 1)  # pieces end at the border of the image
     return 2 * int(cv2.distanceTransform(framed, cv2.DIST_C, 3).max()) - 1

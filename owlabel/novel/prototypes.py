@@ -1,8 +1,7 @@
 """Novel classes from a few shots: the novel prototype method (NPM) and targets for PLM.
 
-Everything works on the base embedding f upsampled to the full image (feature-first) before any
-distance is taken, as the published numbers of NPM were made, but computes it only where the
-corners of a grid cell do not settle the question.
+Distances are defined on the base embedding f upsampled to the full image (feature-first), as in the
+published results of NPM.  They are computed only where the corners of a grid cell do not decide.
 
 References
 ----------
@@ -33,21 +32,21 @@ PROTOTYPE_LENGTH = 3.0
 
 _UNSURE = 255
 _LEAST_SLACK = 1e-4
-"""Of a bound on squared distances, against rounding in single precision."""
+"""Relative slack of a bound on squared distances, against rounding in single precision."""
 
 
 @dataclass(frozen=True)
 class NovelPrototype:
-    """Where a novel class lies in the base embedding.
+    """The prototype of a novel class in the base embedding.
 
     Attributes
     ----------
     class_id : int
-        0 .. 252; the label that claimed pixels get.
+        0 .. 252; the label of claimed pixels.
     vector : ndarray, shape (N,)
         Mean of the image means.
     shots : int
-        Number of images it was learned from.
+        Number of images that contribute.
     """
 
     class_id: int
@@ -62,7 +61,7 @@ def image_mean(embedding: NDArray[Any], mask: Mask) -> Vector:
     ----------
     embedding : ndarray, shape (N, h, w)
     mask : ndarray of bool, shape (H, W)
-        Pixels of the novel object.
+        Annotated pixels of the novel object.
 
     Returns
     -------
@@ -82,9 +81,9 @@ def image_mean(embedding: NDArray[Any], mask: Mask) -> Vector:
     if not len(rows):
         raise ValueError("a shot must have at least one annotated pixel, got an empty mask")
     window = (int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1)
-    part = mask[window[0] : window[1], window[2] : window[3]]
+    inside = mask[window[0] : window[1], window[2] : window[3]]
     shape, grid_shape = (mask.shape[0], mask.shape[1]), (embedding.shape[1], embedding.shape[2])
-    weights, (grid_rows, grid_cols) = adjoint_weights(part, shape, grid_shape, window)
+    weights, (grid_rows, grid_cols) = adjoint_weights(inside, shape, grid_shape, window)
     values = embedding[:, grid_rows, grid_cols].astype(np.float64)
     total = values.reshape(len(values), -1) @ weights.ravel()  # (N,)
     return np.asarray(total / weights.sum())
@@ -104,11 +103,13 @@ def novel_prototype(means: Sequence[NDArray[Any]]) -> Vector:
     Raises
     ------
     ValueError
-        If there is none, or their lengths differ.
+        If `means` is empty or their lengths differ.
     """
     lengths = {np.shape(mean) for mean in means}
     if len(lengths) != 1:
-        raise ValueError(f"image means must be at least one and of one length, got {lengths}")
+        raise ValueError(
+            f"a prototype needs at least one image mean, all of one length, got shapes {lengths}"
+        )
     return np.asarray(np.mean(np.stack(means), axis=0, dtype=np.float64))
 
 
@@ -121,19 +122,19 @@ def claim_novel(
 ) -> Labels:
     """Overwrite the base prediction where a novel class is near enough and nearer than all others.
 
-    With k the nearest novel class, ``d_k = |f - mu_k|^2`` and ``d_t = |f - T e_t|^2``, a pixel
+    Let k be the nearest novel class, ``d_k = |f - mu_k|^2`` and ``d_t = |f - T e_t|^2``.  A pixel
     becomes k where ``d_k < lambda_novel`` and ``d_k < min_t d_t``, both strict ([1]_, eq. 12).
-    All other pixels keep their value exactly.
+    All other pixels keep their value.
 
     Parameters
     ----------
     embedding : ndarray, shape (N, h, w)
     base_map : ndarray of uint8, shape (H, W)
-        Base prediction, heads of PLM included.
+        Base prediction, including the heads of PLM.
     prototypes : sequence of NovelPrototype
         Their order does not matter.
     lambda_novel : float
-        Threshold on the squared distance; 0 claims nothing, ``inf`` leaves the second condition.
+        Threshold on the squared distance; 0 claims no pixel, ``inf`` turns this condition off.
     length : float
         T, the length of the base prototypes.
 
@@ -145,7 +146,8 @@ def claim_novel(
     Raises
     ------
     ValueError
-        If shapes do not fit, class ids repeat or are no class, or `lambda_novel` is negative.
+        If the shapes do not match, a class id repeats or is outside 0 .. 252, or `lambda_novel` is
+        negative.
     """
     _check_claim(embedding, prototypes, lambda_novel)
     if not prototypes or lambda_novel == 0:
@@ -188,12 +190,12 @@ class _Rule:
     def measure(self, maps: Floats) -> tuple[NDArray[np.uint8], Mask, Mask, NDArray[np.uint8]]:
         """Evaluate the rule at each point of maps (N, ...).
 
-        Returns nearest novel class (index), whether it is near enough, whether it is nearer than
-        every old class, and the nearest old class.
+        Returns the index of the nearest novel class, whether it is near enough, whether it is
+        nearer than every old class, and the nearest old class.
         """
         shape = maps.shape[1:]
         flat = maps.reshape(len(maps), -1)
-        # |f - m|^2 without its |f|^2, which all distances share
+        # |f - m|^2 without |f|^2, which is the same for all classes
         novel = self.squares[:, None] - 2 * (self.vectors @ flat)  # (K, points)
         nearest, negative = running_argmax(-novel)
         old, top = running_argmax(flat)
@@ -208,11 +210,12 @@ class _Rule:
         )
 
     def states(self, maps: Floats) -> NDArray[np.uint8]:
-        """Return what each grid point says: equal states at all corners decide a cell.
+        """Return the state of each grid point; equal states at all corners decide a cell.
 
-        The conditions "nearest novel class is k" and "an old class is nearer" are linear in f and
-        the ball around a prototype is convex, so each holds in a cell if it does at its corners.
-        0 .. K - 1: claimed by this novel class; K + t: old class t is nearer; 255: cannot tell.
+        The conditions "nearest novel class is k" and "an old class is nearer" are linear in f, and
+        the ball around a prototype is convex.  So a condition holds in a whole cell if it holds at
+        all its corners.  0 .. K - 1: claimed by this novel class; K + t: old class t is nearer;
+        255: undecided.
         """
         nearest, near, nearer, old = self.measure(maps)
         count = np.uint8(len(self.class_ids))
@@ -230,7 +233,7 @@ def _within_reach(maps: Floats, cells: Cells, chosen: Mask, rule: _Rule) -> Mask
     """Drop the cells in which every pixel is too far from every novel prototype.
 
     A squared distance is convex, so it lies above its tangent plane at the centre c of a cell:
-    ``d(f) >= d(c) + 2 (c - mu) . (f - c)``, and a plane is lowest at one of the corners.
+    ``d(f) >= d(c) + 2 (c - mu) . (f - c)``.  The plane has its minimum at one of the corners.
     """
     if rule.lambda_novel == np.inf:
         return chosen
@@ -244,7 +247,7 @@ def _within_reach(maps: Floats, cells: Cells, chosen: Mask, rule: _Rule) -> Mask
     for vector, length in zip(rule.vectors, rule.squares, strict=True):
         towards = vector @ corners  # (4, m)
         lowest = (along - towards).min(axis=0)
-        bound = 2 * lowest - square + length  # the tangent plane, multiplied out
+        bound = 2 * lowest - square + length  # the tangent plane, expanded
         near |= bound < rule.lambda_novel + _LEAST_SLACK * (1 + square + length)
     kept[row[near], col[near]] = True
     return kept
@@ -290,17 +293,17 @@ def plm_targets(
     class_id : int
         The new class.
     void_mask : ndarray of bool, shape (H, W), optional
-        What the annotator explicitly marked as "ignore".
+        Pixels that the annotator marked as "ignore".
 
     Returns
     -------
     ndarray of uint8, shape (H, W)
-        Class ids; VOID only where `void_mask` says so.
+        Class ids; VOID only where `void_mask` is True.
 
     Raises
     ------
     ValueError
-        If `base_map` holds a value that is no class, or `class_id` is none.
+        If `base_map` holds a value that is not a class id, or `class_id` is not one.
     """
     if not 0 <= class_id < MAX_CLASSES or base_map.max() >= MAX_CLASSES:
         raise ValueError(
@@ -317,7 +320,7 @@ def plm_targets(
 
 
 def newest_mask(embedding: NDArray[Any], shape: Shape) -> Mask:
-    """Return where a head predicts its newest class, its last channel.
+    """Return the pixels where a head predicts its newest class, its last channel.
 
     Parameters
     ----------

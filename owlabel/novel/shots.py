@@ -1,4 +1,4 @@
-"""The shots of novel classes: their mean embeddings, prototypes, and the key of what they find."""
+"""The shots of novel classes: mean embeddings, prototypes, and the key of stored occurrences."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Vector = NDArray[np.float64]
 Means = dict[int, dict[int, Vector]]
 """Class id to image id to the mean embedding of that image's shot."""
 RULE_VERSION = 2
-"""Version of the rule of `owlabel.novel.occurrences`; results of other versions are not read."""
+"""Version of the rule in `owlabel.novel.occurrences`; results of other versions are ignored."""
 
 
 def shot_means(
     embedding: NDArray[np.float32], human: Labels, base_classes: int
 ) -> dict[int, Vector]:
-    """Return the mean embedding of the pixels of each novel class that the human layer holds.
+    """Return the mean embedding of each novel class in the human layer, by class id.
 
     Parameters
     ----------
     embedding : array, shape (N, h, w)
     human : array, shape (H, W)
     base_classes : int
-        Ids below this are of classes that the base model knows.
+        Ids below this belong to classes of the base model.
     """
     novel = (c for c in present(human) if base_classes <= c < MAX_CLASSES)
     return {c: image_mean(embedding, human == c) for c in novel}
 
 
 def prototypes(means: Means) -> tuple[NovelPrototype, ...]:
-    """Average the image means of each class that has any; each image counts once."""
+    """Return the prototype of each class with shots: the mean of its image means."""
     return tuple(
         NovelPrototype(class_id, novel_prototype([shots[i] for i in sorted(shots)]), len(shots))
         for class_id, shots in sorted(means.items())
@@ -50,12 +50,12 @@ def occurrence_key(
     lambda_novel: float,
     heads: Sequence[tuple[int, str]] = (),
 ) -> str:
-    """Return the key under which the occurrences of these classes in the data set are stored.
+    """Return the key that stores the occurrences of these classes in the data set.
 
     Parameters
     ----------
     head_hash : str
-        The base head.
+        Hash of the base head.
     prototypes : sequence of NovelPrototype
     lambda_novel : float
     heads : sequence of (class id, head hash)
