@@ -1,1 +1,1 @@
-"""Arithmetic on label maps and embedding grids that several capabilities share."""
+"""Shared arithmetic on label maps and embedding grids."""

@@ -1,4 +1,4 @@
-"""Walking an image in blocks that fit the processor's cache, for NumPy arrays and torch tensors."""
+"""Process an image in blocks that fit the processor's cache, for NumPy arrays and torch tensors."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from numpy.lib.introspect import opt_func_info
 Array: TypeAlias = Any
 """A NumPy array or a torch tensor."""
 
-_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB: two such buffers stay in the cache
+_BLOCK_PIXELS = 16384  # 19 channels of float32 are 1.2 MB; two such buffers fit the cache
 _CHUNK = 1 << 16
 _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 0 * inf (torch)
 
 
 def vectorised(name: str) -> bool:
-    """Tell whether NumPy has vector instructions of this processor for a function of float32."""
+    """Return whether NumPy computes a float32 function with vector instructions here."""
     targets = opt_func_info(func_name=f"^{name}$", signature="^float32$").get(name, {})
     return any("baseline" not in str(target["current"]) for target in targets.values())
 
 
 _POWER, _UNIT = (np.exp2, math.log2(math.e)) if vectorised("exp2") else (np.exp, 1.0)
-"""``_POWER(_UNIT * x) = exp(x)``: half the time of exp where exp2 has vector instructions."""
+"""``_POWER(_UNIT * x) = exp(x)``; vectorised exp2 takes half the time of exp."""
 
 
 class Scratch:
-    """A buffer that the blocks of one image share; fresh memory costs more than the arithmetic."""
+    """A buffer that all blocks of an image share; new memory costs more than the arithmetic."""
 
     def __init__(self) -> None:
         self._held: Array | None = None
 
     def like(self, block: Array, channels: int) -> Array:
-        """Return `channels` planes like those of a NumPy block (C, rows, W), not set to 0."""
+        """Return uninitialised memory (channels, rows, W) for a NumPy block (C, rows, W)."""
         if self._held is None or self._held.shape[1] < block.shape[1]:
             self._held = np.empty_like(block)
         return self._held[:channels, : block.shape[1]]
 
 
 Kernel: TypeAlias = Callable[[Array, Scratch], tuple[Array, ...]]
-"""Takes a block (C, rows, W), which it may write over; returns maps (rows, W)."""
+"""Takes a block (C, rows, W), which it may overwrite; returns maps (rows, W)."""
 
 
 def namespace(array: Array) -> Any:
-    """Return the module whose functions work on this array; never imports torch itself."""
+    """Return the module (NumPy or torch) for this array; never imports torch."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
 def check_image(array: Array) -> None:
-    """Refuse an array that is not (C >= 2, H, W); raises ValueError with its shape."""
+    """Raise ValueError unless an array has shape (C >= 2, H, W)."""
     if getattr(array, "ndim", 0) != 3 or array.shape[0] < 2:
         raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
 
 
 def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, ...]:
-    """Apply a function of blocks to the whole array and put its maps together.
+    """Apply a function of blocks to the whole array and join its maps.
 
     Parameters
     ----------
     kernel : callable
-        Must treat every pixel alone.  Sees a copy in float32, or float64 where `array` is.
+        Must be pixelwise.  Gets a copy in float64 if `array` is float64, else in float32.
     array : array, shape (C, H, W)
-        At least two channels.  A torch tensor is given to `kernel` in one piece.
+        At least two channels.  `kernel` gets a torch tensor as a single block.
     scale : float
-        `kernel` sees ``scale * array``.
+        `kernel` gets ``scale * array``.
 
     Returns
     -------
@@ -88,30 +88,30 @@ def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, 
     scratch = Scratch()
     maps: tuple[np.ndarray[Any, Any], ...] = ()
     block = np.empty((len(array), step, width), dtype)
-    with np.errstate(over="ignore", invalid="ignore"):  # infinities are dealt with, see below
+    with np.errstate(over="ignore", invalid="ignore"):  # `softmax_terms` handles infinities
         for start in range(0, max(height, 1), step):
             rows = array[:, start : start + step]
-            part = np.multiply(rows, dtype(scale), out=block[:, : rows.shape[1]], dtype=dtype)
-            parts = kernel(part, scratch)
-            maps = maps or tuple(np.empty((height, width), dtype) for _ in parts)
-            for whole, one in zip(maps, parts, strict=True):
-                whole[start : start + step] = one
+            scaled = np.multiply(rows, dtype(scale), out=block[:, : rows.shape[1]], dtype=dtype)
+            results = kernel(scaled, scratch)
+            maps = maps or tuple(np.empty((height, width), dtype) for _ in results)
+            for whole, result in zip(maps, results, strict=True):
+                whole[start : start + step] = result
     return maps
 
 
 def by_chunks(function: Callable[..., Array], *maps: Array) -> Array:
-    """Apply an elementwise function to maps of one shape, a cacheful at a time.
+    """Apply an elementwise function to maps of the same shape, in chunks that fit the cache.
 
     Parameters
     ----------
     function : callable
-        Takes as many arrays as there are maps; must treat every element alone.
-    *maps : array, any one shape
+        Takes one array per map; must be elementwise.
+    *maps : array, all of the same shape
 
     Returns
     -------
     array
-        Of the shape and precision of the first map.
+        Same shape and precision as the first map.
     """
     if namespace(maps[0]) is not np or maps[0].size <= _CHUNK:
         return function(*maps)
@@ -124,18 +124,18 @@ def by_chunks(function: Callable[..., Array], *maps: Array) -> Array:
 
 
 class SoftmaxTerms(NamedTuple):
-    """What the scores of a softmax are made of, a number a pixel each: arrays (H, W).
+    """The terms of all softmax scores, each an array (H, W).
 
     Attributes
     ----------
     peak : array
         ``max z``.
     tail : array
-        ``sum exp(z - max z)`` over all classes but the one on top: 0 .. C - 1, exact where tiny.
+        ``sum exp(z - max z)`` over all classes but the largest: 0 .. C - 1, accurate if tiny.
     slope : array
         ``sum (z - max z) exp(z - max z)``, at most 0.
     second : array or None
-        The largest term of `tail`, ``p_2 / p_1``: 0 .. 1.  None unless asked for.
+        The largest term of `tail`, ``p_2 / p_1``: 0 .. 1.  None unless requested.
     classes : int
         C.
     """
@@ -148,23 +148,24 @@ class SoftmaxTerms(NamedTuple):
 
 
 def unit(array: Array) -> float:
-    """Return the factor that the logits given to `softmax_terms` must have been multiplied by."""
+    """Return the factor by which `softmax_terms` expects its logits to be multiplied."""
     return _UNIT if namespace(array) is np else 1.0
 
 
 def softmax_terms(logits: Array, scratch: Scratch, second: bool = False) -> SoftmaxTerms:
-    """Return the terms of a block of logits, free of overflow.
+    """Return the terms of a block of logits without overflow.
 
     A pixel with a NaN has NaN in all terms.  Infinities are limits: one class at +inf is certain,
-    several share, a class at -inf is impossible, and C classes at -inf are all equally likely.
+    several share the probability, a class at -inf is impossible, and C classes at -inf are all
+    equally likely.
 
     Parameters
     ----------
     logits : array, shape (C, H, W)
-        Multiplied by ``unit(logits)``; written over.
+        Multiplied by ``unit(logits)``; overwritten.
     scratch : Scratch
     second : bool
-        Whether `SoftmaxTerms.second` is wanted.
+        Whether to compute `SoftmaxTerms.second`.
     """
     classes = logits.shape[0]
     if namespace(logits) is not np:
@@ -173,7 +174,7 @@ def softmax_terms(logits: Array, scratch: Scratch, second: bool = False) -> Soft
     peak = _top(logits, losers)
     shifted = np.subtract(losers, peak, out=losers)
     limited = _limit(shifted, peak)
-    powers = _POWER(shifted, out=logits[1:])  # all but the peak is spoilt: two buffers stay cached
+    powers = _POWER(shifted, out=logits[1:])  # reuses the overwritten channels of the block
     tail, slope = np.add.reduce(powers, axis=0), inner(powers, shifted)
     largest = np.maximum.reduce(powers, axis=0) if second else None
     if limited:
@@ -188,14 +189,14 @@ def inner(first: Array, second: Array) -> Array:
     """Return the inner product over the channels: (C, H, W) twice to (H, W)."""
     if namespace(first) is np:
         return np.einsum("chw,chw->hw", first, second)
-    return (first * second).sum(0)  # einsum of tensors is a product of matrices, which is not fused
+    return (first * second).sum(0)  # torch cannot fuse einsum
 
 
 def _top(block: Array, losers: Array) -> Array:
-    """Return the largest value of each pixel and put all others into `losers`; spoils `block`.
+    """Return the largest value of each pixel and write all others to `losers`; overwrites `block`.
 
-    A knock-out over halves of the channels: few calls on large pieces, and the largest term of the
-    softmax, which is 1, is left out of the sums that would swallow small ones.
+    Halves of the channels compete in a knock-out, which takes few calls on large arrays.  The
+    largest term of the softmax is 1 and stays out of the sums, where it would hide small terms.
     """
     left, out = len(block), 0
     while left > 1:
@@ -208,10 +209,10 @@ def _top(block: Array, losers: Array) -> Array:
 
 
 def _limit(shifted: Array, peak: Array) -> bool:
-    """Keep ``z - max z`` within what `_POWER` is quick and right for, in place; tell if it was not.
+    """Clip ``z - max z`` in place to the fast and exact range of `_POWER`; return whether needed.
 
-    Where exp leaves the normal numbers it costs a hundred times as much; NaN comes from equal
-    infinities, which tie, unless a logit was NaN.
+    Subnormal results make exp a hundred times slower.  Equal infinities give NaN although they tie;
+    these become 0 unless the logit was NaN.
     """
     floor = float(np.finfo(shifted.dtype).minexp) * math.log(2) * _UNIT
     if shifted.min(initial=0.0) > floor:  # False for NaN, too
@@ -222,10 +223,10 @@ def _limit(shifted: Array, peak: Array) -> bool:
 
 
 def _tensor_terms(logits: Array, second: bool) -> SoftmaxTerms:
-    """Return the same terms of a torch tensor, in sums over the channels that torch can fuse.
+    """Return the terms of a torch tensor, as sums over the channels that torch can fuse.
 
-    Compiled for a GPU they are one kernel that reads each logit once.  The classes on top are
-    counted apart from the others, whose terms a float32 sum with a 1 in it would swallow.
+    Compiled for a GPU, they form one kernel that reads each logit once.  The largest classes are
+    counted separately, because a float32 sum that contains a 1 would hide small terms.
     """
     xp = namespace(logits)
     peak = logits.amax(0)

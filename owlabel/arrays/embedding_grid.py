@@ -1,4 +1,4 @@
-"""The embedding grid of an image: from grid to pixels and back, only where it is needed.
+"""The embedding grid of an image: map between grid points and pixels, only where needed.
 
 A grid of (h, w) points belongs to an image of (H, W) pixels by bilinear interpolation with
 ``align_corners=False``: pixel row r lies at grid row ``(r + 0.5) * h / H - 0.5``, clamped to
@@ -24,7 +24,7 @@ Window = tuple[int, int, int, int]
 
 
 def to_grid(row: float, col: float, shape: Shape, grid_shape: Shape) -> tuple[float, float]:
-    """Return the place of a pixel on the grid, clamped to the grid.
+    """Return the position of a pixel on the grid, clamped to the grid.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def to_grid(row: float, col: float, shape: Shape, grid_shape: Shape) -> tuple[fl
 
 
 def to_image(row: float, col: float, shape: Shape, grid_shape: Shape) -> tuple[float, float]:
-    """Return the place of a grid point in the image: the inverse of `to_grid` away from the edge.
+    """Return the position of a grid point in the image; away from the edge it inverts `to_grid`.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def to_image(row: float, col: float, shape: Shape, grid_shape: Shape) -> tuple[f
 
 
 def nearest_point(row: int, col: int, shape: Shape, grid_shape: Shape) -> tuple[int, int]:
-    """Return the grid point next to a pixel."""
+    """Return the grid point nearest to a pixel."""
     at_row, at_col = to_grid(row, col, shape, grid_shape)
     return int(at_row + 0.5), int(at_col + 0.5)
 
@@ -68,11 +68,11 @@ def upsample(values: NDArray[Any], shape: Shape, window: Window | None = None) -
     Parameters
     ----------
     values : ndarray, shape (..., h, w)
-        Any real numbers; half precision is widened first.
+        Real numbers; computed in float32.
     shape : tuple of int
         (H, W) of the image.
     window : tuple of int, optional
-        (row0, row1, col0, col1), end excluded: only this part of the image is computed.
+        (row0, row1, col0, col1), end excluded.  Only this window of the image is computed.
 
     Returns
     -------
@@ -87,19 +87,19 @@ def upsample(values: NDArray[Any], shape: Shape, window: Window | None = None) -
     row0, row1, col0, col1 = _checked_window(shape, window)
     rows = _aligned_part(row0, row1, shape[0], maps.shape[-2])
     cols = _aligned_part(col0, col1, shape[1], maps.shape[-1])
-    part = maps[..., rows.grid, cols.grid].reshape(-1, rows.points, cols.points)
-    enlarged = np.empty((len(part), row1 - row0, col1 - col0), np.float32)
-    for source, target in zip(part, enlarged, strict=True):
+    needed = maps[..., rows.grid, cols.grid].reshape(-1, rows.points, cols.points)
+    enlarged = np.empty((len(needed), row1 - row0, col1 - col0), np.float32)
+    for source, target in zip(needed, enlarged, strict=True):
         pixels = cv2.resize(source, (cols.pixels, rows.pixels), interpolation=cv2.INTER_LINEAR)
         target[...] = pixels[rows.wanted, cols.wanted]
     return enlarged.reshape(*maps.shape[:-2], row1 - row0, col1 - col0)
 
 
 def argmax_upsampled(embedding: NDArray[Any], shape: Shape) -> NDArray[np.uint8]:
-    """Return the channel that is largest at each pixel of the upsampled embedding.
+    """Return the largest channel at each pixel of the upsampled embedding.
 
-    Where the four corners of a cell agree on the largest channel, it is the largest in the whole
-    cell, because interpolated values are convex combinations.  Only the other cells are computed.
+    If the four corners of a cell agree on the largest channel, it is the largest in the whole cell,
+    because interpolated values are convex combinations.  Only the other cells are computed.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def argmax_upsampled(embedding: NDArray[Any], shape: Shape) -> NDArray[np.uint8]
     Returns
     -------
     ndarray of uint8, shape (H, W)
-        The first channel where several are equally large.
+        The first channel if several are equally large.
 
     Raises
     ------
@@ -132,10 +132,10 @@ def argmax_upsampled(embedding: NDArray[Any], shape: Shape) -> NDArray[np.uint8]
 def adjoint_weights(
     mask: NDArray[np.bool_], shape: Shape, grid_shape: Shape, window: Window
 ) -> tuple[NDArray[np.float64], tuple[slice, slice]]:
-    """Return how much each grid point contributes to the sum of an upsampled map over a mask.
+    """Return the weight of each grid point in the sum of an upsampled map over a mask.
 
-    Upsampling is linear, so ``sum over mask of upsample(f) = sum over grid of weight * f``: a mean
-    over pixels costs one small product per channel instead of upsampling the channel.
+    Upsampling is linear, so ``sum over mask of upsample(f) = sum over grid of weight * f``.  A mean
+    over pixels then takes one small product per channel, without upsampling the channel.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def adjoint_weights(
 
 @dataclass(frozen=True)
 class _Part:
-    """A stretch of one axis: the grid points to enlarge, and what of the result is wanted."""
+    """A section of one axis: the grid points to enlarge, and the wanted pixels of the result."""
 
     grid: slice
     points: int
@@ -171,11 +171,11 @@ class _Part:
 
 
 def _aligned_part(start: int, stop: int, pixels: int, points: int) -> _Part:
-    """Return the shortest stretch of grid points whose enlargement has [start, stop) exactly.
+    """Return the shortest section of grid points whose enlargement is exact in [start, stop).
 
-    A stretch can be enlarged alone only where it begins and ends at a pixel border.  That is so at
-    every multiple of ``points / gcd``; one unit more on both sides keeps the clamping at the ends
-    of the stretch out of the wanted part.
+    A section can be enlarged separately only if it begins and ends at a pixel border, which lies at
+    every multiple of ``points / gcd``.  One extra unit on both sides keeps the clamping at the ends
+    of the section away from the wanted pixels.
     """
     common = math.gcd(pixels, points)
     unit_points, unit_pixels = points // common, pixels // common
@@ -193,7 +193,7 @@ def _aligned_part(start: int, stop: int, pixels: int, points: int) -> _Part:
 def _interpolation_matrix(
     start: int, stop: int, pixels: int, points: int
 ) -> tuple[sparse.csr_array, slice]:
-    """Return the sparse matrix (stop - start, points used) of one axis, and the points used."""
+    """Return the interpolation matrix (stop - start, points used) of one axis, and these points."""
     source = np.clip((np.arange(start, stop) + 0.5) * points / pixels - 0.5, 0, points - 1)
     low = source.astype(np.intp)
     high = np.minimum(low + 1, points - 1)
@@ -217,5 +217,7 @@ def _checked_window(shape: Shape, window: Window | None) -> Window:
         return 0, shape[0], 0, shape[1]
     row0, row1, col0, col1 = window
     if not (0 <= row0 < row1 <= shape[0] and 0 <= col0 < col1 <= shape[1]):
-        raise ValueError(f"window {window} must be inside the image of {shape} and not empty")
+        raise ValueError(
+            f"the window must lie inside the image of shape {shape} and not be empty, got {window}"
+        )
     return window

@@ -1,7 +1,7 @@
-"""The cells of an embedding grid: what four corners decide is not computed at each pixel.
+"""The cells of an embedding grid; where four corners decide, no pixel needs to be computed.
 
 A cell is the space between four neighbouring grid points.  Interpolated values are convex
-combinations of those at the corners, so where all corners agree, often the whole cell does.
+combinations of the values at the corners.  So if all corners agree, often the whole cell agrees.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Floats = NDArray[np.float32]
 Shape = tuple[int, int]
 
 _CELLS_AT_ONCE = 2048
-"""Cells that are interpolated together: N = 11 classes at stride 4 then fill 1.4 MiB, which stays
-in the second-level cache."""
+"""Cells that are interpolated together: 1.4 MiB for N = 11 classes at stride 4, which fits the
+second-level cache."""
 
 
 def running_argmax(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """Return index and value of the largest along the first axis, channel by channel.
+    """Return index and value of the maximum along the first axis, channel by channel.
 
-    Several times faster than ``argmax(axis=0)``, which strides over the channels at each point.
+    This is several times faster than ``argmax(axis=0)``, which strides over the channels.
     """
     best = values[0].copy()
     index = np.zeros(best.shape, np.uint8)
@@ -37,7 +37,7 @@ def running_argmax(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
 
 @dataclass(frozen=True)
 class CellBlock:
-    """Some cells, interpolated at all their pixels.
+    """A block of cells, interpolated at all their pixels.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class CellBlock:
         Channel, pixel row in the cell, pixel column in the cell, cell.  Cells with fewer than
         p x q pixels repeat their last row or column.
     rows, cols : ndarray of int, shape (p, m) and (q, m)
-        Image row and column of these pixels.
+        Image row and column of the pixels.
     """
 
     values: Floats
@@ -60,17 +60,17 @@ class CellBlock:
     def put_where(
         self, image: NDArray[np.uint8], values: NDArray[np.uint8], chosen: NDArray[np.bool_]
     ) -> None:
-        """Write the chosen ones of the values, all of shape (p, q, m)."""
+        """Write the chosen values to their pixels; both arrays have shape (p, q, m)."""
         pixels = self.rows[:, None] * image.shape[1] + self.cols[None]  # (p, q, m)
         image.reshape(-1)[pixels[chosen]] = values[chosen]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """How the pixels of one axis fall into its cells: cell 0 lies before the first grid point."""
+    """The cells along one axis and their pixels; cell 0 lies before the first grid point."""
 
     cell: NDArray[np.intp]  # (pixels,) cell of each pixel
-    fraction: Floats  # (pixels,) place between the two grid points of the cell
+    fraction: Floats  # (pixels,) position between the two grid points of the cell
     first: NDArray[np.intp]  # (cells,) first pixel of each cell
     count: NDArray[np.intp]  # (cells,) number of pixels of each cell
 
@@ -85,7 +85,7 @@ class _Axis:
 
 @dataclass(frozen=True)
 class Cells:
-    """The (h + 1) x (w + 1) cells of a grid, those outside the outermost points included."""
+    """The (h + 1) x (w + 1) cells of a grid, including those outside the outermost points."""
 
     shape: Shape
     grid_shape: Shape
@@ -94,7 +94,7 @@ class Cells:
 
     @classmethod
     def of(cls, shape: Shape, grid_shape: tuple[int, ...]) -> Cells:
-        """Return the cells between an image of (H, W) pixels and a grid of (h, w) points."""
+        """Return the cells of a grid of (h, w) points over an image of (H, W) pixels."""
         h, w = grid_shape
         return cls(shape, (h, w), _Axis.of(shape[0], h), _Axis.of(shape[1], w))
 
@@ -104,7 +104,7 @@ class Cells:
         return padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
 
     def differ(self, states: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Tell for each cell, (h + 1, w + 1), whether the states (h, w) of its corners differ."""
+        """Return for each cell, (h + 1, w + 1), whether the states (h, w) at its corners differ."""
         first, *others = self.corners(states)
         differ = np.zeros(first.shape, bool)
         for other in others:
@@ -116,7 +116,7 @@ class Cells:
         return values[:, self.cols.cell].take(self.rows.cell, axis=0)
 
     def indices(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return row and column of the chosen cells (h + 1, w + 1) that hold any pixel."""
+        """Return row and column of the chosen cells (h + 1, w + 1) that hold at least one pixel."""
         row, col = np.divmod(np.flatnonzero(chosen), chosen.shape[1])
         filled = (self.rows.count[row] > 0) & (self.cols.count[col] > 0)
         return row[filled], col[filled]
@@ -124,7 +124,7 @@ class Cells:
     def corner_values(
         self, values: NDArray[Any], row: NDArray[np.intp], col: NDArray[np.intp]
     ) -> NDArray[Any]:
-        """Return values (..., h, w) at the corners of the cells named, shape (4, ..., m)."""
+        """Return values (..., h, w) at the corners of the given cells, shape (4, ..., m)."""
         h, w = self.grid_shape
         flat = values.reshape(*values.shape[:-2], h * w)
         up, down = np.maximum(row - 1, 0) * w, np.minimum(row, h - 1) * w
@@ -136,8 +136,8 @@ class Cells:
         """Interpolate maps (N, h, w) at all pixels of the chosen cells, block by block."""
         row, col = self.indices(chosen)
         for start in range(0, len(row), _CELLS_AT_ONCE):
-            part = slice(start, start + _CELLS_AT_ONCE)
-            yield self._block(values, row[part], col[part])
+            block = slice(start, start + _CELLS_AT_ONCE)
+            yield self._block(values, row[block], col[block])
 
     def _block(self, values: Floats, row: NDArray[np.intp], col: NDArray[np.intp]) -> CellBlock:
         up_left, up_right, down_left, down_right = self.corner_values(values, row, col)
@@ -154,7 +154,7 @@ class Cells:
 
 
 def _pixels_of(axis: _Axis, cell: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the pixels of each cell, shape (most pixels of a cell, cells), the last repeated."""
+    """Return the pixels of each cell, (largest count, cells); small cells repeat the last pixel."""
     count = axis.count[cell]
     step = np.minimum(np.arange(count.max())[:, None], count - 1)
     return np.asarray(axis.first[cell] + step)

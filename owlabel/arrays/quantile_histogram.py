@@ -1,4 +1,4 @@
-"""Counts of float32 numbers in 2^20 bins that keep their order: constant memory, any range."""
+"""A histogram of float32 numbers in 2^20 ordered bins: constant memory, any range."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Counts = NDArray[np.int64]
 
 BITS = 20
 BINS = 1 << BITS
-_BLOCK = 1 << 18  # keys and counts of a block stay in the processor's cache
+_BLOCK = 1 << 18  # keys and counts of a block fit the processor's cache
 
 
 class OrderedHistogram:
-    """How often each number occurred in a stream, in constant memory (8 MB).
+    """Count how often each number occurs in a stream, in constant memory (8 MB).
 
-    A bin is sign, exponent and the upper 11 bits of the mantissa of a float32, in the order of the
-    numbers, so float16 values (from 6e-5 in size) have bins of their own and the width of a bin is
-    1/2048 of its value.  Histograms of parts of a stream add up to the histogram of the whole.
+    A bin is defined by sign, exponent and the upper 11 bits of the mantissa of a float32.  Bins are
+    ordered like the numbers.  Each float16 value (from 6e-5 in size) has a separate bin, and the
+    width of a bin is 1/2048 of its value.  Histograms of separate streams can be added.
 
     Parameters
     ----------
     bits : int
-        Fewer than 20 keep less of the mantissa: 16 are enough for a picture, in 0.5 MB.
+        Fewer than 20 keep less of the mantissa; 16 bits (0.5 MB) are enough for a figure.
 
     Attributes
     ----------
     counts : ndarray of int64, shape (2^bits,)
-        Numbers per bin, ascending.
+        Count per bin, in the order of the numbers.
 
     Raises
     ------
@@ -46,12 +46,12 @@ class OrderedHistogram:
         self.counts: Counts = np.zeros(1 << bits, np.int64)
 
     def update(self, values: ArrayLike) -> None:
-        """Count numbers, in any shape; infinities are allowed.
+        """Count numbers in an array of any shape; infinities are allowed.
 
         Raises
         ------
         ValueError
-            If one is NaN.
+            If a value is NaN.
         """
         flat = np.asarray(values).ravel()
         for start in range(0, flat.size, _BLOCK):
@@ -60,18 +60,18 @@ class OrderedHistogram:
 
     def __add__(self, other: OrderedHistogram) -> OrderedHistogram:
         if other.bits != self.bits:
-            raise ValueError(f"bins of {self.bits} and of {other.bits} bits cannot be added")
+            raise ValueError(f"cannot add histograms of {self.bits} and {other.bits} bits")
         total = OrderedHistogram(self.bits)
         total.counts = self.counts + other.counts
         return total
 
     @property
     def total(self) -> int:
-        """How many numbers were counted."""
+        """Number of counted values."""
         return int(self.counts.sum())
 
     def quantile(self, q: ArrayLike) -> NDArray[np.float32]:
-        """Return the smallest counted value with at least a share q of all numbers up to it.
+        """Return the smallest counted value that at least a share q of all values does not exceed.
 
         Parameters
         ----------
@@ -81,40 +81,40 @@ class OrderedHistogram:
         Returns
         -------
         ndarray of float32, shape of `q`
-            As ``numpy.quantile(..., method="inverted_cdf")``, to the width of a bin.
+            Same as ``numpy.quantile(..., method="inverted_cdf")``, up to the width of a bin.
 
         Raises
         ------
         ValueError
-            If q lies outside 0 .. 1 or nothing was counted.
+            If q lies outside 0 .. 1 or the histogram is empty.
         """
         shares = np.asarray(q, np.float64)
         if not ((shares >= 0) & (shares <= 1)).all():
             raise ValueError(f"q must lie in [0, 1], got {shares}")
         up_to = np.cumsum(self.counts)
         if not up_to[-1]:
-            raise ValueError("no number was counted yet: there is no quantile of nothing")
+            raise ValueError("cannot compute a quantile of an empty histogram")
         rank = np.maximum(np.ceil(shares * float(up_to[-1]) * (1 - 1e-15)), 1)
         return bin_values(self.bits)[np.searchsorted(up_to, rank, "left")]
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """The number that stands for each bin, shape (2^bits,)."""
+        """The number that represents each bin, shape (2^bits,)."""
         return bin_values(self.bits)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what `from_arrays` needs of 20 bits: filled bins (uint32) and counts (int64)."""
+        """Return filled bins (uint32) and counts (int64) for `from_arrays`; needs 20 bits."""
         filled = np.flatnonzero(self.counts)
         return {"bins": filled.astype(np.uint32), "counts": self.counts[filled]}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> OrderedHistogram:
-        """Return the histogram that `arrays` described.
+        """Return the histogram that `arrays` stored.
 
         Raises
         ------
         ValueError
-            If an array is missing, lengths differ, a bin does not exist or a count is negative.
+            If an array is missing, lengths differ, a bin is out of range or a count is negative.
         """
         bins, counts = arrays.get("bins"), arrays.get("counts")
         if bins is None or counts is None or bins.ndim != 1 or bins.shape != counts.shape:
@@ -127,12 +127,12 @@ class OrderedHistogram:
 
 
 def ordered_keys(values: NDArray[Any], bits: int = BITS) -> NDArray[np.uint32]:
-    """Return the bin of each number: the upper bits of float32, ordered as the numbers are.
+    """Return the bin of each number: the upper bits of float32, in the order of the numbers.
 
     Raises
     ------
     ValueError
-        If one is NaN.
+        If a value is NaN.
     """
     small = np.asarray(values, np.float32) + np.float32(0)  # + 0: -0.0 becomes 0.0
     if np.isnan(small).any():
@@ -148,7 +148,7 @@ def ordered_keys(values: NDArray[Any], bits: int = BITS) -> NDArray[np.uint32]:
 
 @cache
 def bin_values(bits: int = BITS) -> NDArray[np.float32]:
-    """Return the number in each bin that is nearest to 0 (exact for float16), shape (2^bits,)."""
+    """Return the number of each bin that is nearest to 0 (exact for float16), shape (2^bits,)."""
     keys, positive = _first_keys(bits)
     dropped = np.uint32((1 << (32 - bits)) - 1)
     return _as_numbers(np.where(positive, keys ^ np.uint32(1 << 31), ~keys & ~dropped))
@@ -156,10 +156,10 @@ def bin_values(bits: int = BITS) -> NDArray[np.float32]:
 
 @cache
 def bin_floors(bits: int = BITS) -> NDArray[np.float32]:
-    """Return the lowest number of each bin: ``x >= floor`` is "in this bin or above"."""
+    """Return the lowest number of each bin: ``x >= floor`` means "in this bin or above"."""
     keys, positive = _first_keys(bits)
     floors = _as_numbers(np.where(positive, keys ^ np.uint32(1 << 31), ~keys)).copy()
-    below_all = np.isnan(floors) & ~positive  # the bin of -inf ends in patterns that are no number
+    below_all = np.isnan(floors) & ~positive  # the bin of -inf also holds NaN patterns
     floors[below_all] = -np.inf
     floors.setflags(write=False)
     return floors

@@ -1,4 +1,4 @@
-"""Walking a label map in blocks of rows: the pixels of segments, their runs, what touches them."""
+"""Read a label map in blocks of rows: the pixels of segments, their runs and their neighbours."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LONG = 10
-"""Pixels in a run from which on runs are summed first."""
+"""Average pixels per run above which each run is summed first."""
 
 
 class PixelBlocks:
-    """Probabilities (q, h, w) by the flat index of a pixel, read in blocks of rows."""
+    """Probabilities (q, h, w), read in blocks of rows by the flat index of a pixel."""
 
     def __init__(self, probabilities: NDArray[Any], rows: int) -> None:
         dtype = np.float64 if probabilities.dtype == np.float64 else np.float32
@@ -27,40 +27,40 @@ class PixelBlocks:
         self._first = 0
 
     def turn_to(self, first: int, pixels: int) -> None:
-        """Bring a block into the processor's cache: reading it whole is faster than in pieces."""
+        """Copy a block into the processor's cache: one large read beats many small ones."""
         self._near = self._near[:, :pixels]
         self._near[:] = self._flat[:, first : first + pixels]
         self._first = first
 
     def at(self, index: Ints, free: int = 0) -> Floats:
-        """Return the probabilities of some pixels of the block, below free rows: (free + q, n)."""
+        """Return probabilities of pixels of the block after `free` empty rows: (free + q, n)."""
         probabilities = np.empty((free + len(self._near), index.size), self._near.dtype)
         self._near.take(index - self._first, axis=1, out=probabilities[free:], mode="clip")
         return probabilities
 
 
 class LabelBlock:
-    """Some rows of the label map: the pixels that lie in segments, and those that touch them.
+    """A block of rows of the label map: the pixels in segments, and the pixels that touch them.
 
-    Up to 32,767 segments are walked in 16 bits, which halves what the windows read and write.
+    Up to 32,767 segments are stored in 16 bits, which halves the memory traffic of the windows.
 
     Parameters
     ----------
     segments : ndarray of int, shape (h, w)
         The whole map.
     start, stop : int
-        Its rows.
+        First row of the block, and the row after its last.
     count : int
         The largest id in the map.
 
     Attributes
     ----------
     at : ndarray of int, shape (n,)
-        Flat index in the image of each pixel of a segment, ascending.
+        Flat index in the image of each segment pixel, ascending.
     label : ndarray of int32, shape (n,)
-        Its segment.
+        Segment of each pixel.
     inside : ndarray of bool, shape (n,)
-        Whether its whole 3x3 neighbourhood lies in its segment.
+        Whether the whole 3x3 neighbourhood of the pixel lies in its segment.
     """
 
     def __init__(self, segments: NDArray[Any], start: int, stop: int, count: int) -> None:
@@ -73,14 +73,14 @@ class LabelBlock:
         self._padded = np.zeros((stop - start + 2, self.width + 2), self._type)
         self._padded[above - start + 1 : below - start + 1, 1:-1] = segments[above:below]
         self._labels = self._padded[1:-1, 1:-1].ravel()
-        at = np.flatnonzero(self._labels != 0)  # three times as quick as on the numbers themselves
+        at = np.flatnonzero(self._labels != 0)  # three times as fast as on the integers
         self.busy = bool(at.size or self._padded.any())
         self.at, self.label = at + self._first, self._labels[at].astype(np.int32)
         self._largest = _window(self._padded, np.maximum)
         self.inside = _window(self._padded, np.minimum)[at] == self._largest[at]
 
     def runs(self) -> tuple[Ints, NDArray[np.int32]]:
-        """Return where in `at` runs of one group in one row begin, and their groups.
+        """Return the start of each run in `at`, and its group; a run has one group and one row.
 
         Group 2s + 1 is the inside of segment s, group 2s its boundary.
         """
@@ -95,7 +95,7 @@ class LabelBlock:
     def neighbours(self) -> tuple[Ints, NDArray[np.int32]]:
         """Return flat index in the image and segment of each pixel that touches a segment.
 
-        A pair comes once, however many pixels of the segment touch the pixel.
+        Each pair of pixel and segment occurs once.
         """
         no_label = (self._padded - 1).view(self._unsigned)  # 0 becomes the largest number
         smallest = _window(no_label, np.minimum).view(self._type)
@@ -110,7 +110,7 @@ class LabelBlock:
         return at, touched.astype(np.int32)
 
     def _of_several(self, at: Ints) -> list[tuple[Ints, NDArray[np.signedinteger[Any]]]]:
-        """Do the same for pixels that have more than one segment in their neighbourhood."""
+        """Return the neighbour pairs of pixels that touch more than one segment."""
         stride = self.width + 2
         centre = at + 2 * (at // self.width) + stride + 1
         steps = (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1)
@@ -128,7 +128,7 @@ class LabelBlock:
 
 
 def _window(padded: NDArray[Any], largest: np.ufunc) -> NDArray[Any]:
-    """Return the largest (or smallest) of each 3x3 window, flat: (h + 2, w + 2) to (h w,)."""
+    """Return the maximum (or minimum) of each 3x3 window, flat: (h + 2, w + 2) to (h w,)."""
     across = largest(padded[:, :-2], padded[:, 1:-1])
     largest(across, padded[:, 2:], out=across)
     both = largest(across[:-2], across[1:-1])
@@ -136,21 +136,21 @@ def _window(padded: NDArray[Any], largest: np.ufunc) -> NDArray[Any]:
 
 
 class Runs:
-    """Pixels in runs of one group each.
+    """Pixels in runs; all pixels of a run belong to one group.
 
     Parameters
     ----------
     starts : ndarray of int, shape (r,)
-        Where each run begins.
+        First pixel of each run.
     group : ndarray of int, shape (r,)
-        Its group.
+        Group of each run.
     pixels : int
         n, the end of the last run.
 
     Attributes
     ----------
     range : slice
-        The groups from the lowest to the highest that occurs; u of them.
+        The u groups from the lowest to the highest one that occurs.
     """
 
     def __init__(self, starts: Ints, group: NDArray[Any], pixels: int) -> None:
@@ -162,12 +162,12 @@ class Runs:
 
     @cached_property
     def _of_pixel(self) -> NDArray[np.int32]:
-        """Place of the group of each pixel in `range`, (n,)."""
+        """Index of each pixel's group in `range`, (n,)."""
         return np.repeat(self._place, self.length)
 
     @cached_property
     def _member(self) -> csc_array:
-        """Sparse matrix (u, n), 1 where a pixel is of a group."""
+        """Sparse matrix (u, n), 1 where a pixel belongs to a group."""
         of_pixel = self._of_pixel
         ends = np.arange(of_pixel.size + 1, dtype=np.int32)
         return csc_array((np.ones(of_pixel.size), of_pixel, ends), (self._size, of_pixel.size))

@@ -1,4 +1,4 @@
-"""Clusters of features: fitted on a sample, then every pixel belongs to the nearest centre."""
+"""Clusters of features: fit them to a sample, then assign every pixel to the nearest centre."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from owlabel.clusters.settings import MOST_CLUSTERS, REMOVED, AuxiliarySettings
 
 Floats = NDArray[np.float32]
 CHUNK = 1 << 16
-"""Rows that are compared with the centres at once."""
+"""Features that are compared with the centres at once."""
 NEIGHBOURS = 20
-"""DBSCAN: points that a neighbourhood of a core point holds at least."""
+"""DBSCAN: minimum number of points in the neighbourhood of a core point."""
 QUANTILES = (0.05, 0.1, 0.2, 0.35, 0.5)
-"""DBSCAN: of the distance to the 20th neighbour; the one that comes nearest to K is taken."""
+"""DBSCAN: quantiles of the distance to the 20th neighbour that are tried as radius.
+
+The one whose number of clusters is nearest to K is used.
+"""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What was fitted.
+    """Fitted clusters.
 
     Attributes
     ----------
     centres : ndarray of float32, shape (K, D)
     limits : ndarray of float32, shape (K,)
-        Distance from which a pixel of the cluster is an outlier; infinite where none is.
+        Pixels of a cluster beyond this distance are outliers; infinite if there are none.
     """
 
     centres: Floats
@@ -44,7 +47,7 @@ class Clusters:
 
 
 def unit_length(features: NDArray[Any]) -> Floats:
-    """Return features (n, D) at length 1; a feature that is all zero stays so."""
+    """Return features (n, D) scaled to length 1; zero features do not change."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.where(length > 0, length, 1), np.float32)
 
@@ -60,24 +63,24 @@ def nearest(features: Floats, centres: Floats) -> tuple[NDArray[np.int64], Float
     Returns
     -------
     labels : ndarray of int64, shape (n,)
-        Of two centres equally near the first.
+        The first of several equally near centres.
     distances : ndarray of float32, shape (n,)
     """
     labels = np.empty(len(features), np.int64)
     distances = np.empty(len(features), np.float32)
     of_centres = np.square(centres).sum(axis=1)
     for start in range(0, len(features), CHUNK):
-        part = features[start : start + CHUNK]
-        squared = of_centres - 2 * part @ centres.T  # (n, K), |f|^2 left out
+        chunk = features[start : start + CHUNK]
+        squared = of_centres - 2 * chunk @ centres.T  # (n, K), without |f|^2
         best = squared.argmin(axis=1)
         labels[start : start + CHUNK] = best
-        least = squared[np.arange(len(part)), best] + np.square(part).sum(axis=1)
+        least = squared[np.arange(len(chunk)), best] + np.square(chunk).sum(axis=1)
         distances[start : start + CHUNK] = np.sqrt(np.maximum(least, 0))
     return labels, distances
 
 
 def fit(features: NDArray[Any], settings: AuxiliarySettings) -> Clusters:
-    """Cluster a sample of features, brought to unit length first.
+    """Cluster a sample of features after scaling them to unit length.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def fit(features: NDArray[Any], settings: AuxiliarySettings) -> Clusters:
     Returns
     -------
     Clusters
-        The same for the same sample and seed.
+        Always the same for the same sample and seed.
 
     Raises
     ------
@@ -99,8 +102,8 @@ def fit(features: NDArray[Any], settings: AuxiliarySettings) -> Clusters:
         raise ValueError(f"features must be finite, of shape (n, D), got {features.shape}")
     if len(features) < settings.clusters:
         raise ValueError(
-            f"{settings.clusters} clusters cannot be made of {len(features)} sampled pixels: "
-            "sample more pixels or expect fewer classes"
+            f"cannot fit {settings.clusters} clusters to {len(features)} sampled pixels; "
+            "sample more pixels or set fewer classes"
         )
     sample = unit_length(features)
     centres = _dbscan(sample, settings) if settings.algorithm == "dbscan" else None
@@ -115,7 +118,7 @@ def outlier_limits(
 ) -> Floats:
     """Return the distance beyond which the farthest `share` of each cluster lies, shape (K,).
 
-    Per cluster, so that rare clusters survive.
+    Each cluster has a separate limit, so that rare clusters survive.
     """
     limits = np.full(clusters, np.inf, np.float32)
     for k in range(clusters if share > 0 else 0):
@@ -132,8 +135,8 @@ def _kmeans(sample: Floats, settings: AuxiliarySettings) -> Floats:
     few = len(np.unique(sample[:CHUNK], axis=0)) if len(sample) <= CHUNK else settings.clusters
     if few < settings.clusters:
         raise ValueError(
-            f"only {few} different features were sampled, too few for {settings.clusters} "
-            "clusters: expect fewer classes"
+            f"the sample has only {few} different features, too few for {settings.clusters} "
+            "clusters; set fewer classes"
         )
     kmeans = MiniBatchKMeans(
         settings.clusters, batch_size=4096, n_init=3, random_state=settings.seed, max_iter=100
@@ -142,7 +145,7 @@ def _kmeans(sample: Floats, settings: AuxiliarySettings) -> Floats:
 
 
 def _dbscan(sample: Floats, settings: AuxiliarySettings) -> Floats:
-    """Return the means of the dense groups of a subset; what is noise there belongs to none."""
+    """Return the means of the dense groups in a subset of the sample; ignore noise."""
     rng = np.random.default_rng(settings.seed)
     chosen = rng.permutation(len(sample))[: settings.subset]
     subset = sample[np.sort(chosen)]
@@ -152,14 +155,14 @@ def _dbscan(sample: Floats, settings: AuxiliarySettings) -> Floats:
     count = int(labels.max()) + 1
     if not 1 <= count <= MOST_CLUSTERS:
         raise ValueError(
-            f"DBSCAN finds {count} clusters with eps {radii[0]:.3g}, expected 1 .. "
-            f"{MOST_CLUSTERS}: choose another eps, or kmeans"
+            f"DBSCAN found {count} clusters with eps {radii[0]:.3g}, expected 1 .. "
+            f"{MOST_CLUSTERS}; choose another eps, or kmeans"
         )
     return np.stack([subset[labels == k].mean(axis=0) for k in range(count)]).astype(np.float32)
 
 
 def _radii(subset: Floats) -> list[float]:
-    """Return radii to try: quantiles of the distance to the 20th neighbour."""
+    """Return the radii to try: quantiles of the distance to the 20th neighbour."""
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(subset) - 1)).fit(subset)

@@ -1,4 +1,4 @@
-"""What a cluster looks like: its pieces in an image, counts, and patches to show."""
+"""Examples of clusters: connected pieces in an image, counts, and patches for display."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 from owlabel.clusters.label_maps import AuxiliaryMap
 
 LEAST_SHARE = 0.002
-"""Share of the image from which a piece of a cluster is proposed."""
+"""Smallest piece of a cluster that is proposed, as a share of the image."""
 MOST_PIECES = 20
-"""Pieces of one cluster in one image, the largest first."""
+"""Largest number of pieces of one cluster in one image."""
 EXAMPLES = 12
-"""Patches that are kept of each cluster, of as many images."""
+"""Patches that are kept for each cluster, each from a different image."""
 Box = tuple[int, int, int, int]
 Bools = NDArray[np.bool_]
 
 
 def pieces(labels: NDArray[np.uint8], cluster: int) -> list[Bools]:
-    """Return the connected parts of a cluster in an image, each (H, W), the largest first."""
+    """Return the connected pieces of a cluster in an image, each (H, W), the largest first."""
     inside = (labels == cluster).view(np.uint8)
     least = max(1.0, LEAST_SHARE * inside.size)
-    _, parts, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    areas = facts[1:, cv2.CC_STAT_AREA]
+    _, components, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
     order = [i for i in np.argsort(-areas, kind="stable") if areas[i] >= least]
-    return [np.asarray(parts == i + 1) for i in order[:MOST_PIECES]]
+    return [np.asarray(components == i + 1) for i in order[:MOST_PIECES]]
 
 
 class Summary:
-    """Counts and examples of every cluster, from the labels of one image after the other.
+    """Collect counts and examples of every cluster, image by image.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Summary:
         self._best: list[list[tuple[float, int, Box]]] = [[] for _ in range(clusters)]
 
     def update(self, image_id: int, auxiliary: AuxiliaryMap) -> None:
-        """Count an image, and keep its best patch of each cluster where it is among the best."""
+        """Count the pixels of an image and update the best patches of each cluster."""
         counts = np.bincount(auxiliary.labels.ravel(), minlength=256)[: len(self.pixels)]
         self.pixels += counts
         self.images += counts > 0
@@ -56,7 +56,10 @@ class Summary:
                 self._best[k] = sorted(kept, key=lambda row: -row[0])[:EXAMPLES]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is cached; `examples` has the shape (K, EXAMPLES, 6)."""
+        """Return the arrays for the cache.
+
+        `examples` has shape (K, EXAMPLES, 6): image id, box and score; unused rows are 0.
+        """
         examples = np.zeros((len(self.pixels), EXAMPLES, 6), np.float64)
         for k, rows in enumerate(self._best):
             for i, (score, image_id, box) in enumerate(rows):
@@ -65,7 +68,7 @@ class Summary:
 
 
 def patch(mask: Bools) -> Box:
-    """Return a box around the deepest point of a mask, as wide as the mask is thick there."""
+    """Return a box around the deepest point of a mask; its size follows the thickness there."""
     depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
     reach = int(np.clip(depth.max(), 12, min(mask.shape) / 6 + 12))

@@ -1,4 +1,4 @@
-"""Hand-made pixel features, for the time before there is a model: no weights, no learning."""
+"""Hand-crafted pixel features for use without a trained model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ STRIDE = 4
 ORIENTATIONS = 8
 PATTERNS = 10  # uniform patterns of eight neighbours: 0 .. 9
 REACH = 9
-"""Pixels of the side of the square in which orientations and patterns are counted."""
+"""Side in pixels of the square window for the histograms of orientations and patterns."""
 POSITION = 0.5
-"""Weight of the place in the image beside the weight 1 of the other groups."""
+"""Weight of the position in the image; the other groups have weight 1."""
 
 
 def handmade_features(image: NDArray[np.uint8]) -> Floats:
-    """Return colour, gradients, patterns and place on the stride-4 grid.
+    """Return colour, gradients, patterns and position on the stride-4 grid.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def handmade_features(image: NDArray[np.uint8]) -> Floats:
     Raises
     ------
     ValueError
-        If it is no RGB image.
+        If `image` is not an RGB image.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
@@ -58,7 +58,7 @@ def _gradients(lightness: Floats) -> Floats:
     down = cv2.Sobel(lightness, cv2.CV_32F, 0, 1, ksize=3) / 4
     right = cv2.Sobel(lightness, cv2.CV_32F, 1, 0, ksize=3) / 4
     magnitude = np.minimum(np.hypot(down, right), 1)
-    angle = np.arctan2(down, right) % np.pi  # a line has no direction
+    angle = np.arctan2(down, right) % np.pi  # opposite directions count as the same
     bins = np.minimum((angle / np.pi * ORIENTATIONS).astype(int), ORIENTATIONS - 1)
     by_bin = np.stack([_near(magnitude * (bins == b)) for b in range(ORIENTATIONS)])
     whole = by_bin.sum(axis=0, keepdims=True)
@@ -78,12 +78,12 @@ def _places(shape: tuple[int, ...]) -> Floats:
 
 
 def _near(values: Floats) -> Floats:
-    """Return the mean over the square of `REACH` around each pixel."""
+    """Return the mean over the square window of side `REACH` around each pixel."""
     return np.asarray(cv2.blur(values, (REACH, REACH), borderType=cv2.BORDER_REFLECT))
 
 
 def _reduced(maps: NDArray[Any]) -> Floats:
-    """Return maps (C, H, W) as means over the cells of the grid, (C, h, w)."""
+    """Return the means of maps (C, H, W) over the cells of the grid, (C, h, w)."""
     h, w = (max(1, -(-side // STRIDE)) for side in maps.shape[1:])
     area = cv2.INTER_AREA
-    return np.stack([cv2.resize(one, (w, h), interpolation=area) for one in maps])
+    return np.stack([cv2.resize(channel, (w, h), interpolation=area) for channel in maps])

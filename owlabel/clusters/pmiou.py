@@ -1,4 +1,4 @@
-"""PmIoU: how well clusters agree with classes that they were not told."""
+"""Proxy mean IoU (PmIoU): how well clusters agree with the true classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from owlabel.clusters.settings import REMOVED
 
 
 class ProxyMiou:
-    """Counts of pixels by cluster and class, and the proxy mean IoU that follows.
+    """Count pixels by cluster and class, and compute the proxy mean IoU.
 
-    Two readings of the paper's measure, which its supplement does not define: `hungarian`, the best
-    one-to-one assignment (an assignment of many clusters to one class would score superpixels high,
-    against Table 1), and `maximum`, the best cluster of each class, which may serve several.
+    The supplement of the paper does not define its measure, so there are two variants.  `hungarian`
+    uses the best one-to-one assignment.  (If many clusters could map to one class, superpixels
+    would score high, which contradicts Table 1.)  `maximum` uses the best cluster of each class;
+    several classes may share a cluster.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class ProxyMiou:
     Attributes
     ----------
     counts : ndarray of int64, shape (K, M)
-        Pixels with a cluster and a class; `REMOVED`, void and unset ones are left out.
+        Pixels with a cluster and a class; `REMOVED`, void and unset pixels are skipped.
 
     References
     ----------
@@ -46,15 +47,15 @@ class ProxyMiou:
         labels : ndarray of int, any shape
             Auxiliary labels.
         truth : ndarray of int, same shape
-            Class ids; 253 .. 255 are none.
+            Class ids; 253 .. 255 are skipped.
 
         Raises
         ------
         ValueError
-            If shapes differ or a label or id is out of range.
+            If the shapes differ or a label or id is out of range.
         """
         if labels.shape != truth.shape:
-            raise ValueError(f"shapes differ: {labels.shape} and {truth.shape}")
+            raise ValueError(f"labels and truth differ in shape: {labels.shape} and {truth.shape}")
         known = (labels != REMOVED) & (truth < MAX_CLASSES)
         k, m = labels[known].astype(np.int64), truth[known].astype(np.int64)
         for name, ids, limit in zip(("labels", "classes"), (k, m), self.counts.shape, strict=True):
@@ -66,7 +67,7 @@ class ProxyMiou:
 
     @property
     def pixels(self) -> int:
-        """Pixels counted."""
+        """Number of counted pixels."""
         return int(self.counts.sum())
 
     def iou(self) -> NDArray[np.float64]:
@@ -75,16 +76,17 @@ class ProxyMiou:
         return np.asarray(self.counts / np.maximum(union, 1))
 
     def hungarian(self) -> float:
-        """Return the mean over the classes that occur; NaN where none does.
+        """Return the mean IoU over the classes that occur; NaN if there are none.
 
-        Each has one cluster of its own at most; classes without one count 0.
+        Each class gets at most one cluster, and no two classes share one.  A class without a
+        cluster counts as 0.
         """
         iou, classes = self.iou(), self._occurring()
         rows, columns = linear_sum_assignment(iou, maximize=True)
         return float(iou[rows, columns].sum() / classes) if classes else math.nan
 
     def maximum(self) -> float:
-        """Return the mean over the classes that occur of their best cluster's IoU."""
+        """Return the mean over the classes that occur of the IoU with their best cluster."""
         classes = self._occurring()
         return float(self.iou().max(axis=0).sum() / classes) if classes else math.nan
 
@@ -92,7 +94,7 @@ class ProxyMiou:
         return int((self.counts.sum(axis=0) > 0).sum())
 
     def plain(self) -> dict[str, float | int]:
-        """Return both variants by name, and the number of pixels."""
+        """Return both variants and the number of pixels by name."""
         return {
             "pmiou_hungarian": self.hungarian(),
             "pmiou_max": self.maximum(),

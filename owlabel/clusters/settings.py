@@ -1,4 +1,4 @@
-"""The settings of auxiliary labels."""
+"""Settings of auxiliary labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EXTRACTORS = {
 NetworkName = Literal["resnet18", "resnet50", "vgg19"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 REMOVED = 255
-"""The label of a pixel that belongs to no cluster."""
+"""Label of a pixel without cluster."""
 MOST_CLUSTERS = 254
 MOST_SAMPLES = 1_000_000
 KEY_PREFIX, CURRENT, SUMMARY = "aux-", "aux-current", "summary"
-"""Names in the cache of a project: of all that belongs here, and of what was built last."""
+"""Names in the cache of a project: prefix of auxiliary labels, latest build, and its summary."""
 VERSION = 2
-"""Of the whole pipeline: what another one made is not read."""
+"""Version of the whole pipeline; results of other versions are ignored."""
 Extractor = Annotated[
     Literal["model", "handmade", "imagenet"],
     Field(title="Features", description="What describes a pixel."),
@@ -81,35 +81,37 @@ Samples = Annotated[
 
 
 class AuxiliarySettings(Settings):
-    """How auxiliary labels are made; the defaults are the CPU-sized ones.
+    """Settings of auxiliary labels; the defaults suit a CPU.
 
     Attributes
     ----------
     extractor : {"handmade", "model", "imagenet"}
-        Colour, gradients, position and local binary patterns; the decoder of a model of ours; or a
-        torchvision network trained on ImageNet.
+        Source of the features.  "handmade": colour, gradients, position and local binary patterns.
+        "model": the decoder of an OWLabel model.  "imagenet": a torchvision network trained on
+        ImageNet.
     weights : str
-        "model": a checkpoint (in a project "" is the model in use).  "imagenet": the weights' file.
+        "model": a checkpoint; in a project, "" means the model in use.  "imagenet": the file of the
+        weights.
     network : str
-        "imagenet": which network the weights belong to.
+        "imagenet": the network of the weights.
     classes : int
-        M, the number of classes that are expected.
+        M, the expected number of classes.
     clusters_per_class : float
-        K = M times this, rounded (a half up); 1.5 in the paper.
+        K = M times this, rounded half up; 1.5 in the paper.
     algorithm : {"kmeans", "dbscan"}
     samples : int
-        Pixels that are clustered, at most 10^6.
+        Number of sampled pixels, at most 10^6.
     images : int
-        Images that they come from at most, evenly spread; 5,000 in the paper.
+        Largest number of sampled images, evenly spread; 5,000 in the paper.
     superpixels : int
-        Of each image; 0 leaves voting out.
+        Superpixels of each image; 0 turns voting off.
     outliers : float
-        Share of the pixels of each cluster, the farthest, that are removed; 0.05 in the paper.
+        Share of each cluster's pixels, the farthest ones, to remove; 0.05 in the paper.
     subset : int
-        DBSCAN: pixels that are clustered; 20,000 in the paper.
+        DBSCAN: number of clustered pixels; 20,000 in the paper.
     eps : float
-        DBSCAN: radius of a neighbourhood; 0 takes, of five quantiles of the distance to the 20th
-        neighbour, the one whose number of clusters is nearest to K.
+        DBSCAN: radius of a neighbourhood.  0 tries five quantiles of the distance to the 20th
+        neighbour and uses the one whose number of clusters is nearest to K.
     seed : int
 
     References
@@ -152,7 +154,7 @@ class AuxiliarySettings(Settings):
         return int(self.classes * self.clusters_per_class + 0.5)
 
     def key(self, extractor_hash: str) -> str:
-        """Return the name under which these labels are cached; the path of a file is not in it."""
+        """Return the cache name of these labels; it does not depend on the path of a file."""
         plain = {**self.model_dump(), "weights": extractor_hash, "version": VERSION}
         text = json.dumps(plain, sort_keys=True)
         return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]

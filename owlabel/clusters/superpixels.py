@@ -1,4 +1,4 @@
-"""Superpixels of an image, and the vote of the pixels in each of them."""
+"""Superpixels of an image, and the majority vote of the pixels in each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def superpixels(image: NDArray[np.uint8], count: int) -> Map:
     ----------
     image : ndarray of uint8, shape (H, W, 3)
     count : int
-        About how many.
+        Approximate number of superpixels.
 
     Returns
     -------
@@ -28,14 +28,16 @@ def superpixels(image: NDArray[np.uint8], count: int) -> Map:
     """
     from skimage.segmentation import slic
 
-    made = slic(image, n_segments=count, compactness=COMPACTNESS, start_label=0, channel_axis=-1)
-    return np.asarray(made, np.int32)
+    segments = slic(
+        image, n_segments=count, compactness=COMPACTNESS, start_label=0, channel_axis=-1
+    )
+    return np.asarray(segments, np.int32)
 
 
 def vote(
     labels: NDArray[np.uint8], parts: NDArray[Any], clusters: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Give every superpixel the label that most of its remaining pixels have.
+    """Give every superpixel the most frequent label of its remaining pixels.
 
     Parameters
     ----------
@@ -49,9 +51,9 @@ def vote(
     Returns
     -------
     labels : ndarray of uint8, shape (H, W)
-        Of equal counts the lowest label; `REMOVED` where no pixel of the superpixel remains.
+        The lowest label if counts tie; `REMOVED` if no pixel of the superpixel remains.
     share : ndarray of float32, shape (H, W)
-        Share of all pixels of the superpixel that had this label.
+        Share of the superpixel's pixels that had this label.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Reading pictures from files."""
+"""Read images from files."""

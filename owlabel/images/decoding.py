@@ -1,4 +1,4 @@
-"""Bytes of an image file to upright RGB: what Pillow, tifffile and OpenCV each can do."""
+"""Decode image files to upright RGB with Pillow, tifffile and OpenCV."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from PIL.ImageFile import ImageFile
 Pixels: TypeAlias = NDArray[np.uint8]
 
 MAX_PIXELS = 400_000_000
-"""Larger images are refused before any of their pixels are decoded."""
+"""Larger images are rejected before any pixel is decoded."""
 
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _RANGES = (255, 1023, 4095, 65535)  # 8, 10, 12 and 16 bits
 _ORIENTATION = 0x0112
-_TIFF_COMPRESSIONS = (1, 8, 32946, 34925)  # none, deflate twice, LZMA: no extra codecs needed
+_TIFF_COMPRESSIONS = (1, 8, 32946, 34925)  # none, deflate (two ids), LZMA; no extra codecs needed
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 1_000_000} megapixels; cut it into tiles"
 _NO_IMAGE = "it is not an image in a known format; convert it to PNG, JPEG or TIFF"
 _DECODING = threading.RLock()  # Pillow's pixel limit and Python's warning filters are global
@@ -40,7 +40,7 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
-"""EXIF orientation to what shows the stored array upright."""
+"""EXIF orientation to the operation that turns the stored array upright."""
 
 
 class ImageError(ValueError):
@@ -49,9 +49,9 @@ class ImageError(ValueError):
     Parameters
     ----------
     path : path-like
-        The file, or folder.
+        The file or folder.
     reason : str
-        Why, and what to do about it, in words for the annotator.
+        What is wrong and what to do about it, in words for the annotator.
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
@@ -64,12 +64,12 @@ class ImageError(ValueError):
 
 
 def decoded(file: Path) -> Pixels:
-    """Return the pixels as `owlabel.images.files.read` does; contiguous, writable."""
+    """Return the pixels of a file, contiguous and writable; see `owlabel.images.files.read`."""
     return np.ascontiguousarray(_read_tiff(file) if _is_tiff(file) else _read_other(file))
 
 
 def shape_of(file: Path) -> tuple[int, int]:
-    """Return (H, W) of what `decoded` would return, from the header."""
+    """Return (H, W) of the decoded image from the header alone."""
     if _is_tiff(file):
         with tifffile.TiffFile(file) as tiff:
             page = _checked_page(tiff, file)
@@ -82,7 +82,7 @@ def shape_of(file: Path) -> tuple[int, int]:
 
 @contextmanager
 def errors_named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever the system or a decoder raises into an ImageError."""
+    """Turn any error of the system or a decoder into an ImageError."""
     try:
         yield
     except ImageError:
@@ -92,17 +92,17 @@ def errors_named(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(path, "there is no such file; was it moved or renamed?") from error
     except PermissionError as error:
-        raise ImageError(path, "the file may not be read; change its permissions") from error
+        raise ImageError(path, "the file cannot be read; change its permissions") from error
     except MemoryError as error:
         raise ImageError(path, "there is not enough memory for it; make it smaller") from error
     except Exception as error:
-        words = str(error) or type(error).__name__
-        raise ImageError(path, f"it cannot be read ({words}); copy or export it again") from error
+        cause = str(error) or type(error).__name__
+        raise ImageError(path, f"it cannot be read ({cause}); copy or export it again") from error
 
 
 @contextmanager
 def pixel_limit() -> Iterator[None]:
-    """Hold Pillow to our limit instead of its own; its other warnings are of no use here."""
+    """Apply our pixel limit in Pillow instead of its default, and silence its other warnings."""
     with _DECODING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -114,7 +114,10 @@ def pixel_limit() -> Iterator[None]:
 
 
 def regular_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a file with content; a pipe or device would block."""
+    """Return the path of a non-empty regular file; raises ImageError for anything else.
+
+    Pipes and devices are rejected because reading them could block.
+    """
     file = Path(path)
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -128,8 +131,8 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
 def _opened(file: Path) -> Iterator[ImageFile]:
     """Open the header of an image in one of our formats, within the pixel limit.
 
-    Pillow gets a stream, not a name: it would map a named raw TIFF into memory and garble it where
-    the orientation swaps height and width.
+    Pillow gets a stream, not a file name.  It would map a named raw TIFF into memory and garble it
+    if the orientation swaps height and width.
     """
     with file.open("rb") as stream:
         try:
@@ -141,20 +144,20 @@ def _opened(file: Path) -> Iterator[ImageFile]:
 
 
 def _orientation(image: ImageFile, file: Path) -> int:
-    """Return the EXIF orientation still to be applied, 1 .. 8; unreadable EXIF counts as 1."""
+    """Return the EXIF orientation that remains to be applied, 1 .. 8; 1 if EXIF is unreadable."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
     if image.format == "PNG" and _png_ends_with_metadata(file):
         image.load()
     try:
-        value = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PNG's own always decodes
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PNG's getexif decodes pixels
     except Exception:  # noqa: BLE001 - a broken EXIF block must not hide the picture
         return 1
     return value if value in _TURNS else 1
 
 
 def _png_ends_with_metadata(file: Path) -> bool:
-    """Say whether EXIF or text follows the pixels of a PNG, hopping from chunk to chunk."""
+    """Scan the chunks of a PNG; return whether EXIF or text follows the pixels."""
     pixels_seen = False
     with file.open("rb") as stream:
         stream.seek(8)
@@ -167,14 +170,14 @@ def _png_ends_with_metadata(file: Path) -> bool:
 
 
 def _read_other(file: Path) -> NDArray[Any]:
-    """Read what Pillow can: all but TIFF of more than 8 bits a channel."""
+    """Read any file that Pillow supports, except TIFF with more than 8 bits per channel."""
     with _opened(file) as image:
         deep_png = image.format == "PNG" and ";16" in str(image.tile[0][3])
         orientation = _orientation(image, file)  # may decode a PNG, which empties `tile`
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             pixels = _to_rgb(file, np.asarray(image))
         elif deep_png:
-            image.load()  # complains about a cut file; OpenCV need not
+            image.load()  # raises for a truncated file; OpenCV may not
             pixels = _to_rgb(file, _deep_png(file))
         else:
             pixels = np.array(image.convert("RGB"))
@@ -182,7 +185,7 @@ def _read_other(file: Path) -> NDArray[Any]:
 
 
 def _deep_png(file: Path) -> NDArray[Any]:
-    """Read a colour PNG of 16 bits a channel, which Pillow would cut to 8."""
+    """Read a colour PNG with 16 bits per channel, which Pillow would reduce to 8."""
     pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ImageError(file, "its 16-bit colours cannot be decoded; export it again")
@@ -200,7 +203,7 @@ def _tiff_turn(page: Any) -> int:
 
 
 def _checked_page(tiff: tifffile.TiffFile, file: Path) -> Any:
-    """Return the first page if its claimed size is within the limit."""
+    """Return the first page; raises ImageError if it is too large or has over 5 channels."""
     page = tiff.pages.first
     channels = page.samplesperpixel
     if page.imagewidth * page.imagelength * page.imagedepth > MAX_PIXELS:
@@ -211,14 +214,14 @@ def _checked_page(tiff: tifffile.TiffFile, file: Path) -> Any:
 
 
 def _read_tiff(file: Path) -> NDArray[Any]:
-    """Read the first page of a TIFF: up to 8 bits with Pillow, else as the numbers it holds."""
+    """Read the first page of a TIFF: with Pillow up to 8 bits, else with tifffile."""
     with tifffile.TiffFile(file) as tiff:
         page = _checked_page(tiff, file)
         if page.dtype in (np.uint8, np.bool_):
             return _read_other(file)
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=0) > file.stat().st_size:
-            raise ImageError(file, "the file is cut short; copy it again")
+            raise ImageError(file, "the file is incomplete; copy it again")
         if page.compression not in _TIFF_COMPRESSIONS:
             return _read_packed_tiff(file, page)
         pixels, axes = page.asarray(), page.axes
@@ -231,17 +234,17 @@ def _read_tiff(file: Path) -> NDArray[Any]:
 
 
 def _read_packed_tiff(file: Path, page: Any) -> NDArray[Any]:
-    """Read a deep TIFF packed in a way only Pillow knows; it can do so for grey ones."""
+    """Read a grey deep TIFF whose compression only Pillow supports; reject coloured ones."""
     with _opened(file) as image:
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-            how = f"its 16-bit colours are packed with {page.compression.name}"
-            raise ImageError(file, f"{how}; save it without compression, or with ZIP")
+            problem = f"its 16-bit colours are compressed with {page.compression.name}"
+            raise ImageError(file, f"{problem}; save it without compression, or with ZIP")
         image.load()  # turns it upright
         return _tiff_colors(file, page, np.asarray(image))
 
 
 def _tiff_colors(file: Path, page: Any, pixels: NDArray[Any]) -> Pixels:
-    """Return RGB of the numbers of a TIFF page, (H, W[, C])."""
+    """Return the RGB image of the values of a TIFF page, (H, W[, C])."""
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     if page.photometric == tifffile.PHOTOMETRIC.SEPARATED and pixels.ndim == 3:
@@ -251,7 +254,7 @@ def _tiff_colors(file: Path, page: Any, pixels: NDArray[Any]) -> Pixels:
 
 
 def _to_rgb(file: Path, pixels: NDArray[Any]) -> Pixels:
-    """Scale to 8 bits; repeat grey, drop what follows the third channel or a single one."""
+    """Scale to 8 bits, repeat grey, and drop channels after the third or after a grey one."""
     colors = pixels[..., None] if pixels.ndim == 2 else pixels
     colors = _to_uint8(file, colors[..., :3] if colors.shape[-1] >= 3 else colors[..., :1])
     return np.repeat(colors, 3, axis=-1) if colors.shape[-1] == 1 else colors
@@ -262,7 +265,7 @@ def _to_uint8(file: Path, pixels: NDArray[Any]) -> Pixels:
     low, high = pixels.min(), pixels.max()
     floats = pixels.dtype.kind == "f"
     limit = 255 if floats else _RANGES[-1]
-    if not (low >= 0 and high <= limit):  # also where one is NaN
+    if not (low >= 0 and high <= limit):  # also true for NaN
         expected = "0 .. 1 or 0 .. 255" if floats else f"0 .. {limit}"
         raise ImageError(file, f"its values range over {low} .. {high}; rescale them to {expected}")
     whole = 1 if floats and high <= 1 else next(r for r in _RANGES if high <= r)

@@ -1,6 +1,6 @@
-"""Image files to pixels: orientation, depth and colour are settled here, once.
+"""Read image files: this module alone handles orientation, depth and colour.
 
-The content of a file decides what it is, not its suffix.  Files are only ever read.
+The content of a file decides its format, not its suffix.  Files are never written.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
      ".tif", ".tiff", ".webp")
 )  # fmt: skip
-"""What `scan` takes for an image."""
+"""Suffixes of the files that `scan` returns."""
 PROJECT_SUFFIX = ".owlabel"
 
 
 def read(path: str | os.PathLike[str]) -> Pixels:
-    """Read an image as it is meant to be seen.
+    """Read an image as upright RGB with 8 bits per channel.
 
-    EXIF orientation is applied, palettes and CMYK become RGB, grey is repeated, alpha is dropped,
-    the first frame of an animation or stack is taken.  Integers beyond 8 bits are scaled from the
-    smallest of the 8-, 10-, 12- and 16-bit ranges that holds their largest value; floats from
-    0 .. 1, or from 0 .. 255 where one exceeds 1.  Colour profiles are not applied.
+    The function applies EXIF orientation, converts palettes and CMYK to RGB, repeats grey, drops
+    alpha, and takes the first frame of an animation or stack.  It scales integers with more than 8
+    bits from the smallest of the 8-, 10-, 12- and 16-bit ranges that holds their largest value, and
+    floats from 0 .. 1, or from 0 .. 255 if a value exceeds 1.  It does not apply colour profiles.
 
     Parameters
     ----------
@@ -65,15 +65,18 @@ def read(path: str | os.PathLike[str]) -> Pixels:
     Raises
     ------
     ImageError
-        If the file is missing, empty, cut, no image, above 400 megapixels, or holds numbers that
-        are no brightness.
+        If the file is missing, empty, incomplete, not an image or above 400 megapixels, or if its
+        values lie outside the expected range.
     """
     with errors_named(path), pixel_limit():
         return decoded(regular_file(path))
 
 
 def size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (H, W) as `read` would, from the header alone; raises ImageError like it."""
+    """Return (H, W) of the image that `read` returns, from the header alone.
+
+    Raises ImageError like `read`.
+    """
     with errors_named(path), pixel_limit():
         return shape_of(regular_file(path))
 
@@ -87,18 +90,18 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def scan(folder: str | os.PathLike[str]) -> list[Path]:
     """Find the image files in a folder and below it, in natural order (image2 before image10).
 
-    Hidden files and folders, project folders (``*.owlabel``), linked folders, and links to files
-    outside `folder` are skipped.
+    The scan skips hidden files and folders, project folders (``*.owlabel``), linked folders, and
+    links to files outside `folder`.
 
     Parameters
     ----------
     folder : path-like
-        Where to look.
+        The folder to scan.
 
     Returns
     -------
     list of Path
-        Below `folder` as given; chosen by suffix, not opened.
+        Paths that begin with `folder` as given.  Files are chosen by suffix and not opened.
 
     Raises
     ------
@@ -109,23 +112,26 @@ def scan(folder: str | os.PathLike[str]) -> list[Path]:
     if not root.is_dir():
         raise ImageError(root, "this is not a folder; choose the folder that holds the images")
     if not os.access(root, os.R_OK | os.X_OK):
-        raise ImageError(root, "this folder may not be read; change its permissions")
+        raise ImageError(root, "this folder cannot be read; change its permissions")
     return [root / relative for relative in relative_paths(root)]
 
 
 def relative_paths(root: Path) -> list[str]:
-    """Return what `scan` finds, as paths below the folder with ``/``: quick for many files."""
+    """Return the image paths of `scan` as strings relative to the folder, with ``/``.
+
+    This is faster than `scan` for many files.
+    """
     return sorted(_walk(root), key=_natural_key)
 
 
 def holds_images(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether `scan` finds anything; looks no further than the first image."""
+    """Return whether `scan` would return an image; stops at the first one."""
     root = Path(folder)
     return root.is_dir() and next(_walk(root), None) is not None
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield the paths of images below a folder, with ``/``; what cannot be read is passed over."""
+    """Scan a folder; yield relative image paths with ``/`` and skip unreadable folders."""
     real_root, waiting = root.resolve(), [""]
     while waiting:
         below = waiting.pop()
@@ -146,22 +152,22 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixels:
-    """Cut out a box with a margin around it and fit it into a square.
+    """Crop a box with a margin and scale it to a square.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (H, W, 3)
         Red, green, blue.
     box : tuple of int
-        (row0, col0, row1, col1), ends excluded; it may reach over the border.
+        (row0, col0, row1, col1), ends excluded; it may extend beyond the image.
     side : int
-        Pixels of the square.
+        Side of the square in pixels.
 
     Returns
     -------
     ndarray of uint8, shape (side, side, 3)
-        A square part of the image: the box with a quarter of its longer side around it, at least 32
-        pixels.  What lies outside the image is dark grey.
+        The box with a margin of a quarter of its longer side; the crop is at least 32 pixels wide.
+        Pixels outside the image are dark grey.
 
     Raises
     ------
@@ -173,7 +179,7 @@ def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixel
     if side < 1:
         raise ValueError(f"side must be at least 1, got {side}")
     if max(row0, 0) >= min(row1, height) or max(col0, 0) >= min(col1, width):
-        raise ValueError(f"box {box} holds no pixel of an image of {height} x {width}")
+        raise ValueError(f"box {box} must overlap the image of {height} x {width} pixels")
     extent = max(32, round(1.5 * max(row1 - row0, col1 - col0)))
     top, left = (row0 + row1 - extent) // 2, (col0 + col1 - extent) // 2
     rows = slice(max(top, 0), min(top + extent, height))
@@ -190,10 +196,10 @@ def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixel
 
 
 def _stays_inside(file: Path, real_root: Path) -> bool:
-    """Say whether this link leads to a regular file in the folder."""
+    """Return whether this link points to a regular file inside the folder."""
     try:
         return file.is_file() and file.resolve().is_relative_to(real_root)
-    except (OSError, RuntimeError):  # a link that leads to itself
+    except (OSError, RuntimeError):  # a link that points to itself
         return False
 
 

@@ -53,7 +53,7 @@ def test_quantiles_of_many_numbers_are_right_to_the_width_of_a_bin() -> None:
 def test_what_cannot_be_counted_or_asked_is_refused() -> None:
     with pytest.raises(ValueError, match="1 NaN"):
         counted(np.array([0, np.nan]))
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="empty histogram"):
         OrderedHistogram().quantile(0.5)
     with pytest.raises(ValueError, match=r"\[0, 1\], got 2"):
         counted(np.zeros(2)).quantile(2)
@@ -61,7 +61,7 @@ def test_what_cannot_be_counted_or_asked_is_refused() -> None:
         OrderedHistogram.from_arrays({"bins": np.zeros(2, np.uint32)})
     with pytest.raises(ValueError, match="must lie in"):
         OrderedHistogram.from_arrays({"bins": np.array([1 << 20]), "counts": np.array([1])})
-    with pytest.raises(ValueError, match="16 and of 20"):
+    with pytest.raises(ValueError, match="16 and 20"):
         OrderedHistogram(16) + OrderedHistogram()
     with pytest.raises(ValueError, match="bits"):
         OrderedHistogram(21)

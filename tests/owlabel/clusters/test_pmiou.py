@@ -64,7 +64,7 @@ def test_nothing_counted_is_no_number() -> None:
 
 
 def test_wrong_shapes_and_ids_are_refused() -> None:
-    with pytest.raises(ValueError, match="shapes differ"):
+    with pytest.raises(ValueError, match="differ in shape"):
         ProxyMiou(2, 2).update(np.zeros(3, np.uint8), np.zeros(4, np.uint8))
     with pytest.raises(ValueError, match=r"labels must lie in 0 \.\. 1, got 5"):
         measured([5], [0], 2, 2)

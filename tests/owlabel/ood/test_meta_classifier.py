@@ -119,7 +119,7 @@ def test_quality_without_both_kinds_is_nan() -> None:
     [
         (lambda v, f: MetaClassifier.fit(v[:, :3], f, COLUMNS), "shape"),
         (lambda v, f: MetaClassifier.fit(v * np.nan, f, COLUMNS), "finite"),
-        (lambda v, f: leave_groups_out(v, f, [1]), "lengths"),
+        (lambda v, f: leave_groups_out(v, f, [1]), "same length"),
         (lambda v, f: leave_groups_out(v, f, range(40), 1), "folds"),
     ],
 )
