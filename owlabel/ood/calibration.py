@@ -134,16 +134,15 @@ class Basis:
     def outgrown(self, now: Basis, total: int) -> bool:
         """Return whether enough has changed to calibrate again.
 
-        True if the number of embedded images has doubled, all images are embedded now, the number
-        of reviews has changed by a fifth (at least three), another residual block is in use, or a
-        package adds a score.
+        True if the number of embedded images has doubled, all `total` images are embedded, the
+        number of reviews has changed by a fifth (at least three), another residual block is in use,
+        or a package adds a score.
 
         Parameters
         ----------
         now : Basis
             The data that a new calibration would use.
         total : int
-            Number of images in the data set.
         """
         if now.embedded == 0:
             return False
@@ -166,16 +165,15 @@ class Calibrator:
     length : float
         T, length of the prototypes.
     statistics : ClassStatistics or None
-        Statistics of the same data set.  Without them, scores that need them (such as SML) get no
-        scale.
+        Statistics of the same data set; without them, scores such as SML get no scale.
 
     Attributes
     ----------
     histograms : dict of str to OrderedHistogram
         One per score, without twins and the mixture.
     joint : ndarray of int64, shape (2, 256, 256)
-        Joint histogram of EDS (rows) and the square root of MMSP (columns): first for raw MMSP,
-        then for MMSP spread over its image.  It gives the mixture for any beta and gamma.
+        Joint histograms of EDS (rows) and the root of raw and of spread MMSP (columns).  They give
+        the mixture for any beta and gamma.
     """
 
     def __init__(
@@ -232,10 +230,7 @@ class Calibrator:
             self._flush()
 
     def _flush(self) -> None:
-        """Add the waiting scores to the histograms.
-
-        Histograms are large, so scores are added many pixels at a time.
-        """
+        """Add the waiting scores; the histograms are large, so this runs only for many pixels."""
         for name, values in self._waiting.items():
             self.histograms.setdefault(name, OrderedHistogram()).update(np.concatenate(values))
         self._waiting.clear()
@@ -307,9 +302,7 @@ class CalibrationSet:
         gamma: float = GAMMA,
         mmsp_norm: MmspNorm = "none",
     ) -> Calibration | None:
-        """Return the scale of a score, or None if the set has no scale for it.
-
-        The settings apply to the mixture only.
+        """Return the scale of a score, or None without one; the settings apply to the mixture.
 
         Raises
         ------
@@ -375,10 +368,8 @@ class CalibrationSet:
             raise ValueError(f"the stored calibration lacks {error}; calibrate again") from error
         expected = (len(_NORMS), _SIDE, _SIDE)
         if stored.joint.shape != expected:
-            raise ValueError(
-                f"the stored calibration has a joint histogram of shape {stored.joint.shape}, "
-                f"expected {expected}; calibrate again"
-            )
+            shape = stored.joint.shape
+            raise ValueError(f"the stored joint histogram must be {expected}, got {shape}")
         for name in stored.quantiles:
             stored.calibration(name)
         standardised = {n for n, s in SCORES.items() if s.needs == ("statistics",)}

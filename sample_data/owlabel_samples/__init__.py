@@ -1,4 +1,4 @@
-"""Procedural street scenes and a small checkpoint trained on them."""
+"""Synthetic street scenes and a small checkpoint trained on them."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ def images() -> Path:
 
 
 def labels() -> Path:
-    """Return the folder of their true labels (for tests and figures, not for the annotator)."""
+    """Return the folder of the true labels, which are for tests and figures only."""
     return HERE / "labels"
 
 
@@ -22,7 +22,7 @@ def checkpoint() -> Path:
 
 
 def classes() -> list[dict[str, Any]]:
-    """Return the class table as JSON rows; the kinds no training image holds are novel."""
+    """Return the class table as JSON rows; the kinds that no training image shows are novel."""
     from owlabel_samples.kinds import rows
 
     return rows(strange=True)

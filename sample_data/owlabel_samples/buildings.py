@@ -12,7 +12,7 @@ from owlabel_samples.textures import Float, Rng, bricks, noise, paint_over, pick
 from owlabel_samples.weather import Look
 
 DENSITY = 22
-"""Texture pixels for each metre of wall."""
+"""Texture pixels per metre of wall."""
 WALLS = [
     (0.62, 0.36, 0.28),
     (0.70, 0.62, 0.50),
@@ -28,7 +28,7 @@ WALLS = [
 
 
 def paint_houses(canvas: Canvas, camera: Camera, street: Street, look: Look, rng: Rng) -> None:
-    """Paint the rows of houses from far to near, on the sides that are no park."""
+    """Paint the rows of houses from far to near on the sides without a park."""
     _skyline(canvas, camera, rng)
     for side, park in ((-1, street.park[0]), (1, street.park[1])):
         if park:
@@ -68,7 +68,7 @@ def _house(
     look: Look,
     rng: Rng,
 ) -> None:
-    """Paint the wall along the street and the one that faces the camera."""
+    """Paint the wall along the street and the wall that faces the camera."""
     side, away = wall
     start, end = max(plot[0], 1.2), plot[1]
     if end <= 1.5:
@@ -103,7 +103,7 @@ def _roof(
     along: tuple[float, float, float],
     rng: Rng,
 ) -> None:
-    """Paint a mansard roof: one that is too steep to hide behind the edge of its wall."""
+    """Paint a mansard roof, which is steep enough to be visible above the wall."""
     (x, side), (start, end, high) = wall, along
     ridge, inner = high + rng.uniform(1.4, 2.6), x + side * rng.uniform(0.7, 1.1)
     tiles = pick(rng, [(0.48, 0.24, 0.18), (0.30, 0.30, 0.33), (0.40, 0.30, 0.26)], 0.03)
@@ -151,7 +151,7 @@ def _facade(rng: Rng, size: tuple[float, float], floors: int, base: Float, look:
 
 
 def _windows(surface: Float, floors: int, rng: Rng, look: Look) -> int:
-    """Put windows into every floor above the ground; return where the ground floor begins."""
+    """Paint windows on every upper floor; return the first row of the ground floor."""
     height, width = surface.shape[:2]
     floor = (height - 14) // floors
     pitch = int(rng.uniform(1.9, 3.6) * DENSITY)
@@ -173,7 +173,7 @@ def _windows(surface: Float, floors: int, rng: Rng, look: Look) -> int:
 def _window(
     surface: Float, box: tuple[int, int, int, int], frame: Float, rng: Rng, look: Look
 ) -> None:
-    """Paint one window: frame, glass that mirrors the sky, bars, sill."""
+    """Paint one window: frame, glass that reflects the sky, bars and sill."""
     row0, col0, row1, col1 = box
     paint_over(surface, (row0 - 2, col0 - 2, row1 + 2, col1 + 2), frame)
     glass = (0.25 + 0.3 * rng.random()) * look.low * 0.6 + rgb(0.06, 0.07, 0.09)
@@ -217,7 +217,7 @@ def _shops(surface: Float, top: int, rng: Rng, look: Look) -> None:
 
 
 def _doors(surface: Float, top: int, rng: Rng) -> None:
-    """Put doors and low windows into the ground floor."""
+    """Paint doors and low windows on the ground floor."""
     height, width = surface.shape[:2]
     for left in range(14, width - 40, int(rng.uniform(3, 6) * DENSITY)):
         color = pick(

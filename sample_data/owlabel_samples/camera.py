@@ -12,22 +12,22 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the street is seen from.
+    """A camera that looks along the street.
 
     Attributes
     ----------
     height, width : int
-        Pixels of the canvas.
+        Size of the canvas in pixels.
     focal : float
-        Pixels.
+        Focal length in pixels.
     horizon, centre : float
         Row and column of the point at infinity.
     eye : float
-        Metres above the ground.
+        Height of the camera above the ground in metres.
     offset : float
-        Metres to the right of the middle of the road.
+        Distance of the camera to the right of the middle of the road, in metres.
     bend : float
-        The road runs sideways by ``bend * depth ** 2`` metres.
+        The road shifts sideways by ``bend * depth ** 2`` metres.
     """
 
     height: int
@@ -41,7 +41,7 @@ class Camera:
 
     @classmethod
     def random(cls, rng: np.random.Generator, height: int, width: int) -> Camera:
-        """Draw a camera such as a car or a pedestrian on the road could carry."""
+        """Return a random camera, as a car or a pedestrian on the road could carry it."""
         return cls(
             height,
             width,
@@ -54,7 +54,7 @@ class Camera:
         )
 
     def project(self, points: NDArray[np.floating]) -> Float:
-        """Return (n, 2) columns and rows of (n, 3) street points: right, up, ahead, in metres."""
+        """Return columns and rows, (n, 2), of street points (n, 3): right, up, ahead in metres."""
         x, y, z = np.asarray(points, float).T
         across = x + self.bend * z**2 - self.offset
         columns = self.centre + self.focal * across / z
@@ -67,11 +67,11 @@ class Camera:
         return float(column), float(row)
 
     def pixels(self, metres: float, z: float) -> float:
-        """Return how many pixels `metres` are at depth `z`."""
+        """Return the length in pixels of `metres` at depth `z`."""
         return metres * self.focal / z
 
     def ground(self) -> tuple[Float, Float]:
-        """Return what lies under every pixel, (H, W) each: metres right, metres ahead.
+        """Return the ground point of every pixel: metres right and metres ahead, each (H, W).
 
         Metres ahead is infinite at and above the horizon.
         """

@@ -1,4 +1,4 @@
-"""The picture being painted: colour, class, depth and instance of every pixel."""
+"""The canvas: colour, class, depth and instance of every pixel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Sprite:
-    """A flat picture that stands upright in the scene.
+    """A flat image that stands upright in the scene.
 
     Attributes
     ----------
     color : array, shape (h, w, 3)
         0 .. 1.
     alpha : array, shape (h, w)
-        How much of the background is covered, 0 .. 1.
+        Coverage of the background, 0 .. 1.
     mask : array, shape (h, w)
-        1 where a person would say that the object is; may cover holes that `alpha` leaves open.
+        1 where a person would label the object; may include holes where `alpha` is 0.
     """
 
     color: Float
@@ -44,7 +44,7 @@ class Canvas:
     depth : array, shape (H, W)
         Metres from the camera; large in the sky.
     instances : array, shape (H, W)
-        0 for what is no countable object.
+        Instance number; 0 where there is no countable object.
     """
 
     color: Float
@@ -68,20 +68,20 @@ class Canvas:
         return self.labels.shape[0], self.labels.shape[1]
 
     def next_instance(self) -> int:
-        """Return an instance number that is not used yet."""
+        """Return an unused instance number."""
         return int(self.instances.max()) + 1
 
     def put(
         self, mask: Mask, color: Float, label: int, depth: float | Float, instance: int = 0
     ) -> None:
-        """Paint what `mask` (H, W) selects; `color` is one colour (3,) or a picture (H, W, 3)."""
+        """Paint the pixels in `mask` (H, W) with one colour (3,) or an image (H, W, 3)."""
         self.color[mask] = color[mask] if color.ndim == 3 else color
         self.labels[mask] = label
         self.depth[mask] = depth if isinstance(depth, (int, float)) else depth[mask]
         self.instances[mask] = instance
 
     def window(self, points: Float) -> tuple[slice, slice] | None:
-        """Return the rows and columns that hold `points` (n, 2) of (column, row), or None."""
+        """Return the rows and columns around `points` (n, 2) of (column, row), or None."""
         height, width = self.shape
         low = np.floor(points.min(0)).astype(int)
         high = np.ceil(points.max(0)).astype(int) + 1
@@ -91,7 +91,7 @@ class Canvas:
         return None if empty else (rows, columns)
 
     def part(self, window: tuple[slice, slice]) -> Canvas:
-        """Return a view of one window; painting on it paints here."""
+        """Return a view of a window; painting on it changes this canvas."""
         return Canvas(
             self.color[window], self.labels[window], self.depth[window], self.instances[window]
         )
@@ -111,7 +111,7 @@ class Canvas:
         part.put(mask > 0, color, label, depth, instance)
 
     def quad(self, points: Float, texture: Float, label: int, depths: tuple[float, float]) -> None:
-        """Warp `texture` (h, w, 3) to four corners: left top, right top, right bottom, left bottom.
+        """Warp `texture` (h, w, 3) to corners: left top, right top, right bottom, left bottom.
 
         `depths` are the distances of the left and the right edge.
         """
@@ -137,7 +137,7 @@ class Canvas:
     def stand(
         self, sprite: Sprite, foot: tuple[float, float], height: float, label: int, depth: float
     ) -> None:
-        """Set a sprite on the ground: `foot` (column, row) is the middle of its lower edge."""
+        """Place a sprite on the ground; `foot` (column, row) is the middle of its lower edge."""
         h, w = sprite.alpha.shape
         width = max(round(height * w / h), 1)
         rows = max(round(height), 1)
@@ -162,7 +162,7 @@ class Canvas:
         part.put(covered, mixed, label, depth, number)
 
     def darken(self, centre: tuple[float, float], radii: tuple[float, float], by: float) -> None:
-        """Lay a soft shadow on the ground around `centre` (column, row)."""
+        """Paint a soft shadow on the ground around `centre` (column, row)."""
         reach = np.array(radii, np.float32) * 1.8
         middle = np.array(centre, np.float32)
         window = self.window(np.stack([middle - reach, middle + reach]))
@@ -177,6 +177,6 @@ class Canvas:
 def _rising(
     left: float, right: float, depths: tuple[float, float]
 ) -> tuple[list[float], list[float]]:
-    """Return columns in rising order and the inverse depths there."""
+    """Return the columns in ascending order and the inverse depth of each."""
     inverse = [1 / depths[0], 1 / depths[1]]
     return ([left, right], inverse) if left <= right else ([right, left], inverse[::-1])

@@ -1,4 +1,4 @@
-"""What lies flat: road, marks, pavement, grass, and the shadows on them."""
+"""The ground: road, lane marks, pavement and grass, with shadows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Street:
     pavement : float
         Width of each pavement.
     park : tuple of bool
-        Whether grass and trees stand on the left and on the right instead of houses.
+        Whether the left and the right side have grass and trees instead of houses.
     crossing : float
-        Where a zebra crossing begins, metres ahead; 0 for none.
+        Start of a zebra crossing in metres ahead; 0 for none.
     """
 
     half: float
@@ -38,7 +38,7 @@ class Street:
 
     @classmethod
     def random(cls, rng: Rng) -> Street:
-        """Draw a plan."""
+        """Return a random plan."""
         crossing = float(rng.uniform(7, 20)) if rng.random() < 0.35 else 0.0
         park = (bool(rng.random() < 0.28), bool(rng.random() < 0.28))
         return cls(float(rng.uniform(3.0, 5.2)), float(rng.uniform(1.6, 4.0)), park, crossing)
@@ -58,7 +58,7 @@ def paint_ground(canvas: Canvas, camera: Camera, street: Street, look: Look, rng
 
 
 def _grain(x: Float, z: Float, rng: Rng) -> Float:
-    """Return noise fixed to the ground, (H, W), fading with distance."""
+    """Return noise on the ground, (H, W), that fades with distance."""
     tile = noise(rng, (512, 512), (64, 64), 7, 0.8)
     near = np.minimum(z, 300)
     columns = np.mod(x * 42, 511).astype(np.float32)
@@ -84,7 +84,7 @@ def _asphalt(x: Float, z: Float, street: Street, grain: Float, rng: Rng) -> Floa
     for lane in (-street.half / 2, street.half / 2):
         for wheel in (-0.75, 0.75):
             tone += track * np.exp(-(((x - lane - wheel) / 0.28) ** 2))
-    for _ in range(rng.integers(0, 5)):  # patches where the road was opened
+    for _ in range(rng.integers(0, 5)):  # patches from road works
         left, ahead = rng.uniform(-street.half, street.half), rng.uniform(3, 30)
         wide, long = rng.uniform(0.5, 2.0), rng.uniform(0.8, 6)
         tone[(np.abs(x - left) < wide) & (np.abs(z - ahead) < long)] *= rng.uniform(0.75, 1.12)
@@ -123,7 +123,7 @@ def _pavement(
     grain: Float,
     rng: Rng,
 ) -> None:
-    """Paint slabs and the kerb on both sides."""
+    """Paint pavement slabs and the kerb on both sides."""
     base = pick(
         rng, [(0.58, 0.56, 0.53), (0.66, 0.62, 0.55), (0.60, 0.48, 0.43), (0.5, 0.5, 0.52)], 0.03
     )
@@ -149,7 +149,7 @@ def _grass_or_yard(
     grain: Float,
     rng: Rng,
 ) -> None:
-    """Paint what lies beyond the pavements."""
+    """Paint the ground beyond the pavements."""
     green = pick(rng, [(0.28, 0.42, 0.16), (0.36, 0.46, 0.2), (0.22, 0.36, 0.15)], 0.03)
     tufts = noise(rng, canvas.shape, (6, 10), 3)
     grass = (
@@ -174,7 +174,7 @@ def _shadows(
     look: Look,
     rng: Rng,
 ) -> None:
-    """Lay the shadows of houses and trees over the ground."""
+    """Paint the shadows of houses and trees on the ground."""
     if look.shadow <= 0:
         return
     side = look.sun_side

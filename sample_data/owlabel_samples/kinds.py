@@ -1,4 +1,4 @@
-"""The classes of the sample street, and the four kinds that no training image holds."""
+"""The classes of the sample streets, and the four kinds that no training image shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRANGE: tuple[tuple[str, tuple[int, int, int]], ...] = (
 
 
 def rows(strange: bool) -> list[dict[str, Any]]:
-    """Return the class table as plain values, the strange kinds last and only if asked for."""
+    """Return the class table as JSON values; the strange kinds come last and are optional."""
     table = [(name, color, False) for name, color in KNOWN]
     if strange:
         table += [(name, color, True) for name, color in STRANGE]

@@ -1,9 +1,9 @@
 """Write scenes to disk: ``python -m owlabel_samples.make --train DIR``, or see ``--help``.
 
-A training set is a folder with ``images/NAME.png``, ``labels/NAME.png`` and ``classes.json``; none
-of its scenes holds a strange object.  Strange scenes lie in the same way, all hold some, and have
-``masks/NAME.png``, too, 1 on them: a folder of proxies for OoD training.  The shipped set is the 32
-images of this package.
+A training set is a folder with ``images/NAME.png``, ``labels/NAME.png`` and ``classes.json``.  None
+of its scenes shows a strange object.  Strange scenes have the same layout plus ``masks/NAME.png``,
+which is 1 on strange objects.  Every strange scene shows at least one, so the folder can serve as
+proxies for OoD training.  The shipped set is the 32 images of this package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from owlabel_samples.kinds import BALE, DEER, KNOWN, SOFA, STRANGE, TROLLEY, row
 from owlabel_samples.scenes import Scene, generate
 
 SHIPPED_SEED = 1_000_000
-"""Seeds from here on belong to the shipped images, so that no training image is among them."""
+"""First seed of the shipped images; training images use smaller seeds."""
 PLAN: list[tuple[int, ...]] = [
     (DEER,),
     (BALE,),
@@ -71,19 +71,19 @@ def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
 
 
 def visible(scene: Scene, kinds: tuple[int, ...], least: int = 250) -> bool:
-    """Return whether every one of `kinds` covers at least `least` pixels."""
+    """Return whether each of `kinds` covers at least `least` pixels."""
     counts = np.bincount(scene.labels.ravel(), minlength=256)
     return all(counts[kind] >= least for kind in kinds)
 
 
 def shipped_scene(number: int, size: tuple[int, int] = (240, 320)) -> Scene:
-    """Return the scene of shipped image `number`: the first seed that shows its strange kinds."""
+    """Return the scene of shipped image `number`, from the first seed that shows its kinds."""
     kinds = PLAN[number]
     for attempt in range(100):
         scene = generate(SHIPPED_SEED + 100 * number + attempt, size, bool(kinds), kinds)
         if visible(scene, kinds):
             return scene
-    raise ValueError(f"no scene shows the kinds {kinds} of image {number}")
+    raise ValueError(f"image {number}: none of 100 scenes shows all of the kinds {kinds}")
 
 
 def write_training_set(folder: Path, count: int, first_seed: int, size: tuple[int, int]) -> None:
@@ -101,7 +101,7 @@ def write_training_set(folder: Path, count: int, first_seed: int, size: tuple[in
 def write_strange(
     folder: Path, count: int, first_seed: int, size: tuple[int, int], kinds: Sequence[int]
 ) -> None:
-    """Write `count` scenes with a strange object each, of these kinds in turn, and its mask."""
+    """Write `count` scenes and masks; each scene shows one of these kinds, in turn."""
     for name in ("images", "labels", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     table = json.dumps(rows(strange=True), indent=1)
@@ -121,17 +121,17 @@ def write_strange(
 
 
 def kinds_by_name(names: str) -> list[int]:
-    """Return the class ids of strange kinds, named with commas between; all without a name.
+    """Return the class ids of strange kinds from their comma-separated names; all if empty.
 
     Raises
     ------
     ValueError
-        If there is no such kind.
+        If a kind is unknown.
     """
     known = {name: len(KNOWN) + index for index, (name, _) in enumerate(STRANGE)}
     wanted = [name.strip() for name in names.split(",") if name.strip()] or list(known)
     if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"there is no strange kind {unknown}; there are {list(known)}")
+        raise ValueError(f"unknown strange kinds {unknown}; choose from {list(known)}")
     return [known[name] for name in wanted]
 
 
@@ -149,13 +149,15 @@ def write_shipped(folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and write what it asks for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m owlabel_samples.make", description=__doc__)
     parser.add_argument("--train", type=Path, metavar="DIR", help="write a training set here")
     parser.add_argument(
         "--strange", type=Path, metavar="DIR", help="write scenes with strange objects, and masks"
     )
-    parser.add_argument("--kinds", default="", help="of --strange, such as 'deer,sofa'; all four")
+    parser.add_argument(
+        "--kinds", default="", help="kinds for --strange, such as 'deer,sofa'; default: all four"
+    )
     parser.add_argument("--count", type=int, default=400, help="scenes to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first scene")
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))
@@ -164,14 +166,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     if not any((options.train, options.strange, options.shipped)):
-        parser.error("say --train DIR, --strange DIR or --shipped DIR")
+        parser.error("nothing to write; give --train DIR, --strange DIR or --shipped DIR")
     try:
         kinds = kinds_by_name(options.kinds)
     except ValueError as error:
         parser.error(str(error))
     if not 0 <= options.seed <= SHIPPED_SEED - options.count:
-        parser.error(f"--seed plus --count must not pass {SHIPPED_SEED}, where the samples begin")
-    cv2.setNumThreads(1)  # many short operations: threads would wait for each other
+        parser.error(
+            f"--seed must be at least 0 and --seed plus --count at most {SHIPPED_SEED}, because "
+            "larger seeds belong to the sample images"
+        )
+    cv2.setNumThreads(1)  # for many short operations, threads cost more than they save
     if options.train is not None:
         write_training_set(options.train, options.count, options.seed, tuple(options.size))
     if options.strange is not None:

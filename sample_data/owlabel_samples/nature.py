@@ -20,7 +20,7 @@ GREENS = [
 
 
 def leaves(rng: Rng, shape: tuple[int, int], color: Float) -> Float:
-    """Return foliage, (H, W, 3): clumps, leaves, and light from above."""
+    """Return foliage, (H, W, 3), with clumps, leaves and light from above."""
     clumps = noise(rng, shape, (shape[0] / 7, shape[1] / 7), 3)
     fine = noise(rng, shape, (6, 6), 3, 0.9)
     light = np.linspace(1.25, 0.7, shape[0])[:, None]
@@ -56,7 +56,7 @@ def tree(rng: Rng) -> Sprite:
 
 
 def _crown(crown: np.ndarray, rng: Rng) -> None:
-    """Draw a round crown made of many balls."""
+    """Draw a round crown from many balls."""
     wide, high = rng.uniform(45, 85), rng.uniform(50, 85)
     for _ in range(30):
         angle, far = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
@@ -65,7 +65,7 @@ def _crown(crown: np.ndarray, rng: Rng) -> None:
 
 
 def _fir(crown: np.ndarray, rng: Rng) -> None:
-    """Draw a fir of stacked triangles."""
+    """Draw a fir from stacked triangles."""
     wide = rng.uniform(40, 75)
     for step in range(6):
         top, low = 8 + step * 42, 80 + step * 42

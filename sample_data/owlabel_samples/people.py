@@ -1,4 +1,4 @@
-"""People on foot."""
+"""Pedestrians."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 256, 128
 
 
 def person(rng: Rng) -> Sprite:
-    """Return somebody who stands or walks, 256 x 128 pixels."""
+    """Return a standing or walking person, 256 x 128 pixels."""
     color = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     skin, hair = (

@@ -1,4 +1,4 @@
-"""Street scenes from a seed: an image, the class of every pixel, and the countable objects."""
+"""Generate street scenes from a seed: image, class of every pixel, and countable objects."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from owlabel_samples.textures import Rng
 from owlabel_samples.weather import Look, add_air, light_up, paint_sky, photograph
 
 FINENESS = 2
-"""The scene is painted at this many times the size of the picture."""
+"""The canvas is this many times larger than the image."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and its truth.
+    """One image with its true labels.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Scene:
     labels : array, shape (H, W)
         uint8 class ids of `owlabel_samples.kinds`; strange objects have ids from 10 on.
     instances : array, shape (H, W)
-        uint16; 0 where nothing can be counted.
+        uint16 instance numbers; 0 where there is no countable object.
     weather : str
-        Name of the look.
+        Name of the weather.
     """
 
     image: NDArray[np.uint8]
@@ -45,7 +45,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Thing:
-    """Something to be painted at a depth."""
+    """An object to paint, with its depth."""
 
     depth: float
     kind: str
@@ -59,18 +59,18 @@ def generate(
     ood: bool = False,
     kinds: tuple[int, ...] | None = None,
 ) -> Scene:
-    """Return the street scene of this seed.
+    """Return the street scene for a seed.
 
     Parameters
     ----------
     seed : int
-        0 or more; the same seed gives the same scene.
+        At least 0; the same seed always gives the same scene.
     size : tuple of int
         Height and width, each at least 32.
     ood : bool
-        Put objects into the street that no training image holds.
+        Add strange objects, which no training image shows.
     kinds : tuple of int, optional
-        Which strange kinds, by class id; one to three of them at random if not given.
+        Class ids of the strange kinds; by default one to three random kinds.
 
     Returns
     -------
@@ -82,7 +82,9 @@ def generate(
         If the seed is negative or the size too small.
     """
     if seed < 0 or min(size) < 32:
-        raise ValueError(f"seed must be >= 0 and size at least 32 x 32, got {seed} and {size}")
+        raise ValueError(
+            f"seed must be at least 0 and size at least 32 x 32, got {seed} and {size}"
+        )
     rng = np.random.default_rng(seed)
     height, width = size[0] * FINENESS, size[1] * FINENESS
     look, street = Look.random(rng), Street.random(rng)
@@ -109,7 +111,7 @@ def generate(
 
 
 def _plan(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
-    """Draw what stands in the street and where."""
+    """Return random objects in the street with their positions."""
     things: list[_Thing] = []
     edge = street.half + street.pavement
     for side, park in ((-1, street.park[0]), (1, street.park[1])):
@@ -135,7 +137,7 @@ def _plan(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
 
 
 def _trees(side: int, edge: float, park: bool, rng: Rng) -> list[_Thing]:
-    """Draw the trees and hedges of one side."""
+    """Return random trees and hedges of one side."""
     if park:
         away = edge + rng.uniform(1, 14, int(rng.integers(8, 18)))
         things = [_Thing(rng.uniform(7, 75), "tree", side * x) for x in away]
@@ -150,7 +152,7 @@ def _trees(side: int, edge: float, park: bool, rng: Rng) -> list[_Thing]:
 
 
 def _cars(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
-    """Draw parked and driving cars that do not stand in each other or on the camera."""
+    """Return random parked and driving cars that overlap neither each other nor the camera."""
     things: list[_Thing] = []
     for side in (-1, 1):
         z = float(rng.uniform(3.5, 14))
@@ -171,7 +173,7 @@ def _cars(street: Street, camera: Camera, rng: Rng) -> list[_Thing]:
 def _strange_things(
     camera: Camera, things: list[_Thing], kinds: tuple[int, ...] | None, rng: Rng
 ) -> list[_Thing]:
-    """Place strange objects where they are seen, and take away what would hide them."""
+    """Place strange objects in view, and remove objects that would hide them."""
     if kinds is None:
         kinds = tuple(rng.choice(list(strange.KINDS), int(rng.integers(1, 4)), replace=False))
     places: list[_Thing] = []
@@ -191,7 +193,7 @@ def _strange_things(
 
 
 def _paint(canvas: Canvas, camera: Camera, look: Look, thing: _Thing, rng: Rng) -> None:
-    """Paint one thing."""
+    """Paint one object."""
     place = (thing.x, thing.depth)
     if thing.kind == "tree":
         _stand(canvas, camera, nature.tree(rng), thing, rng.uniform(4.5, 10))
@@ -214,7 +216,7 @@ def _paint(canvas: Canvas, camera: Camera, look: Look, thing: _Thing, rng: Rng) 
 
 
 def _stand(canvas: Canvas, camera: Camera, sprite: Sprite, thing: _Thing, metres: float) -> None:
-    """Set a sprite that is `metres` tall with its shadow on the ground."""
+    """Place a sprite `metres` tall on the ground, with its shadow."""
     label = {"tree": VEGETATION, "person": PERSON}.get(thing.kind, thing.number)
     foot, height = camera.foot(thing.x, thing.depth), camera.pixels(metres, thing.depth)
     rows, columns = sprite.alpha.shape
@@ -224,7 +226,7 @@ def _stand(canvas: Canvas, camera: Camera, sprite: Sprite, thing: _Thing, metres
 
 
 def _roll(canvas: Canvas, rng: Rng) -> None:
-    """Turn the finished picture a little, as a camera is never quite level."""
+    """Rotate the finished image slightly, because a real camera is never exactly level."""
     height, width = canvas.shape
     angle = float(rng.normal(0, 1.1))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.06)

@@ -1,4 +1,4 @@
-"""The four kinds of objects that no training image holds: deer, hay bale, sofa, trolley."""
+"""The four kinds of objects that no training image shows: deer, hay bale, sofa, trolley."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def _area(shape: tuple[int, int], points: Points) -> Float:
-    """Return the smooth cover of a closed outline, (H, W)."""
+    """Return the antialiased coverage of a closed outline, (H, W)."""
     layer = np.zeros(shape, np.float32)
     cv2.fillPoly(
         layer, [np.round(np.array(points) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, shift=3
@@ -32,7 +32,7 @@ def _stroke(layer: Float, points: Points, thick: int, value: float = 1.0) -> Non
 def _oval(
     shape: tuple[int, int], centre: tuple[float, float], radii: tuple[float, float], turn: float = 0
 ) -> Float:
-    """Return the cover of an ellipse, (H, W)."""
+    """Return the antialiased coverage of an ellipse, (H, W)."""
     layer = np.zeros(shape, np.float32)
     middle, half = (round(centre[0]), round(centre[1])), (round(radii[0]), round(radii[1]))
     cv2.ellipse(layer, middle, half, turn, 0, 360, 1.0, -1, cv2.LINE_AA)
@@ -84,7 +84,7 @@ def deer(rng: Rng) -> Sprite:
 
 
 def bale(rng: Rng) -> Sprite:
-    """Return a round hay bale that shows its coiled end, 224 x 288 pixels."""
+    """Return a round hay bale with its coiled end in view, 224 x 288 pixels."""
     shape = (224, 288)
     straw = pick(rng, [(0.86, 0.70, 0.30), (0.80, 0.66, 0.32), (0.90, 0.76, 0.38)], 0.02)
     far = _oval(shape, (190, 112), (70, 108))
@@ -120,7 +120,7 @@ def sofa(rng: Rng) -> Sprite:
     plaid = plaid * (1 + 0.07 * noise(rng, shape, (30, 40), 5))[..., None]
     color, cover = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
 
-    def part(box: tuple[int, int, int, int], round_by: int, tone: float) -> None:
+    def cushion(box: tuple[int, int, int, int], round_by: int, tone: float) -> None:
         row0, col0, row1, col1 = box
         inner = np.zeros(shape, np.float32)
         corner = (col0 + round_by, row0 + round_by), (col1 - round_by, row1 - round_by)
@@ -135,18 +135,18 @@ def sofa(rng: Rng) -> Sprite:
     for foot in (40, 280):
         color[140:158, foot - 6 : foot + 6] = rgb(0.25, 0.15, 0.08)
         cover[140:158, foot - 6 : foot + 6] = 1
-    part((6, 34, 110, 162), 14, 0.95)
-    part((6, 158, 110, 286), 14, 0.95)
-    part((86, 40, 146, 280), 6, 0.72)
-    part((76, 44, 112, 162), 11, 1.18)
-    part((76, 158, 112, 276), 11, 1.18)
-    part((52, 6, 148, 54), 18, 1.02)
-    part((52, 266, 148, 314), 18, 1.02)
+    cushion((6, 34, 110, 162), 14, 0.95)
+    cushion((6, 158, 110, 286), 14, 0.95)
+    cushion((86, 40, 146, 280), 6, 0.72)
+    cushion((76, 44, 112, 162), 11, 1.18)
+    cushion((76, 158, 112, 276), 11, 1.18)
+    cushion((52, 6, 148, 54), 18, 1.02)
+    cushion((52, 266, 148, 314), 18, 1.02)
     return Sprite(color, cover, cover)
 
 
 def trolley(rng: Rng) -> Sprite:
-    """Return a wire shopping trolley, 240 x 240 pixels; one can see through it."""
+    """Return a transparent shopping trolley of wire, 240 x 240 pixels."""
     shape = (240, 240)
     wires = np.zeros(shape, np.float32)
     top, low = [(30, 66), (206, 46)], [(58, 160), (176, 160)]
@@ -186,7 +186,7 @@ def trolley(rng: Rng) -> Sprite:
 
 
 def _between(ends: Points, share: float) -> tuple[float, float]:
-    """Return the point that lies `share` of the way between two ends."""
+    """Return the point at the fraction `share` of the line between two ends."""
     (x0, y0), (x1, y1) = ends
     return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
 
@@ -205,4 +205,4 @@ KINDS: dict[int, tuple[Callable[[Rng], Sprite], float]] = {
     SOFA: (sofa, 1.05),
     TROLLEY: (trolley, 1.2),
 }
-"""Class id to how it is drawn and how tall it is, in metres."""
+"""Class id to drawing function and height in metres."""

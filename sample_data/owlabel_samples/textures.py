@@ -1,4 +1,4 @@
-"""Noise and the surfaces made of it."""
+"""Noise, and surfaces made from it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Rng = np.random.Generator
 
 
 def rgb(red: float, green: float, blue: float) -> Float:
-    """Return one colour, 0 .. 1 each."""
+    """Return a colour; each channel lies in 0 .. 1."""
     return np.array([red, green, blue], np.float32)
 
 
 def pick(rng: Rng, colors: list[tuple[float, float, float]], spread: float = 0.05) -> Float:
-    """Return one of `colors`, a little changed."""
+    """Return a random one of `colors`, slightly changed."""
     color = np.array(colors[rng.integers(len(colors))], np.float32)
     return np.clip(color + rng.normal(0, spread, 3), 0.02, 0.98).astype(np.float32)
 
@@ -28,7 +28,7 @@ def noise(
     octaves: int = 4,
     fade: float = 0.55,
 ) -> Float:
-    """Return smooth noise, mean 0, deviation 1, (H, W); `cell` is its coarsest grain in pixels."""
+    """Return smooth noise (H, W), mean 0, deviation 1; `cell` is its coarsest grain in pixels."""
     height, width = shape
     total = np.zeros(shape, np.float32)
     weight, rows, columns = 1.0, float(cell[0]), float(cell[1])
@@ -43,7 +43,7 @@ def noise(
 
 
 def plain(rng: Rng, shape: tuple[int, int], color: Float, grain: float = 0.06) -> Float:
-    """Return a surface of one colour with stains and grain, (H, W, 3)."""
+    """Return a surface (H, W, 3) of one colour with stains and grain."""
     stains = noise(rng, shape, (shape[0] / 3 + 1, shape[1] / 3 + 1), 5)
     return (color * (1 + grain * stains[..., None])).astype(np.float32)
 
@@ -62,7 +62,7 @@ def bricks(rng: Rng, shape: tuple[int, int], color: Float, row: int = 4) -> Floa
 
 
 def streaks(rng: Rng, shape: tuple[int, int], along_rows: bool, length: float = 30) -> Float:
-    """Return noise drawn out in one direction, mean 0, deviation 1, (H, W)."""
+    """Return noise (H, W) stretched in one direction, mean 0, deviation 1."""
     cell = (length, 1.6) if along_rows else (1.6, length)
     return noise(rng, shape, cell, 2, 0.7)
 
@@ -70,7 +70,7 @@ def streaks(rng: Rng, shape: tuple[int, int], along_rows: bool, length: float = 
 def paint_over(
     surface: Float, box: tuple[int, int, int, int], color: Float, mix: float = 1.0
 ) -> None:
-    """Lay a rectangle (row0, col0, row1, col1) of one colour (3,) over `surface` (H, W, 3)."""
+    """Blend a rectangle (row0, col0, row1, col1) of a colour (3,) into `surface` (H, W, 3)."""
     row0, col0, row1, col1 = (max(edge, 0) for edge in box)
-    part = surface[row0:row1, col0:col1]
-    part += mix * (color - part)
+    inside = surface[row0:row1, col0:col1]
+    inside += mix * (color - inside)

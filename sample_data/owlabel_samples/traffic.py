@@ -59,14 +59,14 @@ GLASS: dict[str, list[Points]] = {
 
 @dataclass(frozen=True)
 class _Car:
-    """A car along the street, and how to paint polygons on its faces.
+    """A car along the street, with methods that paint polygons on its faces.
 
     Attributes
     ----------
     x, near : float
-        Its middle, and its end that is nearer to the camera; metres.
+        Sideways position of its middle, and distance of its near end; metres.
     size : tuple of float
-        Half its width, its height, its length; metres.
+        Half its width, its height and its length; metres.
     oncoming : bool
         Whether its front is the near end.
     number : int
@@ -83,17 +83,17 @@ class _Car:
     number: int
 
     def share(self, along: float) -> float:
-        """Return metres ahead of a share of the length, counted from the rear."""
+        """Return the distance ahead in metres at a share of the length, counted from the rear."""
         return self.near + (1 - along if self.oncoming else along) * self.size[2]
 
     def side(self, points: Points, x: float, tone: Float) -> None:
-        """Fill a polygon of (share of the length, share of the height) on a flank."""
+        """Fill a polygon on a flank; points are (share of the length, share of the height)."""
         corners = [[x, high * self.size[1], self.share(along)] for along, high in points]
         middle = self.near + self.size[2] / 2
         self.fill(np.array(corners), tone, middle)
 
     def end(self, points: Points, tone: Float, back: float = 0.0) -> None:
-        """Fill a polygon of (share of half the width, share of the height) at the near end."""
+        """Fill a polygon at the near end; points are (share of half width, share of height)."""
         half, high, _ = self.size
         z = self.near + back
         self.fill(np.array([[self.x + p * half, q * high, z] for p, q in points]), tone, z)
@@ -137,7 +137,7 @@ def _box(left: float, low: float, right: float, high: float) -> Points:
 
 
 def _wheels(body: _Car, flank: float) -> None:
-    """Paint the two wheels of the flank that is seen."""
+    """Paint the two wheels of the visible flank."""
     angles = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     for along in (0.2, 0.81):
         z = body.share(along)
@@ -181,7 +181,7 @@ def _cabin(body: _Car, color: Float, look: Look) -> None:
 
 
 def _gloss(canvas: Canvas, number: int, rng: Rng) -> None:
-    """Let the paint of car `number` mirror a little of its surroundings."""
+    """Add faint reflections of the surroundings to the paint of car `number`."""
     mask = canvas.instances == number
     rows = np.flatnonzero(mask.any(1))
     if rows.size == 0:
@@ -189,8 +189,8 @@ def _gloss(canvas: Canvas, number: int, rng: Rng) -> None:
     first, last = int(rows[0]), int(rows[-1]) + 1
     ramp = np.linspace(1.18, 0.72, last - first)[:, None]
     tone = ramp * (1 + 0.06 * noise(rng, (last - first, canvas.shape[1]), (8, 40), 4))
-    part, inside = canvas.color[first:last], mask[first:last]
-    part[inside] *= tone[inside][:, None].astype(np.float32)
+    rows_of_car, inside = canvas.color[first:last], mask[first:last]
+    rows_of_car[inside] *= tone[inside][:, None].astype(np.float32)
 
 
 def post(

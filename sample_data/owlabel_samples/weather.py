@@ -1,4 +1,4 @@
-"""Light, weather, and what a cheap camera makes of them."""
+"""Light, weather, and the effects of a cheap camera."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Look:
     cloud : float
         Share of clouds, 0 .. 1.
     fog : float
-        Part of the light lost per metre.
+        Fraction of the light lost per metre.
     shadow : float
         Depth of cast shadows, 0 .. 1.
     sun_side : int
-        -1 where the sun stands left, 1 right.
+        -1 if the sun is on the left, 1 if on the right.
     lamps : float
-        How many windows and lamps are lit, 0 .. 1.
+        Share of windows and lamps that are lit, 0 .. 1.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Look:
 
     @classmethod
     def random(cls, rng: Rng) -> Look:
-        """Draw the weather."""
+        """Return random weather."""
         names = ["clear", "overcast", "golden", "dusk", "fog", "rain"]
         name = str(rng.choice(names, p=[0.32, 0.2, 0.14, 0.12, 0.1, 0.12]))
         light, zenith, low, fog, shadow, lamps = _LOOKS[name]
@@ -86,7 +86,7 @@ _LOOKS: dict[str, Row] = {
 
 
 def paint_sky(canvas: Canvas, horizon: float, look: Look, rng: Rng) -> None:
-    """Fill the whole canvas with sky; the street comes over it."""
+    """Fill the whole canvas with sky; the street is painted over it later."""
     height, width = canvas.shape
     share = np.clip(np.arange(height) / max(horizon, 1), 0, 1)[:, None, None] ** 1.4
     sky = look.zenith + share * (look.low - look.zenith)  # (H, 1, 3)
@@ -104,13 +104,13 @@ def paint_sky(canvas: Canvas, horizon: float, look: Look, rng: Rng) -> None:
 
 
 def light_up(canvas: Canvas, sky: int, look: Look) -> None:
-    """Colour everything but the sky by the light."""
+    """Tint everything except the sky with the light."""
     ground = canvas.labels != sky
     canvas.color[ground] *= look.light
 
 
 def add_air(canvas: Canvas, look: Look, rng: Rng) -> None:
-    """Let fog or haze swallow what is far, and rain fall."""
+    """Add fog or haze that hides distant objects, and rain."""
     seen = np.exp(-look.fog * np.minimum(canvas.depth, 400))
     if look.name == "fog":
         seen *= 1 - 0.06 * np.abs(noise(rng, canvas.shape, (80, 160), 3))
@@ -121,7 +121,7 @@ def add_air(canvas: Canvas, look: Look, rng: Rng) -> None:
 
 
 def _rain(canvas: Canvas, rng: Rng) -> None:
-    """Draw drops as thin slanted streaks, and a wet sheen on what lies flat."""
+    """Draw rain as thin slanted streaks, and a wet sheen on the ground."""
     height, width = canvas.shape
     drops = np.zeros(canvas.shape, np.float32)
     slant = rng.uniform(-0.3, 0.3)
@@ -139,7 +139,7 @@ def _rain(canvas: Canvas, rng: Rng) -> None:
 
 
 def photograph(color: Float, size: tuple[int, int], rng: Rng) -> np.ndarray:
-    """Return the uint8 picture (H, W, 3) that a small camera takes of `color`."""
+    """Return the uint8 image (H, W, 3) that a small camera takes of `color`."""
     blur = abs(float(rng.normal(0, 0.75))) + 0.3
     picture = cv2.GaussianBlur(color, (0, 0), blur)
     if rng.random() < 0.15:
