@@ -1,7 +1,7 @@
-"""Time what the window computes at a click, each beside the plain way, and print JSON.
+"""Time the computations of a click, compare each with a plain method, and print JSON.
 
-Both ways of a measurement take turns in one process, so that a busy machine slows them alike; the
-ratio is the median of the ratios round by round.  Needs neither torch nor a trained model::
+Both methods run in turn in one process, so that other load slows them alike.  The ratio is the
+median over the rounds.  The benchmark needs neither torch nor a trained model::
 
     python -m benchmarks.click_arithmetic --rounds 7
 """
@@ -34,7 +34,7 @@ NOVEL = 200
 
 @dataclass(frozen=True)
 class Scene:
-    """A made-up embedding: known classes in patches, unknown ellipses, noise, smoothed.
+    """A synthetic embedding: smoothed patches of known classes, unknown ellipses, and noise.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Scene:
     objects : ndarray of bool, shape (H, W)
         The unknown objects.
     click : tuple of int
-        A pixel in one of them.
+        A pixel in one of the objects.
     """
 
     embedding: NDArray[np.float32]
@@ -98,7 +98,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, float]:
 
 
 def bench_argmax(scene: Scene, rounds: int) -> dict[str, float]:
-    """Class map; plain: enlarge every channel, then argmax."""
+    """Measure the class map; the plain method enlarges every channel, then takes the argmax."""
     return compare(
         lambda: embedding_grid.argmax_upsampled(scene.embedding, scene.shape),
         lambda: embedding_grid.upsample(scene.embedding, scene.shape).argmax(axis=0),
@@ -107,7 +107,7 @@ def bench_argmax(scene: Scene, rounds: int) -> dict[str, float]:
 
 
 def bench_claim(scene: Scene, rounds: int) -> dict[str, float]:
-    """NPM of one class over the image; plain: every distance at every pixel."""
+    """Measure NPM of one class; the plain method computes every distance at every pixel."""
     base = embedding_grid.argmax_upsampled(scene.embedding, scene.shape)
     vector = fewshot.image_mean(scene.embedding, scene.objects)
     prototype = NovelPrototype(NOVEL, vector, 1)
@@ -121,7 +121,7 @@ def bench_claim(scene: Scene, rounds: int) -> dict[str, float]:
 def plain_claim(
     embedding: NDArray[Any], shape: Shape, base: NDArray[np.uint8], vector: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return NPM's labels (H, W) by every distance at every pixel: the plain way."""
+    """Return the labels (H, W) of NPM by the plain method: every distance at every pixel."""
     full = embedding_grid.upsample(embedding, shape)
     old = np.full(shape, np.inf, np.float32)
     for prototype in fewshot.PROTOTYPE_LENGTH * np.eye(len(full), dtype=np.float32):
@@ -132,7 +132,7 @@ def plain_claim(
 
 
 def bench_image_mean(scene: Scene, rounds: int) -> dict[str, float]:
-    """Mean embedding of a shot; plain: enlarge every channel, then average over the mask."""
+    """Measure the mean embedding of a shot; the plain method enlarges every channel first."""
     return compare(
         lambda: fewshot.image_mean(scene.embedding, scene.objects),
         lambda: embedding_grid.upsample(scene.embedding, scene.shape)[:, scene.objects].mean(
@@ -143,7 +143,7 @@ def bench_image_mean(scene: Scene, rounds: int) -> dict[str, float]:
 
 
 def bench_propose(scene: Scene, rounds: int) -> dict[str, float]:
-    """Region of a click; plain: flood at full size up to a fixed squared distance."""
+    """Measure the region of a click; the plain method floods all pixels up to a fixed distance."""
     return compare(
         lambda: click_regions.propose(scene.embedding, scene.shape, [scene.click]),
         lambda: _plain_flood(scene),
@@ -155,12 +155,12 @@ def _plain_flood(scene: Scene, limit: float = 1.5) -> NDArray[np.bool_]:
     full = embedding_grid.upsample(scene.embedding, scene.shape)
     clicked = full[:, scene.click[0], scene.click[1]]
     near = np.square(full - clicked[:, None, None]).sum(axis=0) < limit
-    parts = cv2.connectedComponents(near.view(np.uint8), connectivity=4)[1]
-    return np.asarray(parts == parts[scene.click])
+    components = cv2.connectedComponents(near.view(np.uint8), connectivity=4)[1]
+    return np.asarray(components == components[scene.click])
 
 
 def bench_candidates(scene: Scene, rounds: int) -> dict[str, float]:
-    """Candidates on the grid; plain: scipy.ndimage, statistic by statistic."""
+    """Measure the candidates on the grid; the plain method uses scipy.ndimage."""
     base = scene.embedding.argmax(axis=0).astype(np.uint8)
     distances = np.square(scene.embedding).sum(axis=0)
     score = np.clip(1.5 - distances / 6, 0, 1).astype(np.float32)

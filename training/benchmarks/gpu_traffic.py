@@ -1,9 +1,9 @@
-"""What scores move on a GPU, counted without one: python -m benchmarks.gpu_traffic.
+"""Count the memory traffic of scores on a GPU, without a GPU: python -m benchmarks.gpu_traffic.
 
-torch compiles the scores of a tensor (C, H, W) for a made-up device with the figures of an H200 and
-counts what the kernels read and write.  Nothing is run or timed: where memory is the limit, as in
-arithmetic this light, the ratio to the bytes of one read is what the time can be at best.  It leans
-on private parts of torch 2.15.
+torch compiles the scores of a tensor (C, H, W) for a simulated device with the properties of an
+H200 and counts the bytes that the kernels read and write.  Nothing runs and nothing is timed.  Such
+light arithmetic is limited by memory, so the ratio to the bytes of one read is a lower bound of the
+ratio of times.  The benchmark uses private functions of torch 2.15.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOTE = (
 
 @contextmanager
 def made_up_gpu() -> Iterator[None]:
-    """Let torch's compiler find a GPU of this description; nothing can run on it."""
+    """Make torch's compiler see a simulated GPU, which cannot run anything."""
     triton, compiler = import_module("triton"), import_module("triton.backends.compiler")
     interfaces: Any = import_module("torch._dynamo.device_interface")
 
@@ -58,21 +58,24 @@ def made_up_gpu() -> Iterator[None]:
 
     driver = mock.Mock()
     driver.get_current_target.return_value = compiler.GPUTarget("cuda", 90, 32)
-    found = {"cuda": Interface, "cuda:0": Interface}
-    said = {
+    devices = {"cuda": Interface, "cuda:0": Interface}
+    answers = {
         "is_available": True, "current_device": 0, "get_device_capability": (9, 0),
         "get_device_properties": DEVICE,
     }  # fmt: skip
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(interfaces.device_interfaces, found))
+        stack.enter_context(mock.patch.dict(interfaces.device_interfaces, devices))
         stack.enter_context(mock.patch.object(triton.runtime.driver, "_active", driver))
-        for name, value in said.items():
+        for name, value in answers.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, return_value=value))
         yield
 
 
 def traffic(shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, float]:
-    """Return kernels, and bytes moved over those of one read, of the scores of logits (C, H, W)."""
+    """Return the number of kernels, and the bytes they move divided by those of one read.
+
+    `shape` is the shape (C, H, W) of the logits.
+    """
     from torch._inductor.debug import DebugContext
     from torch._inductor.decomposition import select_decomp_table
     from torch._inductor.graph import GraphLowering
@@ -102,7 +105,7 @@ def traffic(shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, fl
 
 
 def run() -> dict[str, Any]:
-    """Count all sizes and sets of `bench_scores`."""
+    """Count the traffic of all sizes and sets of `benchmarks.scores`."""
     return {"torch": torch.__version__} | {
         f"{size} {label}": {"scores": list(names), **traffic(shape, names)}
         for size, shape in SIZES.items()

@@ -1,11 +1,11 @@
-"""What AUROC, AP and FPR95 cost, beside the plain way of scikit-learn.
+"""Measure the cost of AUROC, AP and FPR95, compared with scikit-learn.
 
 python -m benchmarks.metrics --out docs/results/metrics.json
 
-Random float32 scores with 1 % positives, made image by image of a million pixels each; making them
-is not timed.  Every way runs in a process of its own, for its peak of memory.  The plain way puts
-all pixels together and calls roc_auc_score, average_precision_score and roc_curve.  At 10^8 only
-ours run: scikit-learn would need more than 6 GB.
+The data are random float32 scores with 1 % positives in images of a million pixels; generating them
+is not timed.  Every method runs in a separate process to measure its peak memory.  The plain method
+joins all pixels and calls roc_auc_score, average_precision_score and roc_curve.  At 10^8 pixels
+only our methods run, because scikit-learn would need more than 6 GB.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Part = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def parts(images: int) -> Iterator[Part]:
-    """Yield scores and truth of each image; the same every time."""
+    """Yield scores and truth of each image; the same at every call."""
     for seed in range(images):
         rng = np.random.default_rng(seed)
         truth = (rng.random(PIXELS, dtype=np.float32) < SHARE).astype(np.uint8)
@@ -43,7 +43,7 @@ def parts(images: int) -> Iterator[Part]:
 
 
 class Clock:
-    """Adds up wall time and CPU time of what is measured."""
+    """Add up the wall time and CPU time of the measured blocks."""
 
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
@@ -68,13 +68,13 @@ def bins(images: int, clock: Clock) -> OodResult:
 
 def exact(images: int, clock: Clock) -> OodResult:
     """Measure exactly, two passes."""
-    found = []
+    positives = []
     for scores, truth in parts(images):
         with clock:
-            found.append(ood_scores(scores, truth))
+            positives.append(ood_scores(scores, truth))
     with clock:
-        stream = ExactPixelOod(np.concatenate(found))
-        found.clear()
+        stream = ExactPixelOod(np.concatenate(positives))
+        positives.clear()
     for scores, truth in parts(images):
         with clock:
             stream.update(scores, truth)
@@ -86,10 +86,10 @@ def plain(images: int, clock: Clock) -> OodResult:
     """Measure with scikit-learn on all pixels at once."""
     from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-    made = list(parts(images))
-    scores = np.concatenate([part[0] for part in made])
-    truth = np.concatenate([part[1] for part in made])
-    made.clear()
+    pairs = list(parts(images))
+    scores = np.concatenate([pair[0] for pair in pairs])
+    truth = np.concatenate([pair[1] for pair in pairs])
+    pairs.clear()
     with clock:
         auroc = float(roc_auc_score(truth, scores))
         ap = float(average_precision_score(truth, scores))
@@ -103,7 +103,7 @@ WAYS = {"exact": exact, "bins": bins, "plain": plain}
 
 
 def one(way: str, images: int) -> dict[str, Any]:
-    """Measure once, here; the peak of memory is that of the whole process, libraries included."""
+    """Measure one method once in this process; peak memory includes all loaded libraries."""
     clock = Clock()
     result = WAYS[way](images, clock)
     return {
@@ -117,7 +117,7 @@ def one(way: str, images: int) -> dict[str, Any]:
 
 
 def in_process(way: str, images: int) -> dict[str, Any]:
-    """Measure once in a fresh process."""
+    """Measure one method once in a new process."""
     command = [sys.executable, "-m", "benchmarks.metrics", "--way", way]
     done = subprocess.run(
         [*command, "--images", str(images)], capture_output=True, text=True, check=True
@@ -126,7 +126,7 @@ def in_process(way: str, images: int) -> dict[str, Any]:
 
 
 def compare(images: int, ways: list[str], rounds: int) -> dict[str, Any]:
-    """Run the ways in turn, several times; medians, and the ratio to the plain way in CPU time."""
+    """Run the methods in turn; return medians, and the ratio of CPU time to the plain method."""
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
@@ -147,7 +147,9 @@ def main() -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/results/metrics.json"))
-    parser.add_argument("--way", choices=list(WAYS), help="measure this once and print it")
+    parser.add_argument(
+        "--way", choices=list(WAYS), help="measure this method once and print the result"
+    )
     parser.add_argument("--images", type=int, default=10, help="millions of pixels")
     given = parser.parse_args()
     if given.way:

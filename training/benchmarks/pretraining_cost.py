@@ -1,8 +1,8 @@
-"""What pre-training costs beside base training: ``python -m benchmarks.pretraining_cost``.
+"""Cost of pre-training compared with base training: ``python -m benchmarks.pretraining_cost``.
 
-Makes the auxiliary labels of all images that the pre-training recipe names, then takes steps of the
-contrast and of each base recipe by turns, in one process, so that whatever else runs on the machine
-slows all of them.  Nothing is kept but the figures.
+The benchmark builds the auxiliary labels of all images of the pre-training recipe.  Then it runs
+steps of the contrast and of each base recipe in turn in one process, so that other load on the
+machine slows all of them alike.  It keeps only the measured times.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Steps = Generator[Progress, None, Any]
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time that something took: on the clock, and of the CPU cores together."""
+    """Wall time, and CPU time of all cores together."""
 
     wall: float
     cpu: float
@@ -61,22 +61,23 @@ class Seconds:
 
 
 class Watch:
-    """A stop watch that is read again and again."""
+    """A stop watch with laps."""
 
     def __init__(self) -> None:
         self._last = (time.perf_counter(), time.process_time())
 
     def lap(self) -> Seconds:
-        """Return the time since the last reading."""
+        """Return the time since the last lap."""
         now = (time.perf_counter(), time.process_time())
         before, self._last = self._last, now
         return Seconds(now[0] - before[0], now[1] - before[1])
 
 
 def label_phases(steps: Generator[Progress, None, Auxiliary]) -> tuple[dict[str, Seconds], str]:
-    """Make auxiliary labels; return what each phase took, and the key that they are cached under.
+    """Build auxiliary labels; return the time of each phase, and their cache key.
 
-    The time up to a yield is that phase's; what follows "clustering" is the fit (and one image).
+    The time before a yield belongs to the phase that it reports.  The time after "clustering" is
+    the fit (and one image).
     """
     spent: dict[str, Seconds] = {}
     watch, before = Watch(), ""
@@ -87,20 +88,20 @@ def label_phases(steps: Generator[Progress, None, Auxiliary]) -> tuple[dict[str,
             return spent, str(end.value.key)
         lap = watch.lap()
         phase = CLUSTERING if before == CLUSTERING else message
-        so_far = spent.get(phase, Seconds(0, 0))
-        spent[phase] = Seconds(so_far.wall + lap.wall, so_far.cpu + lap.cpu)
+        total = spent.get(phase, Seconds(0, 0))
+        spent[phase] = Seconds(total.wall + lap.wall, total.cpu + lap.cpu)
         before = message
 
 
 def step_costs(runs: Mapping[str, Steps], rounds: int, block: int) -> dict[str, Seconds]:
-    """Take blocks of steps by turns; return the median cost of a step of each run.
+    """Run blocks of steps in turn; return the median cost of a step of each run.
 
-    One block of each is not counted: what is made once is made there.
+    The first block of each run is a warm-up and does not count.
 
     Raises
     ------
     ValueError
-        If a run has fewer steps than are measured, or nothing shall be measured.
+        If a run has fewer steps than the blocks need, or `rounds` or `block` is below 1.
     """
     if rounds < 1 or block < 1:
         raise ValueError(f"rounds and block must be at least 1, got {rounds} and {block}")
@@ -115,21 +116,21 @@ def step_costs(runs: Mapping[str, Steps], rounds: int, block: int) -> dict[str, 
             laps[name].append(Seconds(lap.wall / block, lap.cpu / block))
     return {
         name: Seconds(
-            statistics.median(one.wall for one in found[1:]),
-            statistics.median(one.cpu for one in found[1:]),
+            statistics.median(lap.wall for lap in times[1:]),
+            statistics.median(lap.cpu for lap in times[1:]),
         )
-        for name, found in laps.items()
+        for name, times in laps.items()
     }
 
 
 def steps_of(recipe: Recipe, step: float) -> int:
-    """Return after how many steps a base training ends: its iterations, or its minutes before.
+    """Return the number of steps of a base training: its iterations, or fewer if time runs out.
 
     Parameters
     ----------
     recipe : Recipe
     step : float
-        Seconds of wall time that a step takes.
+        Wall time of a step in seconds.
     """
     training = recipe.training
     if not training.minutes:
@@ -138,7 +139,7 @@ def steps_of(recipe: Recipe, step: float) -> int:
 
 
 def ratios(pretraining: float, base: float) -> dict[str, float]:
-    """Return the cost of pre-training beside that of a base training, both in seconds."""
+    """Return the ratio of the cost of pre-training to that of base training, both in seconds."""
     return {
         "base_s": round(base, 1),
         "ratio": round(pretraining / base, 3),
@@ -148,12 +149,12 @@ def ratios(pretraining: float, base: float) -> dict[str, float]:
 
 @app.command()
 def measure(
-    data: Annotated[Path, typer.Option(envvar="OWLABEL_CAMVID", help="The data folder.")],
+    data: Annotated[Path, typer.Option(envvar="OWLABEL_CAMVID", help="Folder of the data set.")],
     pretraining: Annotated[Path, typer.Option(help="Recipe of pre-training.")] = PRETRAIN,
     base: Annotated[list[Path] | None, typer.Option(help="Recipes of base training.")] = None,
-    rounds: Annotated[int, typer.Option(help="Blocks of each run that are counted.")] = 5,
-    block: Annotated[int, typer.Option(help="Steps of a block.")] = 6,
-    out: Annotated[Path, typer.Option(help="The JSON file.")] = Path(
+    rounds: Annotated[int, typer.Option(help="Measured blocks of each run.")] = 5,
+    block: Annotated[int, typer.Option(help="Steps per block.")] = 6,
+    out: Annotated[Path, typer.Option(help="JSON file for the results.")] = Path(
         "docs/results/pretraining_cost.json"
     ),
 ) -> None:
@@ -164,7 +165,7 @@ def measure(
 def _measured(
     data: Path, path: Path, base: tuple[Path, ...] | list[Path], rounds: int, block: int
 ) -> dict[str, Any]:
-    recipe, bases = read(PretrainRecipe, path), {one.stem: read(Recipe, one) for one in base}
+    recipe, bases = read(PretrainRecipe, path), {file.stem: read(Recipe, file) for file in base}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         pictures = folder_pictures(data, recipe.data.train)
@@ -172,18 +173,18 @@ def _measured(
         phases, key = label_phases(Build(pictures, recipe.labels, source, cache, work).run())
         typer.echo(f"labels of {len(pictures)} images: {phases}")
         positives = recipe.pretraining.positives
-        shown = Labelled(pictures, cache, key, positives, recipe.labels.superpixels)
-        runs = {"contrast": _contrast(recipe, shown, work / "contrast")}
-        runs |= {name: _base(one, data, work / name) for name, one in bases.items()}
+        labelled = Labelled(pictures, cache, key, positives, recipe.labels.superpixels)
+        runs = {"contrast": _contrast(recipe, labelled, work / "contrast")}
+        runs |= {name: _base(plan, data, work / name) for name, plan in bases.items()}
         costs = step_costs(runs, rounds, block)
-    made = Seconds(sum(p.wall for p in phases.values()), sum(p.cpu for p in phases.values()))
+    labels = Seconds(sum(p.wall for p in phases.values()), sum(p.cpu for p in phases.values()))
     count, step = recipe.pretraining.iterations, costs["contrast"]
-    whole = Seconds(made.wall + count * step.wall, made.cpu + count * step.cpu)
+    whole = Seconds(labels.wall + count * step.wall, labels.cpu + count * step.cpu)
     return {
         "images": len(pictures),
-        "labels": {name: one.plain() for name, one in phases.items()},
+        "labels": {name: seconds.plain() for name, seconds in phases.items()},
         "contrast": {"steps": count, "step": step.plain(), "with_labels": whole.plain()},
-        "base": {name: _beside(whole, costs[name], one) for name, one in bases.items()},
+        "base": {name: _beside(whole, costs[name], plan) for name, plan in bases.items()},
         "measured": {"rounds": rounds, "block": block},
     }
 

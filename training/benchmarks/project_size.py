@@ -1,8 +1,9 @@
-"""What a project costs by its number of images: python -m benchmarks.project_size.
+"""Cost of a project by its number of images: python -m benchmarks.project_size.
 
-Pictures of 32 x 24 pixels, each with a made-up embedding and two candidates of the sample model;
-no worker, no drawing.  What opens is read in full; each act is done `ACTS` times, its median and
-worst are told.  A thousand pictures more or less must not matter to a click.
+The images have 32 x 24 pixels; each has a synthetic embedding and two candidates of the sample
+model.  There is no worker and no drawing.  The times of opening include reading the whole project.
+Every other action runs `ACTS` times; the result is its median and worst time.  The time of a click
+must not depend on the number of images.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ NOTE = "no worker, no drawing; pictures of 32 x 24 pixels with made-up embedding
 
 
 def make_pictures(folder: Path, count: int, seed: int = 0) -> None:
-    """Write so many pictures of noise, each of other content."""
+    """Write `count` different noise images."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for number in range(count):
@@ -45,7 +46,7 @@ def make_pictures(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def embed_all(project: Project, seed: int = 0) -> None:
-    """Put an embedding and two candidates of each image into the project, as a worker does."""
+    """Store an embedding and two candidates of each image in the project, as a worker does."""
     header = read_header(project.active_model().path)
     head, classes = header.heads[0], channel_classes(header, 0)
     columns = len(feature_names(head.outputs))
@@ -62,14 +63,14 @@ def embed_all(project: Project, seed: int = 0) -> None:
 
 
 def spent(act: Callable[[], Any]) -> float:
-    """Return the milliseconds of an act."""
+    """Return the milliseconds of a call."""
     began = time.perf_counter()
     act()
     return round(1e3 * (time.perf_counter() - began), 2)
 
 
 def measure(folder: Path, count: int) -> dict[str, Any]:
-    """Make a project of so many pictures and time what a user does in it; milliseconds."""
+    """Create a project of `count` images and time the actions of a user, in milliseconds."""
     make_pictures(folder / "pictures", count)
     opened: list[Project] = []
     result: dict[str, Any] = {

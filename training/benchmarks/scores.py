@@ -1,14 +1,15 @@
-"""Five scores of one image in one pass, beside the plain arithmetic and one read of the logits.
+"""Time five scores of one image in one pass against plain arithmetic and one read of the logits.
 
 python -m benchmarks.scores --out docs/results/scores_speed.json
 
-One core, NumPy alone in the pass.  The plain way is written from the formulas: each score takes its
-own softmax (torch, one thread), then NumPy over whole arrays; nothing is reused.  Both ways and the
-read run in turn in one process; ratios are medians over the rounds.  CPU time is the process's.
-Memory is what NumPy has allocated beyond the embedding, results included; torch's is not in it.
+The pass uses NumPy on one core.  The plain method follows the formulas: each score computes a
+separate softmax (torch, one thread), then uses NumPy over whole arrays and reuses nothing.  Both
+methods and the read run in turn in one process; ratios are medians over the rounds.  CPU time is
+that of the process.  Memory is the NumPy memory beyond the embedding, including results but not
+the memory of torch.
 
-``--torch cuda`` (or ``cpu``) measures the same functions on tensors there instead: op by op,
-compiled into few kernels by torch.compile, and one read.
+``--torch cuda`` (or ``cpu``) measures the same functions on tensors instead: op by op, compiled
+into few kernels by torch.compile, and one read.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ SETS = {
     "metric": ("eds", "mmsp", "mixture", "entropy", "energy"),
     "logits": ("msp", "entropy", "max_logit", "energy", "eds"),
 }
-"""Five scores of a metric head, and the four of any logits with the distance sum."""
+"""Five scores of a metric head; and four scores of any logits plus the distance sum."""
 ROUNDS = 7
 IN_A_ROW = 20
-"""Calls on a GPU between two waits for it, as in a loop over images."""
+"""Calls on a GPU between two synchronisations, as in a loop over images."""
 
 
 def embedding(shape: tuple[int, int, int], seed: int = 0) -> Floats:
@@ -55,16 +56,16 @@ def embedding(shape: tuple[int, int, int], seed: int = 0) -> Floats:
     rng = np.random.default_rng(seed)
     n, height, width = shape
     coarse = rng.normal(0, 1, (n, max(height // 40, 3), max(width // 40, 3)))
-    made = np.empty(shape, np.float32)
-    for channel, grid in zip(made, coarse.astype(np.float32), strict=True):
+    smooth = np.empty(shape, np.float32)
+    for channel, grid in zip(smooth, coarse.astype(np.float32), strict=True):
         cv2.resize(grid, (width, height), dst=channel, interpolation=cv2.INTER_CUBIC)
-    made *= 2
-    made += 0.1 * rng.standard_normal(shape, np.float32)
-    return made
+    smooth *= 2
+    smooth += 0.1 * rng.standard_normal(shape, np.float32)
+    return smooth
 
 
 def plain_softmax(logits: Floats) -> Floats:
-    """Return the softmax over the classes, (N, H, W), as torch gives it."""
+    """Return the softmax over the classes, (N, H, W), computed by torch."""
     import torch
 
     return torch.softmax(torch.from_numpy(logits), dim=0).numpy()
@@ -78,7 +79,7 @@ def plain_sums(f: Floats, length: float) -> Floats:
 
 
 def plain_eds(f: Floats, length: float) -> Floats:
-    """Return EDS with its clip, scaled by the least and the largest value of the image."""
+    """Return clipped EDS, scaled by the smallest and the largest value of the image."""
     sums = np.clip(plain_sums(f, length), 0, CLIP_FACTOR * 2 * (len(f) - 1) * length**2)
     scaled: Floats = 1 - (sums - sums.min()) / (sums.max() - sums.min())
     return scaled
@@ -91,7 +92,7 @@ def plain_msp(f: Floats, length: float) -> Floats:
 
 
 def plain_mixture(f: Floats, length: float) -> Floats:
-    """Return the mixture of EDS and MMSP, both computed anew."""
+    """Return the mixture of EDS and MMSP; computes both again."""
     eds, mmsp = plain_eds(f, length), plain_msp(f, length)
     alpha = 1 / (1 + np.exp(-BETA * (eds - GAMMA)))
     mixed: Floats = alpha * eds + (1 - alpha) * mmsp
@@ -99,14 +100,14 @@ def plain_mixture(f: Floats, length: float) -> Floats:
 
 
 def plain_entropy(f: Floats, length: float) -> Floats:
-    """Return the entropy over log N; a tiny number keeps the logarithm finite."""
+    """Return the entropy over log N; a small constant keeps the logarithm finite."""
     p = plain_softmax(2 * length * f)
     score: Floats = -(p * np.log(p + 1e-30)).sum(0) / math.log(len(f))
     return score
 
 
 def plain_energy(f: Floats, length: float) -> Floats:
-    """Return minus the log-sum-exp, in its stable form."""
+    """Return the negative log-sum-exp, computed without overflow."""
     z = 2 * length * f
     peak = z.max(0)
     score: Floats = -(peak + np.log(np.exp(z - peak).sum(0)))
@@ -114,7 +115,7 @@ def plain_energy(f: Floats, length: float) -> Floats:
 
 
 def plain_max_logit(f: Floats, length: float) -> Floats:
-    """Return minus the largest logit."""
+    """Return the negative of the largest logit."""
     score: Floats = -(2 * length * f).max(0)
     return score
 
@@ -131,19 +132,19 @@ PLAIN: Mapping[str, Callable[[Floats, float], Floats]] = {
 
 
 def plainly(f: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
-    """Return the scores, each computed for itself."""
+    """Return the scores, each computed separately."""
     return {name: PLAIN[name](f, PROTOTYPE_LENGTH) for name in names}
 
 
 def spent(act: Callable[[], Any]) -> tuple[float, float]:
-    """Return wall and CPU milliseconds of an act."""
+    """Return wall and CPU milliseconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     act()
     return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
 
 
 def compare(f: Floats, names: tuple[str, ...], rounds: int) -> dict[str, Any]:
-    """Time both ways and one read in turn; return medians and ratios."""
+    """Time both methods and one read in turn; return medians and ratios."""
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: all_scores(f, PROTOTYPE_LENGTH, names),
         "plain": lambda: plainly(f, names),
@@ -173,13 +174,13 @@ def compare(f: Floats, names: tuple[str, ...], rounds: int) -> dict[str, Any]:
 
 
 def differences(f: Floats, names: tuple[str, ...]) -> dict[str, float]:
-    """Return how far the two ways are apart at most, by score."""
+    """Return the largest difference between the two methods, by score."""
     ours, plain = all_scores(f, PROTOTYPE_LENGTH, names), plainly(f, names)
     return {name: float(f"{np.abs(ours[name] - plain[name]).max():.1e}") for name in names}
 
 
 def extra_mib(act: Callable[[], Any]) -> int:
-    """Return the most MiB of NumPy arrays that an act holds at a time, its results included."""
+    """Return the peak MiB of NumPy arrays during a call, including its results."""
     tracemalloc.start()
     try:
         act()
@@ -189,7 +190,7 @@ def extra_mib(act: Callable[[], Any]) -> int:
 
 
 def compare_tensors(f: Floats, names: tuple[str, ...], place: str, rounds: int) -> dict[str, Any]:
-    """Time the scores of a tensor, op by op and compiled, beside one read of it; medians."""
+    """Time the scores of a tensor, op by op and compiled, and one read; return medians."""
     import torch
 
     tensor = torch.from_numpy(f).to(place)
@@ -216,8 +217,8 @@ def compare_tensors(f: Floats, names: tuple[str, ...], place: str, rounds: int) 
         for name, way in ways.items():
             times[name].append(spent(partial(finished, way))[0] / calls)
     table = {name: np.array(values) for name, values in times.items()}
-    expected, found = all_scores(f, PROTOTYPE_LENGTH, names), compiled(tensor)
-    apart = {n: float(np.abs(found[n].cpu().numpy() - expected[n]).max()) for n in names}
+    expected, maps = all_scores(f, PROTOTYPE_LENGTH, names), compiled(tensor)
+    apart = {n: float(np.abs(maps[n].cpu().numpy() - expected[n]).max()) for n in names}
     return {f"{name}_ms": round(float(np.median(row)), 3) for name, row in table.items()} | {
         "compiled_over_read": round(float(np.median(table["compiled"] / table["read"])), 1),
         "op_by_op_over_compiled": round(float(np.median(table["op_by_op"] / table["compiled"])), 1),

@@ -1,12 +1,13 @@
-"""Features of segments as a search over pixels, compiled: what the bench compares ours with.
+"""Segment features by a compiled search over pixels: a baseline for the benchmark.
 
-*Our own re-implementation*, written from a description of the released code of Chan et al. 2020,
-not the code itself: naive maps with a sort, then a walk over all pixels; each pixel of the mask
-that no segment has yet grows one, pixel by pixel, and sums what the 2q + 37 columns need in single
-precision, E[x^2] - E[x]^2 for the variances, neighbours counted once for each contact.  Whatever
-else the released code spends its time on is not copied: a ratio to this is no ratio to that.
+This is *our re-implementation* from a description of the released code of Chan et al. 2020, not the
+code itself.  It computes naive maps with a sort, then visits all pixels.  Each unvisited pixel of
+the mask starts a segment that grows pixel by pixel and sums the terms of the 2q + 37 columns in
+single precision.  Variances are E[x^2] - E[x]^2, and neighbours count once for each contact.  The
+released code does more work that is not copied here, so ratios to this baseline are not ratios to
+that code.
 
-It needs a C compiler (`cc`), at the time of measuring only.
+The benchmark needs a C compiler (`cc`) at run time.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 SUMS = 16
-"""Sums of a segment before those of the classes, see `_SOURCE`."""
+"""Number of sums of a segment that precede the sums of the classes, see `_SOURCE`."""
 _SOURCE = r"""
 /* p (h, w, q), maps (3, h, w), mask and id (h, w), stack (2 h w), sums (k, 16 + 2 q); returns k.
-   A row of sums: pixels, inside, row, column, then for E, V, M: sum and sum of squares over the
-   inside, the same over the boundary; then class probabilities; then contacts by class. */
+   A row of sums: pixels, inside, row, column; then for E, V, M the sum and the sum of squares over
+   the inside, and both over the boundary; then class probabilities; then contacts by class. */
 int search(const float *p, const float *maps, const unsigned char *mask, const int *best,
            int h, int w, int q, int *id, int *stack, float *sums, int most)
 {
-    int found = 0, width = 16 + 2 * q;
+    int count = 0, width = 16 + 2 * q;
     for (int start = 0; start < h * w; start++) {
         if (!mask[start] || id[start]) continue;
-        if (++found > most) return -1;
+        if (++count > most) return -1;
         int filled = 0;
-        float *s = sums + (long)(found - 1) * width;
+        float *s = sums + (long)(count - 1) * width;
         stack[filled++] = start;
-        id[start] = found;
+        id[start] = count;
         while (filled) {
             int at = stack[--filled], row = at / w, col = at % w, inside = 1;
             for (int dr = -1; dr <= 1; dr++)
@@ -47,7 +48,7 @@ int search(const float *p, const float *maps, const unsigned char *mask, const i
                     int r = row + dr, c = col + dc, other = r * w + c;
                     if (r < 0 || c < 0 || r >= h || c >= w) { inside = 0; continue; }
                     if (mask[other]) {
-                        if (!id[other]) { id[other] = found; stack[filled++] = other; }
+                        if (!id[other]) { id[other] = count; stack[filled++] = other; }
                     } else {
                         inside = 0;
                         s[16 + q + best[other]] += 1;
@@ -62,26 +63,26 @@ int search(const float *p, const float *maps, const unsigned char *mask, const i
             for (int j = 0; j < q; j++) s[16 + j] += p[(long)at * q + j];
         }
     }
-    return found;
+    return count;
 }
 """
 
 
 def compiler() -> str | None:
-    """Return the path of the C compiler, None where there is none."""
+    """Return the path of the C compiler, or None."""
     return shutil.which("cc")
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
     """Compile the search with -O3 and load it."""
-    found = compiler()
-    if found is None:
-        raise ValueError("the compiled search needs a C compiler named cc, and there is none")
+    path = compiler()
+    if path is None:
+        raise ValueError("the compiled search found no C compiler named cc; install one")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "search.c", Path(folder) / "search.so"
         source.write_text(_SOURCE, encoding="utf-8")
-        command = [found, "-O3", "-shared", "-fPIC", str(source), "-o", str(target)]
+        command = [path, "-O3", "-shared", "-fPIC", str(source), "-o", str(target)]
         subprocess.run(command, check=True, capture_output=True)
         return ctypes.CDLL(str(target))
 
@@ -97,19 +98,19 @@ def naive_maps(p: Floats) -> tuple[Floats, NDArray[np.int32]]:
 
 
 def search_features(p: Floats, threshold: float) -> NDArray[np.float64]:
-    """Find the segments of the entropy and return their 2q + 37 features.
+    """Return the 2q + 37 features of the segments of the entropy map.
 
     Parameters
     ----------
     p : ndarray of float32, shape (h, w, q)
-        Softmax probabilities, pixel by pixel in memory.
+        Softmax probabilities; the classes of a pixel are adjacent in memory.
     threshold : float
-        Segments are where the entropy over log q is at least this.
+        Lowest entropy over log q in a segment.
 
     Returns
     -------
     ndarray of float64, shape (k, 2q + 37)
-        In the columns of ``feature_names(q, extended=True)``.
+        The columns are ``feature_names(q, extended=True)``.
 
     Raises
     ------
@@ -124,23 +125,23 @@ def search_features(p: Floats, threshold: float) -> NDArray[np.float64]:
     stack = np.empty(height * width, np.int32)
     sums = np.zeros((1 + int(mask.sum()), SUMS + 2 * q), np.float32)
     arrays: list[Any] = [np.ascontiguousarray(p), maps, mask, best]
-    found = library.search(
+    count = library.search(
         *(a.ctypes.data_as(ctypes.c_void_p) for a in arrays), height, width, q,
         *(a.ctypes.data_as(ctypes.c_void_p) for a in (ids, stack, sums)), len(sums),
     )  # fmt: skip
-    return _table(sums[:found].astype(np.float64), q)
+    return _table(sums[:count].astype(np.float64), q)
 
 
 def _table(sums: NDArray[np.float64], q: int) -> NDArray[np.float64]:
-    """Return the columns from the sums of all segments."""
+    """Return the feature columns from the sums of all segments."""
     size, inside = sums[:, 0], sums[:, 1]
     edge = size - inside
     ratios = (size / edge, inside / edge)
     columns: list[NDArray[np.float64]] = []
     for m in range(3):
-        parts = sums[:, 4 + 4 * m : 8 + 4 * m]
-        whole = (parts[:, :2] + parts[:, 2:]) / size[:, None]
-        core, rim = parts[:, :2] / np.maximum(inside, 1)[:, None], parts[:, 2:] / edge[:, None]
+        both = sums[:, 4 + 4 * m : 8 + 4 * m]
+        whole = (both[:, :2] + both[:, 2:]) / size[:, None]
+        core, rim = both[:, :2] / np.maximum(inside, 1)[:, None], both[:, 2:] / edge[:, None]
         for of in ((whole[:, 0], core[:, 0], rim[:, 0]), tuple(map(_variance, (whole, core, rim)))):
             columns += [*of, of[0] * ratios[0], of[1] * ratios[1]]
     near = sums[:, SUMS + q :]

@@ -1,18 +1,17 @@
-"""What the features of segments cost, beside the plain way.
+"""Measure the cost of segment features, compared with two other methods.
 
 python -m benchmarks.segments --out docs/results/segments.json
 
-Softmax maps of smooth noise, 19 classes; segments are where the normalised entropy is at least 0.3,
-8-connected.  Two ways stand beside ours.  "plain" is written from the formulas of
-`owlabel.ood.segment_features`, segment by segment: maps of the whole image with a sort for the two
-largest probabilities, then a mask, an erosion and a dilation within the box of each segment.
-"search" is a compiled walk over the pixels from probabilities to the 2q + 37 columns, our
-re-implementation of what the authors' code does (`segment_search`), beside ours from
-probabilities to the same columns.
+The data are softmax maps of smooth noise with 19 classes.  Segments are 8-connected and have a
+normalised entropy of at least 0.3.  "plain" follows the formulas of `owlabel.ood.segment_features`
+segment by segment: maps of the whole image with a sort for the two largest probabilities, then a
+mask, an erosion and a dilation within the box of each segment.  "search" is our compiled
+re-implementation of the authors' search over pixels (`segment_search`).  It is compared with ours
+from probabilities to the 2q + 37 columns.
 
-`--published FOLDER` sets the authors' own module beside ours: FOLDER holds `metrics`, compiled from
-src/metaseg/metrics.pyx of github.com/robin-chan/meta-ood as its metrics_setup.py says (-O3).  From
-probabilities to their columns with IoU, with the mask of their meta_classification.py.
+`--published FOLDER` also measures the authors' module.  FOLDER holds `metrics`, compiled from
+src/metaseg/metrics.pyx of github.com/robin-chan/meta-ood with its metrics_setup.py (-O3).  It runs
+from probabilities to the authors' columns with IoU, with the mask of their meta_classification.py.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ CASES = {
     "about 5000": (8.0, 8.0),
     "about 5000, more of the image": (4.2, 6.0),
 }
-"""Smoothness of the noise, in pixels at 2048x1024, and its size in logits: less is less sure."""
+"""Smoothness of the noise in pixels at 2048x1024, and its size in logits (smaller: less sure)."""
 EIGHT = np.ones((3, 3), bool)
 Doubles = NDArray[np.float64]
 
@@ -71,7 +70,7 @@ def noise(
 
 
 def plain_features(p: NDArray[Any], segments: NDArray[Any], extended: bool = False) -> Doubles:
-    """Return the same table as `segment_features`, one segment after the other, in float64."""
+    """Return the table of `segment_features`, computed segment by segment in float64."""
     q = len(p)
     wide = p.astype(np.float64)
     logs = np.log(np.where(wide > 0, wide, 1))
@@ -96,7 +95,7 @@ def plain_features(p: NDArray[Any], segments: NDArray[Any], extended: bool = Fal
 
 
 def _row(mask: NDArray[Any], inside: NDArray[Any], maps: dict[str, Doubles]) -> dict[str, float]:
-    """Return size, shape, means and variances of one segment by their names."""
+    """Return size, shape, means and variances of one segment by column name."""
     size, core = int(mask.sum()), int(inside.sum())
     edge = mask & ~inside
     row: dict[str, float] = {"S": size, "S_in": core, "S_bd": size - core}
@@ -112,26 +111,26 @@ def _row(mask: NDArray[Any], inside: NDArray[Any], maps: dict[str, Doubles]) -> 
 
 
 def label(entropy: NDArray[Any]) -> NDArray[np.int32]:
-    """Return the 8-connected segments, by SciPy."""
+    """Return the 8-connected segments, computed by SciPy."""
     return np.asarray(ndimage.label(entropy >= THRESHOLD, EIGHT)[0], np.int32)
 
 
 def from_probabilities(p: NDArray[Any], extended: bool = False) -> SegmentTable:
-    """Return the table of p, entropy and labelling included."""
+    """Return the segment table from probabilities, including entropy and labelling."""
     entropy = probability_entropy(p)
     return segment_features(p, label(entropy), extended, entropy)
 
 
 def published_features(module: ModuleType, p: NDArray[Any]) -> dict[str, list[float]]:
-    """Return the table of the authors' compiled module, from p; no pixel is out of distribution."""
+    """Return the table of the authors' module from p, without out-of-distribution pixels."""
     mask = (stats.entropy(p) / np.log(len(p)) >= THRESHOLD).astype(np.uint8)
     truth = np.zeros(mask.shape, np.uint8)
-    found = module.compute_metrics_components(p, truth, ood_mask=mask, ood_index=[254])
-    return cast(dict[str, list[float]], found[0])
+    results = module.compute_metrics_components(p, truth, ood_mask=mask, ood_index=[254])
+    return cast(dict[str, list[float]], results[0])
 
 
 def with_truth(p: NDArray[Any]) -> tuple[SegmentTable, NDArray[np.bool_]]:
-    """Return what the authors' module returns: all columns, and whether nothing true is hit."""
+    """Return all columns and the false segments, as the authors' module does."""
     entropy = probability_entropy(p)
     segments = label(entropy)
     table = segment_features(p, segments, extended=True, entropy=entropy)
@@ -139,22 +138,22 @@ def with_truth(p: NDArray[Any]) -> tuple[SegmentTable, NDArray[np.bool_]]:
 
 
 def beside(module: ModuleType, p: NDArray[Any]) -> dict[str, Any]:
-    """Time the authors' module and ours by turns on p, and tell how far the means are apart."""
+    """Time the authors' module and ours in turn on p, and compare the means."""
     theirs, ours = [], []
     for _ in range(PUBLISHED_ROUNDS):
         theirs.append(_timed(lambda: published_features(module, p))[1])
         ours += [_timed(lambda: with_truth(p))[1] for _ in range(ROUNDS)]
-    found, (table, _) = published_features(module, p), with_truth(p)
+    published, (table, _) = published_features(module, p), with_truth(p)
     result: dict[str, Any] = {
         "published_ms": round(float(np.median(theirs)), 1),
         "ours_with_truth_ms": round(float(np.median(ours)), 1),
         "published_over_ours_cpu": round(float(np.median(theirs) / np.median(ours)), 1),
-        "published_segments": len(found["S"]),
+        "published_segments": len(published["S"]),
     }
-    if len(found["S"]) == len(table):
+    if len(published["S"]) == len(table):
         pairs = {"S": "S", "E": "E", "V": "V", "M": "D", "C_h": "mean_x", "C_w": "mean_y"}
         apart = max(
-            float((np.abs(table[k] - found[v]) / np.maximum(np.abs(found[v]), 1)).max())
+            float((np.abs(table[k] - published[v]) / np.maximum(np.abs(published[v]), 1)).max())
             for k, v in pairs.items()
         )
         result["largest_difference_to_published"] = float(f"{apart:.2g}")
@@ -162,12 +161,12 @@ def beside(module: ModuleType, p: NDArray[Any]) -> dict[str, Any]:
 
 
 def compiled_module(folder: Path) -> ModuleType:
-    """Import `metrics` from a folder; raises SystemExit where there is none."""
+    """Import the module `metrics` from a folder; raises SystemExit if the import fails."""
     sys.path.insert(0, str(folder.resolve()))
     try:
         return importlib.import_module("metrics")
     except ImportError as error:
-        sys.exit(f"bench_segments: no compiled module `metrics` in {folder}: {error}")
+        sys.exit(f"benchmarks.segments: cannot import `metrics` from {folder}: {error}")
 
 
 def _timed(act: Callable[[], Any]) -> tuple[float, float]:
@@ -182,7 +181,7 @@ def measure(
     smooth: tuple[float, float],
     module: ModuleType | None = None,
 ) -> dict[str, Any]:
-    """Time all steps on one map; ours and the plain way take turns."""
+    """Time all steps on one map; the methods run in turn."""
     p = noise(shape, classes, *smooth)
     entropy = probability_entropy(p)
     segments = label(entropy)
@@ -203,20 +202,20 @@ def measure(
         for name, act in steps.items():
             if name not in ("plain_ms", "search_ms") or len(times[name]) < 2:
                 times[name].append(_timed(act))
-    middle = {name: np.median(rows, axis=0) for name, rows in times.items()}
-    found = middle["entropy_ms"] + middle["labelling_ms"]
-    ours, extended = found + middle["features_ms"], found + middle["extended_ms"]
+    medians = {name: np.median(rows, axis=0) for name, rows in times.items()}
+    labelling = medians["entropy_ms"] + medians["labelling_ms"]
+    ours, extended = labelling + medians["features_ms"], labelling + medians["extended_ms"]
     ratio = {}
-    if "search_ms" in middle:
+    if "search_ms" in medians:
         ratio["search_over_ours_extended_cpu"] = round(
-            float(middle["search_ms"][1] / extended[1]), 1
+            float(medians["search_ms"][1] / extended[1]), 1
         )
     return {
         "segments": int(segments.max()),
         "covered": round(float((segments > 0).mean()), 3),
-        "wall": {name: round(float(v[0]), 1) for name, v in middle.items()},
-        "cpu": {name: round(float(v[1]), 1) for name, v in middle.items()},
-        "plain_over_ours_cpu": round(float((middle["plain_ms"] / ours)[1]), 1),
+        "wall": {name: round(float(v[0]), 1) for name, v in medians.items()},
+        "cpu": {name: round(float(v[1]), 1) for name, v in medians.items()},
+        "plain_over_ours_cpu": round(float((medians["plain_ms"] / ours)[1]), 1),
         **ratio,
         "extra_mib": round(_peak(lambda: segment_features(p, segments)), 1),
         "extra_mib_extended": round(_peak(lambda: segment_features(p, segments, True)), 1),
@@ -249,7 +248,7 @@ def _errors(p: NDArray[Any], segments: NDArray[Any]) -> dict[str, float]:
 
 
 def extremes() -> dict[str, float]:
-    """Time what breaks other programs: 60,000 one-pixel segments, and one that is the image."""
+    """Time extreme cases: 60,000 one-pixel segments, and one segment that fills the image."""
     p = noise((1024, 2048), 19, 24.0)
     dots = np.zeros((1024, 2048), np.int32)
     rows, cols = np.mgrid[0:1024:4, 0:2048:8]

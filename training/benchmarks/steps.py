@@ -1,10 +1,10 @@
-"""What the slow steps of a sitting cost, and the plain way beside the one that has one.
+"""Measure the slow steps of an annotation session, and plain methods where they exist.
 
 python -m benchmarks.steps --images DIR --model FILE --out docs/results/steps.json
 
-Makes a project of the folder, opens it cold and warm with a worker, relabels all pictures (NPM),
-trains a head (PLM) on five shots, and exports.  The first candidates of the queue serve as shots.
-Nothing is written into the folder of pictures.
+The benchmark creates a project for the folder, opens it cold and warm with a worker, relabels all
+images (NPM), trains a head (PLM) on five shots, and exports.  The first candidates of the queue
+serve as shots.  The image folder is not changed.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ WAIT_SECONDS = 900.0
 
 
 def timed(act: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds an act takes, and what it returns."""
+    """Return the seconds that a call takes, and its result."""
     start = time.perf_counter()
     result = act()
     return time.perf_counter() - start, result
 
 
 def open_until_overlay(images: Path, model: Path, project: Path) -> float:
-    """Return the seconds from opening until the first picture has its embedding."""
+    """Return the seconds from opening until the first image has its embedding."""
 
     def act() -> Session:
         session = Session(open_project(images, model, project))
@@ -59,7 +59,10 @@ def open_until_overlay(images: Path, model: Path, project: Path) -> float:
             time.sleep(0.01)
             session.poll()
             if time.perf_counter() - start > WAIT_SECONDS:
-                raise TimeoutError("the first overlay did not come")
+                raise TimeoutError(
+                    f"{images}: the first image has no embedding after {WAIT_SECONDS:g} s; "
+                    "check the log of the worker"
+                )
         return session
 
     start = time.perf_counter()
@@ -69,7 +72,7 @@ def open_until_overlay(images: Path, model: Path, project: Path) -> float:
 
 
 def name_shots(project: Path) -> Session:
-    """Name the first candidate of five different pictures."""
+    """Accept the first candidates of five different images as shots of one class."""
     session = Session(Project.open(project), start_worker=False)
     used: set[int] = set()
     for item in session.queue.items(1000):
@@ -82,7 +85,7 @@ def name_shots(project: Path) -> Session:
 
 
 def relabelling(session: Session, context: JobContext) -> dict[str, Any]:
-    """Time NPM over all pictures; the plain way, distance by distance, on some of them."""
+    """Time NPM over all images, and the plain method (all distances) on some of them."""
     rule = session.shots.rule
     rows = [(p.class_id, p.vector.tolist()) for p in rule.prototypes]
     job = RelabelJob(session.models.header.heads[0].hash, rows, rule.lambda_novel)
@@ -110,7 +113,7 @@ def relabelling(session: Session, context: JobContext) -> dict[str, Any]:
 
 
 def training(session: Session, context: JobContext) -> dict[str, Any]:
-    """Time 500 steps of PLM on cached features; the plain way runs the backbone in each step."""
+    """Time 500 steps of PLM on cached features; the plain method runs the backbone in each step."""
     deer = session.classes.novel[0]
     shots = [
         {"image_id": r.id, "revision_id": r.revision_id} for r in session.records if r.revision_id
@@ -129,7 +132,7 @@ def training(session: Session, context: JobContext) -> dict[str, Any]:
 
 
 def live_step(session: Session, class_id: int, shots: list[dict[str, Any]]) -> float:
-    """Return the seconds of one step in which backbone and head run."""
+    """Return the seconds of one training step that runs backbone and head."""
     import torch
 
     segmenter, _ = load(session.models.active.path)
@@ -157,7 +160,7 @@ def live_step(session: Session, class_id: int, shots: list[dict[str, Any]]) -> f
 
 
 def exporting(folder: Path, context: JobContext) -> dict[str, float]:
-    """Time the export of all pictures in each format."""
+    """Time the export of all images in each format."""
     return {
         name: round(timed(lambda n=name: _export(folder / f"out-{n}", n, context))[0], 2)  # type: ignore[misc]
         for name in ("masks", "coco", "panoptic")
@@ -169,7 +172,7 @@ def _export(target: Path, name: str, context: JobContext) -> None:
 
 
 def run(images: Path, model: Path, folder: Path) -> dict[str, Any]:
-    """Measure all steps in a folder of their own."""
+    """Measure all steps, with all files in `folder`."""
     project = folder / "project.owlabel"
     result: dict[str, Any] = {"open_cold_to_overlay_s": open_until_overlay(images, model, project)}
     with Project.open(project) as opened:
