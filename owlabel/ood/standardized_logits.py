@@ -125,25 +125,30 @@ class ClassStatistics:
         return means, np.where(stds > 0, stds, std if std > 0 else 1.0)
 
     def arrays(self) -> dict[str, Doubles]:
-        """Return what `from_arrays` needs."""
+        """Return the arrays for `from_arrays`."""
         return {"counts": self.counts, "means": self.means, "squares": self.squares}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ClassStatistics:
-        """Return the statistics that `arrays` described.
+        """Return the statistics that `arrays` stored.
 
         Raises
         ------
         ValueError
             If an array is missing or the lengths differ.
         """
-        found = [arrays.get(name) for name in ("counts", "means", "squares")]
-        sizes = {a.shape for a in found if a is not None}
-        if len(sizes) != 1 or any(a is None for a in found):
-            raise ValueError("stored statistics need counts, means and squares of one length")
-        made = cls(len(arrays["counts"]))
-        made.counts, made.means, made.squares = (np.array(a, np.float64) for a in found)
-        return made
+        stored = [arrays.get(name) for name in ("counts", "means", "squares")]
+        sizes = {a.shape for a in stored if a is not None}
+        if len(sizes) != 1 or any(a is None for a in stored):
+            raise ValueError(
+                "stored statistics need counts, means and squares of the same length, "
+                f"got the arrays {sorted(arrays)} and the shapes {sorted(sizes)}"
+            )
+        statistics = cls(len(arrays["counts"]))
+        statistics.counts, statistics.means, statistics.squares = (
+            np.array(a, np.float64) for a in stored
+        )
+        return statistics
 
 
 def sml(logits: NDArray[Any], means: NDArray[Any], stds: NDArray[Any]) -> Floats:

@@ -103,12 +103,12 @@ class Canvas:
         window = self.window(points)
         if window is None:
             return
-        part = self.part(window)
-        mask = np.zeros(part.shape, np.uint8)
+        view = self.part(window)
+        mask = np.zeros(view.shape, np.uint8)
         origin = np.array([window[1].start, window[0].start])
         corners = np.round((points - origin) * 16).astype(np.int32)
         cv2.fillPoly(mask, [corners], 1, shift=4)
-        part.put(mask > 0, color, label, depth, instance)
+        view.put(mask > 0, color, label, depth, instance)
 
     def quad(self, points: Float, texture: Float, label: int, depths: tuple[float, float]) -> None:
         """Warp `texture` (h, w, 3) to corners: left top, right top, right bottom, left bottom.
@@ -118,21 +118,21 @@ class Canvas:
         window = self.window(points)
         if window is None:
             return
-        part = self.part(window)
+        view = self.part(window)
         origin = np.array([window[1].start, window[0].start], np.float32)
         h, w = texture.shape[:2]
         corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
         matrix = cv2.getPerspectiveTransform(corners, (points - origin).astype(np.float32))
-        size = (part.shape[1], part.shape[0])
+        size = (view.shape[1], view.shape[0])
         picture = cv2.warpPerspective(
             texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        mask = np.zeros(part.shape, np.uint8)
+        mask = np.zeros(view.shape, np.uint8)
         cv2.fillPoly(mask, [np.round((points - origin) * 16).astype(np.int32)], 1, shift=4)
         columns = np.arange(window[1].start, window[1].stop)
         inverse = np.interp(columns, *_rising(points[0, 0], points[1, 0], depths))
-        depth = np.broadcast_to((1 / inverse).astype(np.float32), part.shape)
-        part.put(mask > 0, np.asarray(picture, np.float32), label, depth)
+        depth = np.broadcast_to((1 / inverse).astype(np.float32), view.shape)
+        view.put(mask > 0, np.asarray(picture, np.float32), label, depth)
 
     def stand(
         self, sprite: Sprite, foot: tuple[float, float], height: float, label: int, depth: float
@@ -155,11 +155,11 @@ class Canvas:
             for layer in (sprite.color, sprite.alpha, sprite.mask)
         )
         number = self.next_instance()
-        part = self.part(window)
+        view = self.part(window)
         covered = mask > 0.5
-        mixed = part.color + alpha[..., None] * (color - part.color)
-        part.color[:] = mixed
-        part.put(covered, mixed, label, depth, number)
+        mixed = view.color + alpha[..., None] * (color - view.color)
+        view.color[:] = mixed
+        view.put(covered, mixed, label, depth, number)
 
     def darken(self, centre: tuple[float, float], radii: tuple[float, float], by: float) -> None:
         """Paint a soft shadow on the ground around `centre` (column, row)."""
