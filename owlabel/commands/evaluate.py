@@ -1,4 +1,4 @@
-"""``owlabel evaluate``: a model, or score maps on disk, against ground truth."""
+"""``owlabel evaluate``: measure a model, or score maps on disk, against ground truth."""
 
 from __future__ import annotations
 
@@ -29,52 +29,64 @@ from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
 NO_OOD = (
-    "no pixel of these masks is out of distribution, so AUROC, AP and FPR95 say nothing: name the "
-    "classes that count as OoD with --held-out"
+    "no pixel of these masks is out of distribution, so AUROC, AP and FPR95 are not defined: name "
+    "the classes that count as OoD with --held-out"
 )
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="The data set's folder; it is never changed.")],
-    folder: Annotated[Path, typer.Argument(help="Where the report goes; must not exist.")],
+    data: Annotated[Path, typer.Argument(help="Folder of the data set; it is never changed.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the report to create; it must not exist.")
+    ],
     layout: Annotated[
         str,
         typer.Option(
-            help="plain, classes (or camvid), cityscapes, lost_and_found, fishyscapes, "
-            "street_hazards, smiyc, road_anomaly."
+            help="Layout of the data set: plain, classes (or camvid), cityscapes, lost_and_found, "
+            "fishyscapes, street_hazards, smiyc, road_anomaly."
         ),
     ] = "plain",
-    split: Annotated[str | None, typer.Option(help="Part of the data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set, e.g. val.")] = None,
     held_out: Annotated[
-        Names, typer.Option(help="Class that counts as OoD, or a setting as 10+1; repeatable.")
+        Names, typer.Option(help="Class that counts as OoD, or a setting such as 10+1; repeatable.")
     ] = None,
-    ignore: Annotated[Names, typer.Option(help="Class that is void; repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint to run, or 'sample'.")] = None,
+    ignore: Annotated[Names, typer.Option(help="Class that counts as void; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint to evaluate, or 'sample'.")] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Score maps in place of a model: NAME.npy or .png.")
+        Path | None,
+        typer.Option(help="Folder of score maps in place of a model: NAME.npy or NAME.png."),
     ] = None,
     class_maps: Annotated[
-        Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
+        Path | None,
+        typer.Option(help="With --maps: folder of class maps; ids in the data set's order."),
     ] = None,
-    score: Annotated[Names, typer.Option(help="Score of the model; repeatable.")] = None,
+    score: Annotated[
+        Names, typer.Option(help="Score to compute from the model; repeatable.")
+    ] = None,
     threshold: Annotated[
-        list[float] | None, typer.Option(help="t of the table; repeatable.")
+        list[float] | None, typer.Option(help="Threshold t for the table; repeatable.")
     ] = None,
     track: Annotated[
         str, typer.Option(help="Size filter of components: none, anomaly or obstacle.")
     ] = "none",
-    fpr95: Annotated[str, typer.Option(help="first (benchmarks) or closest.")] = "first",
+    fpr95: Annotated[
+        str, typer.Option(help="FPR95 rule: first (as in benchmarks) or closest.")
+    ] = "first",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="evaluation.json of another split: its threshold for open-mIoU."),
+        typer.Option(help="evaluation.json of another split, for the threshold of open-mIoU."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that measure.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing report.")
+    ] = False,
 ) -> None:
-    """Measure anomaly scores against ground truth; writes JSON, CSV and an HTML report."""
+    """Measure anomaly scores against ground truth; write JSON, CSV and an HTML report."""
     with one_line_errors():
         if (model is None) == (maps is None):
-            raise ValueError("name a model with --model or a folder of score maps with --maps")
+            raise ValueError(
+                "choose either a model with --model or a folder of score maps with --maps"
+            )
         rule: FprRule = "closest" if fpr95 == "closest" else "first"
         if fpr95 != rule:
             raise ValueError(f"--fpr95 must be first or closest, got {fpr95!r}")
@@ -90,15 +102,15 @@ def evaluate(
                 find_checkpoint(model), score or ["entropy"], dataset, _progress
             )
         results = []
-        with source as found:
-            for predictions in found:
+        with source as all_predictions:
+            for predictions in all_predictions:
                 chosen = replace(options, open_threshold=_threshold(calibration, predictions.score))
                 results.append((measure(dataset, predictions, chosen, _progress), predictions))
             write(folder, dataset, results, _about(), overwrite)
         print_rows([_row(result) for result, _ in results], as_json=False)
         if all(result.pooled.positives == 0 for result, _ in results):
-            err.print(NO_OOD, style="yellow", markup=False, highlight=False)
-        out.print(str(folder / PAGE), highlight=False, markup=False)
+            err.print(NO_OOD, style="yellow")
+        out.print(str(folder / PAGE))
 
 
 @contextmanager
@@ -109,39 +121,42 @@ def _from_disk(
     class_maps: Path | None,
     names: Sequence[str],
 ) -> Iterator[list[Predictions]]:
-    """Yield the score maps of a folder as predictions of one score, all checked.
+    """Yield the score maps of a folder as predictions of one score, after checking all files.
 
-    Class maps hold places in `names`, all classes of the data set in its order.
+    Class maps hold indices into `names`, the classes of the data set in its order.
     """
     lookup = class_lookup(names, dataset.rule.names)
     classes = {} if class_maps is None or lookup is None else find_maps(class_maps, dataset, shapes)
-    found = find_maps(maps, dataset, shapes)
-    yield [Predictions(maps.name, found, classes, no_classes() if lookup is None else lookup)]
+    score_maps = find_maps(maps, dataset, shapes)
+    yield [Predictions(maps.name, score_maps, classes, no_classes() if lookup is None else lookup)]
 
 
 def _threshold(calibration: Path | None, score: str) -> float | None:
-    """Return the threshold of 95 % recall that an evaluation of another split found."""
+    """Return the threshold of 95 % recall from an evaluation of another split."""
     if calibration is None:
         return None
     try:
         rows = json.loads(calibration.read_text(encoding="utf-8"))["scores"]
         values = [row["recall_95_threshold"] for row in rows if row["score"] == score]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{calibration} is no evaluation.json: {error!r}") from error
+        raise ValueError(f"{calibration} is not an evaluation.json: {error!r}") from error
     if not values or values[0] is None:
-        raise ValueError(f"{calibration} has no threshold of 95 % recall for the score {score}")
+        raise ValueError(
+            f"{calibration} has no threshold of 95 % recall for the score {score}: evaluate that "
+            "score on the other split first"
+        )
     return float(values[0])
 
 
 def _progress(what: str, done: int, total: int) -> None:
-    """Show how far it is, on one line, where somebody looks."""
+    """Show the progress on one line if stderr is a terminal."""
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
         print(f"\r{what}: {done}/{total}   ", end=end, file=sys.stderr, flush=True)
 
 
 def _about() -> dict[str, Any]:
-    """Return the command without folders of this machine, and the version."""
+    """Return the command, without folders of this machine, and the version."""
     parts = [word.rpartition("=") for word in sys.argv[1:]]
     words = [
         f"{a}{b}DIR/{Path(c).name}" if Path(c).is_absolute() else a + b + c for a, b, c in parts
