@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from owlabel import __version__
-from owlabel.ood.registry import NEEDS, OVERLAYS
+from owlabel.ood.registry import SCORES
 
 HERE = Path(__file__).parent
 GENERATED = HERE / "reference" / "generated"
@@ -24,7 +24,10 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
 ]
-exclude_patterns = ["reference/generated/scores.md"]  # included by concepts/scores.md
+exclude_patterns = [
+    "reference/generated/scores.md",
+    "reference/generated/how_to_add.md",
+]  # included
 html_theme = "furo"
 html_title = f"OWLabel {__version__}"
 html_show_copyright = False
@@ -50,23 +53,23 @@ def command_page(module: str, name: str) -> str:
 def score_tables() -> str:
     """Return the registered scores as one Markdown table for each thing that they need."""
     lines: list[str] = []
-    for need, words in NEEDS.items():
-        lines += [f"Scores that need {words}:", "", "| score | formula | range | source |"]
+    for need in dict.fromkeys(score.need for score in SCORES.values()):
+        lines += [f"Scores that need {need}:", "", "| score | formula | range | source |"]
         lines += ["|---|---|---|---|"]
-        for score in OVERLAYS.values():
-            if score.needs == need:
-                cells = [
-                    f"{score.label} (`{score.name}`)",
-                    score.formula,
-                    score.range,
-                    score.source,
-                ]
-                lines += [
-                    "| " + " | ".join(re.sub(r"([|*_])", r"\\\1", c) for c in cells[1:]) + " |"
-                ]
-                lines[-1] = f"| {cells[0]} {lines[-1]}"
+        for score in SCORES.values():
+            if score.need == need:
+                texts = (score.formula, score.range, score.source)
+                cells = [re.sub(r"([|*_])", r"\\\1", text) for text in texts]
+                lines += [f"| {score.title} (`{score.name}`) | " + " | ".join(cells) + " |"]
         lines += [""]
     return "\n".join(lines)
+
+
+def how_to_add() -> str:
+    """Return the section "How to add" of CONTRIBUTING, for a page in ``howto``."""
+    text = (HERE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## How to add\n")[2].partition("\n## ")[0]
+    return section.replace("](docs/", "](../")
 
 
 GENERATED.mkdir(exist_ok=True)
@@ -74,6 +77,7 @@ PAGES = {
     "owlabel.md": command_page("owlabel.cli", "owlabel"),
     "owlabel-train.md": command_page("owlabel_training.main", "owlabel-train"),
     "scores.md": score_tables(),
+    "how_to_add.md": how_to_add(),
 }
 for file, text in PAGES.items():
     (GENERATED / file).write_text(text, encoding="utf-8")

@@ -40,6 +40,7 @@ from owlabel.commands.training.pretrain import pretrain
 from owlabel.commands.training.train import train
 from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
+from owlabel.formats.labels.registry import FORMATS
 from owlabel.project.creation import DATABASE
 from owlabel.project.store import ImageRecord
 from owlabel.view.open_project import open_project
@@ -263,7 +264,7 @@ def export(
     project: ProjectArg,
     folder: Annotated[Path, typer.Argument(help="Folder to create; it must not exist.")],
     format_name: Annotated[
-        str, typer.Option("--format", help="Name of a format: masks, coco, panoptic.")
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS.names())}.")
     ] = "masks",
     which: Annotated[str, typer.Option(help="Images to export: reviewed or all.")] = "reviewed",
     overwrite: Annotated[

@@ -39,6 +39,7 @@ def test_an_example_is_short_and_described(script: Path) -> None:
 
 
 EXPECTED = {
+    "add_a_score": r"correlation with entropy: 0\.9\d+\n",
     "list_candidates": r"32 images, \d+ open candidates\n",
     "click_and_name": r"found in \d+ of 32 images\n",
     "tag_images": r"street_01\.jpg,deer,present\nstreet_02\.jpg,deer,absent\n",

@@ -1,15 +1,22 @@
-"""The settings of auxiliary labels, checked in words."""
+"""The settings of auxiliary labels."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, get_args
 
-EXTRACTORS = ("handmade", "model", "imagenet")
-NETWORKS = ("resnet18", "resnet50", "vgg19")
-ALGORITHMS = ("kmeans", "dbscan")
+from pydantic import Field, model_validator
+
+from owlabel.settings import Seed, Settings, Shown
+
+EXTRACTORS = {
+    "model": "the model in use",
+    "handmade": "colour and texture",
+    "imagenet": "an ImageNet network",
+}
+NetworkName = Literal["resnet18", "resnet50", "vgg19"]
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
 REMOVED = 255
 """The label of a pixel that belongs to no cluster."""
 MOST_CLUSTERS = 254
@@ -18,10 +25,62 @@ KEY_PREFIX, CURRENT, SUMMARY = "aux-", "aux-current", "summary"
 """Names in the cache of a project: of all that belongs here, and of what was built last."""
 VERSION = 2
 """Of the whole pipeline: what another one made is not read."""
+Extractor = Annotated[
+    Literal["model", "handmade", "imagenet"],
+    Field(title="Features", description="What describes a pixel."),
+    Shown(words=EXTRACTORS),
+]
+Network = Annotated[
+    NetworkName,
+    Field(title="Network", description="ImageNet network that the weights belong to."),
+]
+ClustersPerClass = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=254,
+        title="Clusters per class",
+        description="K / M: clusters for each expected class; 1.5 in the paper.",
+    ),
+    Shown(step=0.5, option="--factor"),
+]
+Superpixels = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=65_535,
+        title="Superpixels",
+        description="Superpixels of each image; 0: pixels do not vote.",
+    ),
+    Shown(step=50),
+]
+Outliers = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        title="Outliers",
+        description="Share of each cluster's pixels, the farthest, that is removed; 0.05 in "
+        "the paper.",
+    ),
+    Shown(step=0.01),
+]
+Algorithm = Annotated[
+    Literal["kmeans", "dbscan"], Field(title="Algorithm", description="Clustering algorithm.")
+]
+Samples = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=MOST_SAMPLES,
+        title="Samples",
+        description="Pixels that the clusters are fitted to.",
+    ),
+    Shown(step=10_000),
+]
 
 
-@dataclass(frozen=True)
-class AuxiliarySettings:
+class AuxiliarySettings(Settings):
     """How auxiliary labels are made; the defaults are the CPU-sized ones.
 
     Attributes
@@ -58,53 +117,34 @@ class AuxiliarySettings:
     .. [1] "Looking Beyond Single Images", supplement: k-means, K = 1.5 M, Tables 1 to 5.
     """
 
-    extractor: str = "handmade"
+    extractor: Extractor = "handmade"
     weights: str = ""
-    network: str = "resnet50"
-    classes: int = 10
-    clusters_per_class: float = 1.5
-    algorithm: str = "kmeans"
-    samples: int = 200_000
-    images: int = 5_000
-    superpixels: int = 200
-    outliers: float = 0.05
+    network: Network = "resnet50"
+    classes: Annotated[int, Field(ge=1)] = 10
+    clusters_per_class: ClustersPerClass = 1.5
+    algorithm: Algorithm = "kmeans"
+    samples: Samples = 200_000
+    images: Annotated[int, Field(ge=1)] = 5_000
+    superpixels: Superpixels = 200
+    outliers: Outliers = 0.05
     subset: int = 20_000
-    eps: float = 0.0
-    seed: int = 0
+    eps: Annotated[float, Field(ge=0)] = 0.0
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        if self.extractor not in EXTRACTORS:
-            raise ValueError(f"extractor must be one of {EXTRACTORS}, got {self.extractor!r}")
+    @model_validator(mode="after")
+    def _fits_together(self) -> AuxiliarySettings:
         if self.extractor == "imagenet" and not self.weights:
             raise ValueError("extractor imagenet needs the path of a weights file (weights)")
-        if self.network not in NETWORKS:
-            raise ValueError(f"network must be one of {NETWORKS}, got {self.network!r}")
-        if not math.isfinite(self.clusters_per_class) or not math.isfinite(self.eps):
-            raise ValueError(
-                "clusters_per_class and eps must be numbers, got "
-                f"{self.clusters_per_class} and {self.eps}"
-            )
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {self.algorithm!r}")
         if not 2 <= self.clusters <= MOST_CLUSTERS:
             raise ValueError(
                 f"classes x clusters_per_class must give 2 .. {MOST_CLUSTERS} clusters, "
                 f"got {self.classes} x {self.clusters_per_class:g}"
             )
-        if not self.clusters <= self.samples <= MOST_SAMPLES:
-            raise ValueError(
-                f"samples must lie in {self.clusters} (the clusters) .. {MOST_SAMPLES}, "
-                f"got {self.samples}"
-            )
-        if not 0 <= self.outliers < 1:
-            raise ValueError(f"outliers must lie in [0, 1), got {self.outliers}")
-        if self.superpixels < 0 or self.superpixels > 65_535:
-            raise ValueError(f"superpixels must lie in 0 .. 65535, got {self.superpixels}")
-        if self.images < 1 or self.subset < self.clusters or self.eps < 0:
-            raise ValueError(
-                f"images and subset must be positive and eps not negative, got {self.images}, "
-                f"{self.subset} and {self.eps}"
-            )
+        for name, pixels in (("samples", self.samples), ("subset", self.subset)):
+            if pixels < self.clusters:
+                least = f"{self.clusters} (clusters)"
+                raise ValueError(f"{name} must be at least {least}, got {pixels}")
+        return self
 
     @property
     def clusters(self) -> int:
@@ -113,6 +153,6 @@ class AuxiliarySettings:
 
     def key(self, extractor_hash: str) -> str:
         """Return the name under which these labels are cached; the path of a file is not in it."""
-        plain = {**asdict(self), "weights": extractor_hash, "version": VERSION}
+        plain = {**self.model_dump(), "weights": extractor_hash, "version": VERSION}
         text = json.dumps(plain, sort_keys=True)
         return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]

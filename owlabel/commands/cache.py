@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from owlabel.commands.console import ProjectArg, open_session, out
-from owlabel.project.cache_eviction import cache_limit, told, trim_cache
+from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message
 from owlabel.project.storage.feature_cache import GIB
 
 
@@ -24,7 +24,7 @@ def cache(
         if limit is not None:
             session.settings.set(cache_limit_gib=limit)
         trimmed, limit_gib = trim_cache(session.project), cache_limit(session.project)
-        message = told(trimmed, limit_gib)
+        message = trim_message(trimmed, limit_gib)
         if message is not None:
             out.print(message[1])
         out.print(f"{trimmed.left / GIB:.2f} GiB of {limit_gib:g}")

@@ -89,7 +89,7 @@ def run_jobs(session: Any) -> None:
     """
     from owlabel.jobs.drain import drain
 
-    with _progress_bar() as bar:
+    with progress_bar() as bar:
         job_id, task, reported = -1, bar.add_task("", total=None), time.monotonic()
         for row in drain(session.project):
             if row.state != "running":
@@ -105,7 +105,8 @@ def run_jobs(session: Any) -> None:
     session.poll()
 
 
-def _progress_bar() -> Progress:
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr; it is shown only if stderr is a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

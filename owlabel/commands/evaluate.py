@@ -7,24 +7,26 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from owlabel import __version__
-from owlabel.commands.console import err, one_line_errors, out, print_rows
+from owlabel.commands.console import err, one_line_errors, out, print_rows, progress_bar
 from owlabel.evaluation.cases import DataSet, check
 from owlabel.evaluation.layouts import read
 from owlabel.evaluation.model import predictions_of
-from owlabel.evaluation.predictions import Predictions, class_lookup, find_maps, no_classes
+from owlabel.evaluation.predictions import Predictions, stored_predictions
 from owlabel.evaluation.report import PAGE, write
-from owlabel.evaluation.run import Options, ScoreResult
+from owlabel.evaluation.run import Options, Progress, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
 from owlabel.formats.atomic_folder import refuse_existing
 from owlabel.metrics import FprRule
+from owlabel.ood.registry import SCORES
 from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
@@ -36,9 +38,7 @@ NO_OOD = (
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder of the data set; it is never changed.")],
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of the report to create; it must not exist.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of the report; it must not exist.")],
     layout: Annotated[
         str,
         typer.Option(
@@ -53,15 +53,16 @@ def evaluate(
     ignore: Annotated[Names, typer.Option(help="Class that counts as void; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint to evaluate, or 'sample'.")] = None,
     maps: Annotated[
-        Path | None,
-        typer.Option(help="Folder of score maps in place of a model: NAME.npy or NAME.png."),
+        Path | None, typer.Option(help="Score maps in place of a model: NAME.npy or NAME.png.")
     ] = None,
     class_maps: Annotated[
-        Path | None,
-        typer.Option(help="With --maps: folder of class maps; ids in the data set's order."),
+        Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
     ] = None,
     score: Annotated[
-        Names, typer.Option(help="Score to compute from the model; repeatable.")
+        Names, typer.Option(help=f"Score of the model; repeatable: {', '.join(SCORES.names())}.")
+    ] = None,
+    residual: Annotated[
+        Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
     ] = None,
     threshold: Annotated[
         list[float] | None, typer.Option(help="Threshold t for the table; repeatable.")
@@ -77,82 +78,81 @@ def evaluate(
         typer.Option(help="evaluation.json of another split, for the threshold of open-mIoU."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing report.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report.")] = False,
 ) -> None:
     """Measure anomaly scores against ground truth; write JSON, CSV and an HTML report."""
     with one_line_errors():
         if (model is None) == (maps is None):
-            raise ValueError(
-                "choose either a model with --model or a folder of score maps with --maps"
-            )
-        rule: FprRule = "closest" if fpr95 == "closest" else "first"
-        if fpr95 != rule:
-            raise ValueError(f"--fpr95 must be first or closest, got {fpr95!r}")
-        options = Options(tuple(threshold or ()), track, rule, None, workers)
+            raise ValueError("choose either a model (--model) or a folder of score maps (--maps)")
+        options = Options(tuple(threshold or ()), track, _fpr_rule(fpr95), None, workers)
+        thresholds = None if calibration is None else _calibrated_thresholds(calibration)
         refuse_existing(folder, overwrite)
-        dataset = read(layout, data, split, held_out or (), ignore or ())
-        shapes = check(dataset, need_images=model is not None)
-        if maps is not None:
-            every = read(layout, data, split, (), ()) if held_out or ignore else dataset
-            source = _from_disk(dataset, shapes, maps, class_maps, every.rule.names)
-        else:
-            source = predictions_of(
-                find_checkpoint(model), score or ["entropy"], dataset, _progress
-            )
-        results = []
-        with source as all_predictions:
-            for predictions in all_predictions:
-                chosen = replace(options, open_threshold=_threshold(calibration, predictions.score))
-                results.append((measure(dataset, predictions, chosen, _progress), predictions))
-            write(folder, dataset, results, _about(), overwrite)
-        print_rows([_row(result) for result, _ in results], as_json=False)
-        if all(result.pooled.positives == 0 for result, _ in results):
-            err.print(NO_OOD, style="yellow")
+        labels = partial(read, layout, data, split)
+        dataset = labels(held_out or (), ignore or ())
+        shapes = check(dataset, need_images=maps is None)
+        source: AbstractContextManager[list[Predictions]]
+        with _progress() as progress:
+            if maps is None:
+                scores = score or ["entropy"]
+                source = predictions_of(find_checkpoint(model), scores, dataset, progress, residual)
+            else:
+                every_class = (labels((), ()) if held_out or ignore else dataset).rule.names
+                from_disk = stored_predictions(dataset, shapes, maps, class_maps, every_class)
+                source = nullcontext([from_disk])
+            with source as predictions:
+                results = _measured(dataset, predictions, options, thresholds, progress)
+                write(folder, dataset, results, _about(), overwrite)
+        _print_results([result for result, _ in results])
         out.print(str(folder / PAGE))
 
 
-@contextmanager
-def _from_disk(
-    dataset: DataSet,
-    shapes: Mapping[str, tuple[int, int]],
-    maps: Path,
-    class_maps: Path | None,
-    names: Sequence[str],
-) -> Iterator[list[Predictions]]:
-    """Yield the score maps of a folder as predictions of one score, after checking all files.
-
-    Class maps hold indices into `names`, the classes of the data set in its order.
-    """
-    lookup = class_lookup(names, dataset.rule.names)
-    classes = {} if class_maps is None or lookup is None else find_maps(class_maps, dataset, shapes)
-    score_maps = find_maps(maps, dataset, shapes)
-    yield [Predictions(maps.name, score_maps, classes, no_classes() if lookup is None else lookup)]
+def _fpr_rule(name: str) -> FprRule:
+    if name not in get_args(FprRule):
+        raise ValueError(f"--fpr95 must be first or closest, got {name!r}")
+    return cast("FprRule", name)
 
 
-def _threshold(calibration: Path | None, score: str) -> float | None:
-    """Return the threshold of 95 % recall from an evaluation of another split."""
-    if calibration is None:
-        return None
+def _calibrated_thresholds(file: Path) -> dict[str, float | None]:
+    """Return the threshold of 95 % recall of each score, from the evaluation of another split."""
     try:
-        rows = json.loads(calibration.read_text(encoding="utf-8"))["scores"]
-        values = [row["recall_95_threshold"] for row in rows if row["score"] == score]
+        rows = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        return {row["score"]: row["recall_95_threshold"] for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{calibration} is not an evaluation.json: {error!r}") from error
-    if not values or values[0] is None:
         raise ValueError(
-            f"{calibration} has no threshold of 95 % recall for the score {score}: evaluate that "
-            "score on the other split first"
+            f"{file} is not an evaluation.json ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _measured(
+    dataset: DataSet,
+    predictions: Sequence[Predictions],
+    options: Options,
+    thresholds: Mapping[str, float | None] | None,
+    progress: Progress,
+) -> list[tuple[ScoreResult, Predictions]]:
+    """Measure each score; `thresholds` are those for open-mIoU, from another split."""
+    results = []
+    for of_score in predictions:
+        if thresholds is not None:
+            threshold = thresholds.get(of_score.score)
+            if threshold is None:
+                raise ValueError(
+                    f"--calibration has no threshold of 95 % recall for {of_score.score}: "
+                    "evaluate the other split with the same score"
+                )
+            options = replace(options, open_threshold=float(threshold))
+        results.append((measure(dataset, of_score, options, progress), of_score))
+    return results
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show a progress bar if stderr is a terminal."""
+    with progress_bar() as bar:
+        task = bar.add_task("", total=None)
+        yield lambda name, done, total: bar.update(
+            task, description=name, completed=done, total=total
         )
-    return float(values[0])
-
-
-def _progress(what: str, done: int, total: int) -> None:
-    """Show the progress on one line if stderr is a terminal."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{what}: {done}/{total}   ", end=end, file=sys.stderr, flush=True)
 
 
 def _about() -> dict[str, Any]:
@@ -162,6 +162,12 @@ def _about() -> dict[str, Any]:
         f"{a}{b}DIR/{Path(c).name}" if Path(c).is_absolute() else a + b + c for a, b, c in parts
     ]
     return {"command": shlex.join(["owlabel", *words]), "version": __version__}
+
+
+def _print_results(results: Sequence[ScoreResult]) -> None:
+    print_rows([_row(result) for result in results], as_json=False)
+    if all(result.pooled.positives == 0 for result in results):
+        err.print(NO_OOD, style="yellow")
 
 
 def _row(result: ScoreResult) -> dict[str, str]:

@@ -16,7 +16,7 @@ from owlabel.commands.console import (
     print_rows,
     run_jobs,
 )
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 
 
 def scores(
@@ -42,7 +42,7 @@ def scores(
         session.scores.forget()
         if only is not None and (reason := session.scores.unavailable(only)):
             raise ValueError(f"{only} {reason}")
-        names = list(OVERLAYS) if only is None else [only]
+        names = list(SCORES) if only is None else [only]
         rows = [{**_row(session, name), **_of_image(session, name, image)} for name in names]
         calibrations = session.scores.calibrations
         print_rows(rows if as_json else [_short(row) for row in rows], as_json)
@@ -58,10 +58,11 @@ def scores(
 
 def _row(session: Any, name: str) -> dict[str, Any]:
     """Return the JSON row of one score of a project."""
-    score, scale = OVERLAYS[name], session.scores.calibration(name)
+    score, scale = SCORES[name], session.scores.calibration(name)
     alarms = session.scores.false_alarms_shown(name) if session.records else None
     return {
         "score": name,
+        "title": score.title,
         "formula": score.formula,
         "needs": score.need,
         "missing": session.scores.unavailable(name) or "",
@@ -73,9 +74,9 @@ def _row(session: Any, name: str) -> dict[str, Any]:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row for the table: a dash for a missing value, and the reason or the formula."""
-    left_out = ("formula", "needs", "missing")
+    left_out = ("title", "formula", "needs", "missing")
     shown = {k: "-" if v is None else v for k, v in row.items() if k not in left_out}
-    return {**shown, "about": row["missing"] or row["formula"]}
+    return {**shown, "about": row["missing"] or f"{row['title']}: {row['formula']}"}
 
 
 def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:

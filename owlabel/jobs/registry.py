@@ -87,7 +87,7 @@ _BUILTIN = (
             fills_queue=True),
 )  # fmt: skip
 KINDS: Registry[JobKind] = Registry(
-    "owlabel.jobs", {kind.name: kind for kind in _BUILTIN}, instance_of(JobKind)
+    "owlabel.jobs", "kind of job", {kind.name: kind for kind in _BUILTIN}, instance_of(JobKind)
 )
 """Kind of job by name, the most urgent first."""
 

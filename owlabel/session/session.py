@@ -380,7 +380,7 @@ class Session:
         folder : Path
             The folder to create; it must not exist unless `overwrite` is set.
         format_name : str
-            The name of a registered format, e.g. ``masks``, ``coco`` or ``panoptic``.
+            A key of `owlabel.formats.labels.registry.exporters`, e.g. ``masks`` or ``coco``.
         which : str
             ``reviewed`` or ``all``.
         overwrite : bool

@@ -288,7 +288,7 @@ def _recomputed_segments(
     shape: tuple[int, int],
 ) -> Segments:
     """Return the segments that the embedding gives, numbered like the candidates at their peaks."""
-    score = np.asarray(SCORES[SCORE].function(embedding, header.prototype_length))
+    score = np.asarray(SCORES[SCORE].of(embedding, header.prototype_length))
     base_map = embedding.argmax(axis=0).astype(np.uint8)
     again, segments = find_segments(score, base_map, shape, THRESHOLD)
     number = {candidate.peak: i for i, candidate in enumerate(candidates, start=1)}

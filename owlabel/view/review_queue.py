@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from owlabel.ood.meta_classifier import MetaClassifier
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 from owlabel.project.tables.candidate_details import judge
-from owlabel.project.tables.candidate_rows import forget_claims
 from owlabel.project.tables.proposals import Proposal
 from owlabel.view.review_decisions import classifier_key
 
@@ -160,8 +159,7 @@ class CandidateQueue:
 
     def clear_claims(self) -> None:
         """Mark every candidate as claimed by no class, since no class has a shot any more."""
-        with self._project.database.writing() as session:
-            forget_claims(session, self._head)
+        self._project.candidates.forget_claims(self._head)
 
     def probability_false(self, rows: Sequence[CandidateRow]) -> list[float | None]:
         """Return the probability that each candidate is false; None where it is unknown."""
@@ -220,7 +218,7 @@ class CandidateQueue:
         if self.show not in ("all", "unknown"):
             return items
         for scanned in (max(10 * limit, MIN_SCANNED), 10 * max(10 * limit, MIN_SCANNED)):
-            rows = self._project.candidates(self._head, limit=scanned, to_review=True)
+            rows = self._project.candidates.ranked(self._head, limit=scanned, to_review=True)
             open_rows = [
                 r for r in rows if r.image_id in records and is_open(r, records[r.image_id])
             ]

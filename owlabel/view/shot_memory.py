@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.classes import ClassTable, Labels
 from owlabel.novel.label_maps import Rule
-from owlabel.novel.shots import Means, findings_key, prototypes, shot_means
+from owlabel.novel.shots import Means, occurrence_key, prototypes, shot_means
 from owlabel.project.storage.records import ProjectError
 from owlabel.project.store import ImageRecord, Project
 from owlabel.view.model_outputs import Reader
@@ -52,7 +52,7 @@ class ShotMemory:
         """Measure the shots under another model; stored means are reused."""
         self._header, self._reader = header, reader
         self._means: Means = {}
-        self._known = self._project.shot_means(header.heads[0].hash)
+        self._known = self._project.shot_means.of_head(header.heads[0].hash)
         self._unstored: dict[int, dict[int, NDArray[np.float64]]] = {}
         self.waiting: set[int] = set()
         for record in records:
@@ -111,7 +111,7 @@ class ShotMemory:
 
     def read_occurrences(self) -> None:
         """Read from the project in how many images the rule found each class."""
-        self.occurrences = self._project.found(self.key)
+        self.occurrences = self._project.occurrences.image_counts(self.key)
 
     @property
     def trained_heads(self) -> list[tuple[int, str]]:
@@ -123,7 +123,7 @@ class ShotMemory:
     def key(self) -> str:
         """The key under which the project stores the occurrences of this rule."""
         base = self._header.heads[0].hash
-        return findings_key(base, self.rule.prototypes, self.lambda_novel, self.trained_heads)
+        return occurrence_key(base, self.rule.prototypes, self.lambda_novel, self.trained_heads)
 
     def images(self, class_id: int) -> list[int]:
         """Return the ids of the images that are shots of a class, sorted."""
@@ -139,4 +139,4 @@ class ShotMemory:
         with suppress(ProjectError):  # a full disk is reported by the next act of the annotator
             while self._unstored:
                 revision_id, means = self._unstored.popitem()
-                self._project.store_shot_means(revision_id, base, means)
+                self._project.shot_means.store(revision_id, base, means)

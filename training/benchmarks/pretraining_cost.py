@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,12 +26,10 @@ from experiments.results import write_result
 from owlabel.jobs.job import Progress
 from owlabel.jobs.kinds.auxiliary_labels import Auxiliary, Build, extractor
 from owlabel.project.storage.feature_cache import FeatureCache
-from owlabel_training.core import recipe as recipes
 from owlabel_training.core.base_run import new_segmenter
 from owlabel_training.core.data import read_split
 from owlabel_training.core.loop import train
-from owlabel_training.core.recipe import Recipe
-from owlabel_training.pretraining import recipe as pretraining_recipe
+from owlabel_training.core.recipe import Recipe, read
 from owlabel_training.pretraining.batches import Labelled
 from owlabel_training.pretraining.loop import pretrain
 from owlabel_training.pretraining.recipe import PretrainRecipe
@@ -166,7 +164,7 @@ def measure(
 def _measured(
     data: Path, path: Path, base: tuple[Path, ...] | list[Path], rounds: int, block: int
 ) -> dict[str, Any]:
-    recipe, bases = pretraining_recipe.read(path), {one.stem: recipes.read(one) for one in base}
+    recipe, bases = read(PretrainRecipe, path), {one.stem: read(Recipe, one) for one in base}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         pictures = folder_pictures(data, recipe.data.train)
@@ -210,8 +208,8 @@ def _base(recipe: Recipe, data: Path, work: Path) -> Steps:
     frames = read_split(data, recipe.data)
     work.mkdir(parents=True)
     torch.manual_seed(recipe.training.seed)
-    segmenter = new_segmenter(replace(recipe.model, initial=""), len(frames[0].classes))
-    never = replace(recipe.training, validate_every=recipe.training.iterations)
+    segmenter = new_segmenter(recipe.model.replace(initial=""), len(frames[0].classes))
+    never = recipe.training.replace(validate_every=recipe.training.iterations)
     return train(segmenter, frames, never, work)
 
 

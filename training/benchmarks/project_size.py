@@ -27,7 +27,6 @@ from owlabel.jobs.kinds.embed import candidates_of, channel_classes
 from owlabel.jobs.pending_images import nearest_first
 from owlabel.ood.segment_features import feature_names
 from owlabel.project.store import Project
-from owlabel.project.tables import candidate_rows
 from owlabel.session.session import Session
 from owlabel.view.open_project import open_project
 
@@ -52,18 +51,14 @@ def embed_all(project: Project, seed: int = 0) -> None:
     columns = len(feature_names(head.outputs))
     rng = np.random.default_rng(seed)
     shape = (HEIGHT, WIDTH)
-    records = project.images()
-    with project.database.writing() as session:
-        for record in records:
-            grid = np.zeros((head.outputs, HEIGHT // 4, WIDTH // 4), np.float16)
-            grid[0] = 3
-            grid[:, :3, :3] = grid[:, 3:, 5:] = rng.uniform(0, 0.3)
-            found, segments = candidates_of(grid, shape, classes, header, 0.3)
-            project.cache.write(head.hash, record.content_hash, {"embedding": grid})
-            features = rng.normal(size=(len(found), columns))
-            candidate_rows.replace_candidates(
-                session, record.id, head.hash, found, segments, features
-            )
+    for record in project.images():
+        grid = np.zeros((head.outputs, HEIGHT // 4, WIDTH // 4), np.float16)
+        grid[0] = 3
+        grid[:, :3, :3] = grid[:, 3:, 5:] = rng.uniform(0, 0.3)
+        candidates, segments = candidates_of(grid, shape, classes, header, 0.3)
+        project.cache.write(head.hash, record.content_hash, {"embedding": grid})
+        features = rng.normal(size=(len(candidates), columns))
+        project.candidates.replace(record.id, head.hash, candidates, segments, features)
 
 
 def spent(act: Callable[[], Any]) -> float:

@@ -75,46 +75,42 @@ def _train(
 def _training(
     path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
 ) -> Training:
-    """Return what the recipe asks for."""
-    from owlabel_training.core import recipe as recipes
-    from owlabel_training.ood import recipe as ood_recipe
-    from owlabel_training.pretraining import recipe as pretraining_recipe
-    from owlabel_training.weak_shot.recipe import is_weak_shot
+    """Return what the recipe asks for; its sections say which kind of training that is."""
+    from owlabel_training.core.recipe import Recipe, read, sections
 
-    if is_weak_shot(path):
-        return _weak_shot(path, given, out, changes)
     data, base = given
-    if pretraining_recipe.is_pretraining(path):
-        pretrain = pretraining_recipe.read(path, changes)
+    named = sections(path)
+    if "weak_shot" in named:
+        from owlabel_training.weak_shot.recipe import WeakShotRecipe
+        from owlabel_training.weak_shot.run import WeakShotTraining
+
+        weak = read(WeakShotRecipe, path, changes)
+        start = _start(base, weak.base.checkpoint)
+        return WeakShotTraining(weak, start, _folder(data, weak.data.folder), out / weak.name)
+    if "pretraining" in named:
+        from owlabel_training.pretraining.recipe import PretrainRecipe
         from owlabel_training.pretraining.run import PretrainingRun
 
+        pretrain = read(PretrainRecipe, path, changes)
         return PretrainingRun(pretrain, _folder(data, pretrain.data.folder), out / pretrain.name)
-    if ood_recipe.is_ood(path) is None:
-        recipe = recipes.read(path, changes)
-        from owlabel_training.core.base_run import BaseTraining
+    if named & {"entropy", "residual"}:
+        from owlabel_training.ood.recipe import OodRecipe
+        from owlabel_training.ood.run import OodTraining
 
-        folder = _folder(data, recipe.data.folder)
-        return BaseTraining(recipe, folder, out / recipe.name)
-    ood = ood_recipe.read(path, changes)
-    start = base or (Path(ood.base.checkpoint) if ood.base.checkpoint else None)
-    if start is None:
-        raise ValueError("name the model to start from with --base or base.checkpoint")
-    from owlabel_training.ood.run import OodTraining
+        ood = read(OodRecipe, path, changes)
+        start = _start(base, ood.base.checkpoint)
+        if start is None:
+            raise ValueError("name the model to start from with --base or base.checkpoint")
+        return OodTraining(ood, start, _folder(data, ood.data.folder), out / ood.name)
+    from owlabel_training.core.base_run import BaseTraining
 
-    return OodTraining(ood, start, _folder(data, ood.data.folder), out / ood.name)
+    recipe = read(Recipe, path, changes)
+    return BaseTraining(recipe, _folder(data, recipe.data.folder), out / recipe.name)
 
 
-def _weak_shot(
-    path: Path, given: tuple[Path | None, Path | None], out: Path, changes: list[str]
-) -> Training:
-    """Return the training of a recipe with [weak_shot]; without a base it starts from nothing."""
-    from owlabel_training.weak_shot import recipe as weak_shot_recipe
-    from owlabel_training.weak_shot.run import WeakShotTraining
-
-    recipe = weak_shot_recipe.read(path, changes)
-    data, base = given
-    start = base or (Path(recipe.base.checkpoint) if recipe.base.checkpoint else None)
-    return WeakShotTraining(recipe, start, _folder(data, recipe.data.folder), out / recipe.name)
+def _start(base: Path | None, named: str) -> Path | None:
+    """Return the model to start from, if the command or the recipe names one."""
+    return base or (Path(named) if named else None)
 
 
 def _folder(data: Path | None, named: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class AuxiliaryLabelsJob:
         request = ClusterRequest(**self.settings, kinds=self.kinds)
         settings = AuxiliarySettings(**request.settings(request.classes))
         if settings.extractor == "model" and not settings.weights:
-            return replace(settings, weights=str(inside(project.folder, self.checkpoint)))
+            return settings.replace(weights=str(inside(project.folder, self.checkpoint)))
         return settings
 
 
@@ -96,7 +96,7 @@ def build_clusters(
     made = yield from build.run()
     yield from _summarise(project, made, records)
     kinds = 0 if pool is None else pool.group(settings, job.kinds)
-    stored = replace(settings, weights=_kept(settings))
+    stored = settings.replace(weights=_kept(settings))
     length = header.prototype_length
     found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
     shown = catalog.current(project.cache)
@@ -183,8 +183,8 @@ class Pool:
         kinds = min(kinds, len(vectors) // LEAST_PER_KIND, different)
         if kinds < 2:
             return 0
-        few = replace(
-            settings, classes=kinds, clusters_per_class=1.0, algorithm="kmeans", outliers=0.0
+        few = settings.replace(
+            classes=kinds, clusters_per_class=1.0, algorithm="kmeans", outliers=0.0
         )
         rng = np.random.default_rng(settings.seed)
         sample = vectors[np.sort(rng.permutation(len(vectors))[:MOST_CANDIDATES])]

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from owlabel.clusters.settings import MOST_SAMPLES, AuxiliarySettings
-from owlabel.jobs.requests.request import Request, Shown
+from owlabel.clusters.settings import (
+    Algorithm,
+    AuxiliarySettings,
+    ClustersPerClass,
+    Extractor,
+    Network,
+    Outliers,
+    Samples,
+    Superpixels,
+)
+from owlabel.settings import Settings
 
 CLASSES_FROM = 4
 """M where nobody says it: the project's classes, at least this many."""
-EXTRACTORS = {
-    "model": "the model in use",
-    "handmade": "colour and texture",
-    "imagenet": "an ImageNet network",
-}
 
 
-class ClusterRequest(Request):
+class ClusterRequest(Settings):
     """Group the pixels of all images, and the OoD candidates; see `AuxiliarySettings`."""
 
-    extractor: Annotated[
-        Literal["model", "handmade", "imagenet"],
-        Field(title="Features", description="What describes a pixel."),
-        Shown(words=EXTRACTORS),
-    ] = "model"
+    extractor: Extractor = "model"
     weights: Annotated[
         str, Field(title="Weights", description="File of the weights of an ImageNet network.")
     ] = ""
-    network: Annotated[
-        Literal["resnet18", "resnet50", "vgg19"],
-        Field(title="Network", description="ImageNet network that the weights belong to."),
-    ] = "resnet50"
+    network: Network = "resnet50"
     classes: Annotated[
         int,
         Field(
@@ -43,50 +40,11 @@ class ClusterRequest(Request):
             description="M, the number of classes expected; 0: as many as the project has.",
         ),
     ] = 0
-    clusters_per_class: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=254,
-            title="Clusters per class",
-            description="K / M: clusters for each expected class; 1.5 in the paper.",
-        ),
-        Shown(step=0.5, option="--factor"),
-    ] = 1.5
-    superpixels: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=65_535,
-            title="Superpixels",
-            description="Superpixels of each image; 0: pixels do not vote.",
-        ),
-        Shown(step=50),
-    ] = 200
-    outliers: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            title="Outliers",
-            description="Share of each cluster's pixels, the farthest, that is removed; 0.05 in "
-            "the paper.",
-        ),
-        Shown(step=0.01),
-    ] = 0.05
-    algorithm: Annotated[
-        Literal["kmeans", "dbscan"], Field(title="Algorithm", description="Clustering algorithm.")
-    ] = "kmeans"
-    samples: Annotated[
-        int,
-        Field(
-            ge=2,
-            le=MOST_SAMPLES,
-            title="Samples",
-            description="Pixels that the clusters are fitted to.",
-        ),
-        Shown(step=10_000),
-    ] = 200_000
+    clusters_per_class: ClustersPerClass = 1.5
+    superpixels: Superpixels = 200
+    outliers: Outliers = 0.05
+    algorithm: Algorithm = "kmeans"
+    samples: Samples = 200_000
     kinds: Annotated[
         int,
         Field(

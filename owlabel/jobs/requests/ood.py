@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from owlabel.jobs.requests.request import Request, Shown, Steps
+from owlabel.settings import Settings, Shown, Steps
 
 METHODS = {
     "rpl": "RPL",
@@ -17,9 +17,66 @@ METHODS = {
 """Method to its name for people, in the order in which they are offered."""
 SOURCES = {"project": "annotated here", "folder": "folder with masks", "coco": "COCO file"}
 USES = {"pasted": "pasted into these images", "whole": "in their own pictures"}
+Source = Annotated[
+    Literal["project", "folder", "coco"],
+    Field(
+        title="Objects",
+        description="Where OoD objects come from: annotated in this project, a folder with "
+        "images/ and masks/, or a COCO JSON file.",
+    ),
+    Shown(words=SOURCES),
+]
+Use = Annotated[
+    Literal["pasted", "whole"],
+    Field(
+        title="Seen",
+        description="Cut objects out and paste them into images of this project, or show them "
+        "in their own pictures.",
+    ),
+    Shown(words=USES),
+]
+Ratio = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=10,
+        title="Per image",
+        description="Pictures with OoD objects for each image without; 0.1 in the paper. "
+        "Entropy maximisation only.",
+    ),
+    Shown(step=0.05),
+]
+LambdaOod = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        title="Lambda",
+        description="Weight of OoD pixels against the known classes; 0.9 in the paper. "
+        "Entropy maximisation only.",
+    ),
+    Shown(step=0.05, option="--lambda"),
+]
+Averaging = Annotated[
+    Literal["joint", "separate"],
+    Field(
+        title="Averaging",
+        description="Average the loss over all pixels together (joint), as the authors' code "
+        "does, or over known and OoD pixels apart (separate). Entropy maximisation only.",
+    ),
+]
+Epochs = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        title="Epochs",
+        description="Epochs of the training; mIoU and AP are measured after each.",
+    ),
+]
 
 
-class OodRequest(Request):
+class OodRequest(Settings):
     """Train on OoD objects, so that the model knows what it does not know."""
 
     method: Annotated[
@@ -27,64 +84,13 @@ class OodRequest(Request):
         Field(title="Method", description="How the model learns to see OoD objects."),
         Shown(words=METHODS),
     ] = "rpl"
-    source: Annotated[
-        Literal["project", "folder", "coco"],
-        Field(
-            title="Objects",
-            description="Where OoD objects come from: annotated in this project, a folder with "
-            "images/ and masks/, or a COCO JSON file.",
-        ),
-        Shown(words=SOURCES),
-    ] = "project"
+    source: Source = "project"
     path: Annotated[str, Field(title="From", description="The folder or the COCO file.")] = ""
-    use: Annotated[
-        Literal["pasted", "whole"],
-        Field(
-            title="Seen",
-            description="Cut objects out and paste them into images of this project, or show them "
-            "in their own pictures.",
-        ),
-        Shown(words=USES),
-    ] = "pasted"
-    ratio: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            title="Per image",
-            description="Pictures with OoD objects for each image without; 0.1 in the paper. "
-            "Entropy maximisation only.",
-        ),
-        Shown(step=0.05),
-    ] = 0.1
-    lambda_ood: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            title="Lambda",
-            description="Weight of OoD pixels against the known classes; 0.9 in the paper. "
-            "Entropy maximisation only.",
-        ),
-        Shown(step=0.05, option="--lambda"),
-    ] = 0.9
-    averaging: Annotated[
-        Literal["joint", "separate"],
-        Field(
-            title="Averaging",
-            description="Average the loss over all pixels together (joint), as the authors' code "
-            "does, or over known and OoD pixels apart (separate). Entropy maximisation only.",
-        ),
-    ] = "joint"
-    epochs: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=10_000,
-            title="Epochs",
-            description="Epochs of the training; mIoU and AP are measured after each.",
-        ),
-    ] = 5
+    use: Use = "pasted"
+    ratio: Ratio = 0.1
+    lambda_ood: LambdaOod = 0.9
+    averaging: Averaging = "joint"
+    epochs: Epochs = 5
     steps_per_epoch: Annotated[
         Steps,
         Field(title="Steps each", description="Training steps in each epoch."),

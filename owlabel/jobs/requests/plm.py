@@ -8,10 +8,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from owlabel.classes import LabelClass
-from owlabel.jobs.requests.request import Request, Seed, Shown, Steps
+from owlabel.settings import Seed, Settings, Shown, Steps
+
+PLM_STEPS = 500
+"""Steps of DMLNet, supplement B.1."""
 
 
-class PlmRequest(Request):
+class PlmRequest(Settings):
     """Train a head for one novel class on its shots."""
 
     class_name: Annotated[
@@ -19,7 +22,7 @@ class PlmRequest(Request):
     ]
     iterations: Annotated[
         Steps, Field(title="Steps", description="Training steps; 500 in the paper."), Shown(step=50)
-    ] = 500
+    ] = PLM_STEPS
     seed: Seed = 0
 
     def payload(

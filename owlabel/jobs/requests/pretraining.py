@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.jobs.requests.request import Request, Shown, Steps
+from owlabel.settings import Settings, Shown, Steps
 
 STARTS = {"model": "the model in use", "random": "random weights"}
 
 
-class PretrainRequest(Request):
+class PretrainRequest(Settings):
     """Contrast the pixels of all images with each other, then train on labels."""
 
     clusters: Annotated[

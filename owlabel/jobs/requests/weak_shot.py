@@ -6,24 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from owlabel.jobs.requests.request import Request, Seed, Shown, Steps
+from owlabel.settings import Minutes, Seed, Settings, Shown, Steps
 
 
-class WeakShotRequest(Request):
+class WeakShotRequest(Settings):
     """Learn masks of the tagged novel classes (SimFormer)."""
 
     iterations: Annotated[
         Steps, Field(title="Steps", description="Training steps."), Shown(step=100)
     ] = 600
-    minutes: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=10_000,
-            title="Minutes",
-            description="Minutes of training at most; 0: no limit.",
-        ),
-    ] = 0.0
+    minutes: Minutes = 0.0
     retrain: Annotated[
         int,
         Field(

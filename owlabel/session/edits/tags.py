@@ -197,7 +197,7 @@ class TagEdits:
 
     def scan_masks(self, seconds: float | None) -> int:
         """Scan new label maps for about `seconds`, see `LabelIndex`; return how many are left."""
-        return self._view.project.label_index.look(seconds)
+        return self._view.project.label_index.scan(seconds)
 
     def missing_tags(self) -> list[str]:
         """Return a warning for each novel class with too few tags."""

@@ -96,7 +96,7 @@ class ClusterSet:
 
     def store(self, cache: FeatureCache) -> None:
         """Store this as the current clusters."""
-        text = json.dumps({**asdict(self), "settings": asdict(self.settings)})
+        text = json.dumps({**asdict(self), "settings": self.settings.model_dump()})
         cache.write(CURRENT, SUMMARY, {"none": np.zeros(1, np.uint8)}, {"set": text})
 
     @property
@@ -248,7 +248,7 @@ def _of_candidates(
     groups = candidate_clusters(project, clusters)
     if groups is None:
         return []
-    boxes = {r.id: r.candidate.box for r in project.candidates(clusters.head_hash, limit=-1)}
+    boxes = {r.id: r.candidate.box for r in project.candidates.ranked(clusters.head_hash, limit=-1)}
     exists = np.array([int(i) in boxes for i in groups.ids], bool)
     result = []
     for k in range(clusters.kinds):

@@ -86,14 +86,6 @@ class ClusterLayer:
             values[found != int(self.only)] = 0
         return values
 
-    def cluster_at(self, row: int, col: int) -> int | None:
-        """Return the cluster that is shown at a pixel, None where none is."""
-        layer = self.layers.get(KIND)
-        if layer is None or not layer.visible:
-            return None
-        value = int(layer.data[row, col])
-        return value - 1 if value else None
-
 
 def _colors() -> DirectLabelColormap:
     """Return a colour for every cluster; none is transparent."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from owlabel.arrays.embedding_grid import nearest_point
 from owlabel.ood.candidates import SCORE
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 from owlabel_napari.canvas.fitted_view import FittedView
 from owlabel_napari.canvas.layer_values import layer_value, score_colormap, to_layer
 from owlabel_napari.canvas.layers import OurLayers
@@ -84,7 +84,7 @@ class Overlays:
     # -- what the overlay form asks for ------------------------------------------------------
 
     def show_score(self, name: str) -> None:
-        """Show another score of `OVERLAYS`."""
+        """Show another score of `SCORES`."""
         self.score_name = name
         self._ask_score()
 
@@ -190,7 +190,7 @@ class Overlays:
         self.layers.show_score(
             np.nan_to_num(values, nan=limits[1]),  # what is no number is as strange as can be
             self._shape(),
-            name=f"OoD: {OVERLAYS[name].label}",
+            name=f"OoD: {SCORES[name].title}",
             contrast_limits=limits,
             opacity=self.opacity,
             colormap=score_colormap(),

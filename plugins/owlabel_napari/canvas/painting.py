@@ -96,7 +96,9 @@ class Painting:
         unknown = strangers(layer.data, self.session.classes)
         if unknown:
             self.session.message.emit(
-                "warning", f"No class has the layer value {unknown[0]}: choose one under Classes."
+                "warning",
+                f"No class has the layer value {unknown[0]}, so the stroke was undone. "
+                "Select a class in the tab Classes, then paint.",
             )
             layer.data[...] = self._known
             layer.refresh()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QOpenGLWidget
+from vispy.gloo import gl
 
 from owlabel_napari.canvas.napari_window import layer_node, scene_canvas
 from owlabel_napari.events.connections import Connections
@@ -107,8 +108,6 @@ class PartialRepaint:
 
     def _before(self, _event: Any) -> None:
         """Set the scissor, in pixels of the framebuffer from its lower left corner."""
-        from vispy.gloo import gl
-
         if not self._boxes or self._canvas is None:
             self._heal.stop()  # everything is drawn now
             return
@@ -126,8 +125,6 @@ class PartialRepaint:
     def _after(self, _event: Any) -> None:
         if not self._cut or self._canvas is None:
             return
-        from vispy.gloo import gl
-
         self._canvas.context.flush_commands()
         gl.glDisable(gl.GL_SCISSOR_TEST)
         self._cut = False

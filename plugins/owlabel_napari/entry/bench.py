@@ -23,9 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
 
+import owlabel_samples
 from owlabel.jobs.requests.plm import PlmRequest
 from owlabel_napari.canvas.napari_window import scene_canvas
+from owlabel_napari.entry.windows import new_window
 
 if TYPE_CHECKING:
     from owlabel_napari.window.panel import OWLabelPanel
@@ -51,8 +55,6 @@ class Stalls:
     """Watches the event loop: a timer that comes late tells how long the window was blocked."""
 
     def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
-
         self.late: list[float] = []
         self._last = time.perf_counter()
         self._timer = QTimer()
@@ -84,8 +86,6 @@ class Bench:
     def __init__(
         self, panel: OWLabelPanel, folder: Path, size: tuple[int, int], count: int
     ) -> None:
-        import owlabel_samples
-
         enlarge(owlabel_samples.images(), folder / "pictures", size, count)
         self.panel = panel
         self.rng = np.random.default_rng(0)
@@ -110,8 +110,6 @@ class Bench:
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let the event loop run once, or for a while."""
-        from qtpy.QtWidgets import QApplication
-
         until = time.perf_counter() + seconds
         QApplication.processEvents()
         while time.perf_counter() < until:
@@ -128,9 +126,6 @@ class Bench:
 
     def timed(self, act: Callable[[], Any]) -> tuple[float, float]:
         """Return the milliseconds until `act` returned, and until the screen shows all of it."""
-        from qtpy.QtCore import QEventLoop
-        from qtpy.QtWidgets import QApplication
-
         start = time.perf_counter()
         act()
         acted = time.perf_counter()
@@ -233,8 +228,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    from owlabel_napari.entry.windows import new_window
-
     viewer, panel = new_window()
     viewer.window.resize(1600, 1000)
     results: dict[str, Any] = {

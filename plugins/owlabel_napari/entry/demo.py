@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from PIL import Image
+from qtpy.QtWidgets import QApplication
 
+import owlabel_samples
 from owlabel.jobs.requests.plm import PlmRequest
+from owlabel_napari.entry.windows import new_window, open_window
+from owlabel_napari.window.sample_folder import sample_folder
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -40,9 +44,6 @@ def demo(walk: Path | None = None) -> None:
     ValueError
         If a step of the walk does not happen in time.
     """
-    from owlabel_napari.entry.windows import open_window
-    from owlabel_napari.window.sample_folder import sample_folder
-
     if walk is None:
         open_window(sample_folder())
         return
@@ -69,9 +70,6 @@ class Walk:
     """
 
     def __init__(self, out: Path) -> None:
-        import owlabel_samples
-        from owlabel_napari.entry.windows import new_window
-
         self.out = out
         self.labels = owlabel_samples.labels()
         self.names = {c["id"]: c["name"] for c in owlabel_samples.classes()}
@@ -109,8 +107,6 @@ class Walk:
         print(f"[{time.perf_counter() - self.began:6.1f} s] {text}", flush=True)
 
     def _shoot(self, name: str) -> None:
-        from qtpy.QtWidgets import QApplication
-
         for _ in range(3):
             self.workspace.steps.finish()
             self._turn(0.4)
@@ -122,8 +118,6 @@ class Walk:
 
     def _turn(self, seconds: float) -> None:
         """Let the window live for a while."""
-        from qtpy.QtWidgets import QApplication
-
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             QApplication.processEvents()
@@ -179,7 +173,9 @@ class Walk:
         ]
         item = max(shown, key=lambda i: i.area, default=None)
         if item is None:
-            raise ValueError("no candidate of the queue is an object that the model has never seen")
+            raise ValueError(
+                "no candidate at the top of the queue is an object that the model has never seen"
+            )
         name = str(self.names[self._class_of(item)])
         self._click_candidate(item)
         self._shoot("1-candidate.png")

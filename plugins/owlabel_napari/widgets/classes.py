@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, FloatSlider
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.classes import VOID, LabelClass
 from owlabel_napari.events.connections import Connections
@@ -51,7 +53,9 @@ class ClassesWidget(QWidget):
             label="Reach λ",
             tracking=True,
         )
-        self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
+        self.reach.tooltip = (
+            "A pixel joins a novel class if its squared distance to the prototype is below this"
+        )
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(200)
@@ -81,8 +85,8 @@ class ClassesWidget(QWidget):
         layout.addWidget(table, 1)
         layout.addWidget(
             hint(
-                "A row chooses what napari's brush, fill and polygon paint; "
-                "Ctrl and its number names the region."
+                "Select a row to set the class that brush, fill and polygon paint. "
+                "Ctrl+1 to Ctrl+9 name the pending region."
             )
         )
         layout.addWidget(title("Novel classes from shots (NPM)"))
@@ -112,7 +116,14 @@ class ClassesWidget(QWidget):
         if self.table.state() == QAbstractItemView.State.EditingState:
             return
         rows = self.session.classes.listed
-        self.table.blockSignals(True)
+        with signals_blocked(self.table):
+            self._fill_table(rows)
+        if not self._later.isActive() and self.reach.value != self.session.settings.lambda_novel:
+            with self.reach.changed.blocked():
+                self.reach.max = max(self.reach.max, self.session.settings.lambda_novel)
+                self.reach.value = self.session.settings.lambda_novel
+
+    def _fill_table(self, rows: Sequence[LabelClass]) -> None:
         self.table.setRowCount(len(rows) + 1)
         for index, one in enumerate(rows):
             self._fill(index, one)
@@ -122,11 +133,6 @@ class ClassesWidget(QWidget):
         self.table.removeCellWidget(len(rows), COLOR)
         void = self._put(len(rows), COLOR, "", VOID, editable=False)
         void.setIcon(swatch((235, 235, 235)))
-        self.table.blockSignals(False)
-        if not self._later.isActive() and self.reach.value != self.session.settings.lambda_novel:
-            with self.reach.changed.blocked():
-                self.reach.max = max(self.reach.max, self.session.settings.lambda_novel)
-                self.reach.value = self.session.settings.lambda_novel
 
     def _fill(self, index: int, one: LabelClass) -> None:
         item = self._put(index, NAME, one.name, one.id, editable=one.novel)

@@ -19,17 +19,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from owlabel.view.open_project import can_open
+from owlabel.novel.click_regions import prepare
+from owlabel.session.session import Session
+from owlabel.view.open_project import can_open, open_project
 from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.events.messages import show
 from owlabel_napari.widgets.start import StartWidget
 from owlabel_napari.window.project_opener import ProjectOpener
+from owlabel_napari.window.sample_folder import sample_folder
 from owlabel_napari.window.workspace import Workspace
 
 if TYPE_CHECKING:
     import napari.viewer
-
-    from owlabel.session.session import Session
 
 WIDTH = 350
 _ASKS_NAPARI = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
@@ -55,12 +56,12 @@ class OWLabelPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
-        self.setMinimumWidth(WIDTH)
+        self.start.setMinimumWidth(WIDTH)  # a page that needs more gets more
         expanding = QSizePolicy.Policy.Expanding
         self.setSizePolicy(QSizePolicy.Policy.Preferred, expanding)  # else napari adds a stretch
         self.setAcceptDrops(True)
         self._canvas_drops = _CanvasDrops(self)
-        Thread(target=_prepare).start()  # a daemon that holds C++ would abort the exit
+        Thread(target=prepare).start()  # a daemon that holds C++ would abort the exit
         self.opener = ProjectOpener(self)
         self.opener.ready.connect(self._show_folder)
         self.opener.refused.connect(self._refuse)
@@ -84,9 +85,6 @@ class OWLabelPanel(QWidget):
 
         A refusal is shown on the start page and as a message.
         """
-        from owlabel.session.session import Session
-        from owlabel.view.open_project import open_project
-
         try:
             session = Session(open_project(Path(folder), model, project))
         except (ValueError, OSError) as error:
@@ -113,13 +111,11 @@ class OWLabelPanel(QWidget):
 
     def open_sample(self) -> None:
         """Open the sample street scenes."""
-        from owlabel_napari.window.sample_folder import sample_folder
-
         self.open_later(sample_folder())
 
     def choose_folder(self) -> None:
         """Let the annotator choose a folder of images or a project, and open it."""
-        folder = QFileDialog.getExistingDirectory(self, "A folder of images, or a project")
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder of images or a project")
         if folder:
             self.open_later(folder)
 
@@ -202,13 +198,6 @@ class _CanvasDrops(QObject):
         self.panel.open_later(folder)
         self.panel.bring_up()
         return True
-
-
-def _prepare() -> None:
-    """Do beside the window what the first click would wait for."""
-    from owlabel.novel.click_regions import prepare
-
-    prepare()
 
 
 def _folder(event: QDropEvent) -> Path | None:

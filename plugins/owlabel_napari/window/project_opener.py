@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 from qtpy.QtCore import QObject, Signal
 
+from owlabel.view.open_project import open_project
+
 Wish: TypeAlias = tuple[Path, str | Path | None, Path | None]
 """A folder, the model and the project that are wanted with it."""
 
@@ -48,8 +50,6 @@ class ProjectOpener(QObject):
             Thread(target=self._work).start()  # no daemon: an exit waits for what it writes
 
     def _work(self) -> None:
-        from owlabel.view.open_project import open_project
-
         while True:
             wish = self._wish
             assert wish is not None

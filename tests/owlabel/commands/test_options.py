@@ -10,14 +10,14 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from owlabel.commands.options import MakeRequest, request_options
-from owlabel.jobs.requests.request import Request, Shown
+from owlabel.settings import Settings, Shown
 
 
-class Inner(Request):
+class Inner(Settings):
     kinds: Annotated[int, Field(ge=0, le=9, description="Number of groups.")] = 2
 
 
-class Outer(Request):
+class Outer(Settings):
     name: Annotated[str, Field(description="Name of the class.")]
     inner: Annotated[Inner, Field(strict=False)] = Inner()
     clusters_per_class: Annotated[

@@ -117,13 +117,12 @@ def test_reviewing_twice_is_one_act(session: Session) -> None:
 
 
 def test_without_any_shot_left_no_candidate_is_claimed(session: Session) -> None:
-    rows = session.project.candidates(session.models.header.heads[0].hash)
+    table, head = session.project.candidates, session.models.header.heads[0].hash
     deer = labelled_deer(session)
-    session.project.set_claims({rows[0].id: deer})
+    table.claim({table.ranked(head)[0].id: deer})
     session.undo()
     session.search.submit()
-    claims = {r.claimed_by for r in session.project.candidates(session.models.header.heads[0].hash)}
-    assert claims == {None}
+    assert {row.claimed_by for row in table.ranked(head)} == {None}
 
 
 def test_before_the_worker_has_counted_no_file_is_looked_for(

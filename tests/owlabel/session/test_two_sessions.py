@@ -61,7 +61,7 @@ def test_an_edit_reopens_what_the_other_has_just_reviewed(session: Session, othe
 
 def test_what_was_not_seen_is_not_reviewed(session: Session, other: Session) -> None:
     session.labels.paint(rows(session, 0, 1))
-    with pytest.raises(ValueError, match="another process has just labelled"):
+    with pytest.raises(ValueError, match=r"another process has just labelled deer_1\.png"):
         other.labels.review()
     assert other.record().state != "reviewed"
     other.poll()

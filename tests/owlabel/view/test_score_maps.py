@@ -15,7 +15,7 @@ from owlabel.checkpoints.header import KEY, CheckpointHeader, read_header
 from owlabel.cli import app
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.calibrate import CalibrateJob, in_distribution
-from owlabel.ood.registry import OVERLAYS, SCORES
+from owlabel.ood.registry import SCORES, available
 from owlabel.project.store import Project
 from owlabel.session.session import Session
 
@@ -65,7 +65,7 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
     version = toy.project.active_model()
     save_file({"weight": np.zeros(1, np.float32)}, version.path, metadata={KEY: text})
     session = Session(toy.project, start_worker=False)
-    missing = [n for n in OVERLAYS if session.scores.unavailable(n) is not None]
+    missing = [n for n in SCORES if session.scores.unavailable(n) is not None]
     assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "sml_smooth", "rpl_energy"]
     with pytest.raises(ValueError, match="needs a metric head"):
         session.scores.current("eds")
@@ -75,7 +75,7 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
 def test_all_scores_in_one_pass_agree_with_single_ones(session: Session) -> None:
     calibrate(session)
     maps = session.scores.score_maps(session.record())
-    assert list(maps) == [*SCORES, "sml", "sml_smooth"]
+    assert list(maps) == available({"metric head", "statistics"})
     for name, values in maps.items():
         np.testing.assert_allclose(values, session.scores.current(name), atol=1e-6)
 
@@ -179,7 +179,7 @@ def command(toy: Any) -> Command:
 
 def test_the_command_lists_every_score(command: Command) -> None:
     rows = json.loads(command("--json", "--image", "deer_1.png").stdout)
-    assert [row["score"] for row in rows] == list(OVERLAYS)
+    assert [row["score"] for row in rows] == list(SCORES)
     entropy = next(row for row in rows if row["score"] == "entropy")
     assert entropy["missing"] == ""
     assert entropy["usual"] <= entropy["median"] <= entropy["highest"]

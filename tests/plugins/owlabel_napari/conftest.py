@@ -232,32 +232,52 @@ class FakeProposals(Part):
 
 
 class FakeClusters(Part):
-    """No clusters."""
+    """No clusters, unless a test builds some."""
 
-    ACTS = ("build", "name")
+    ACTS = ("name",)
+
+    def __init__(self, session: FakeSession) -> None:
+        super().__init__(session)
+        self.built: Any = None
+        self.list: list[Any] = []
+        self.labels: Any = None
+        self.objects: Any = None
+
+    def build(self, request: Any) -> int:
+        self.record("build", request)
+        request.settings(2)
+        return 1
 
     def current(self) -> Any:
-        return None
+        return self.built
 
     def names(self) -> dict[str, int]:
-        return {}
+        return {i.name: i.class_id for i in self.list if i.class_id is not None}
 
     def list_all(self) -> list[Any]:
-        return []
+        return self.list
 
     def auxiliary_labels(self) -> Any:
-        return None
+        return self.labels
+
+    def unknown_objects(self, cluster: str) -> Any:
+        self.record("unknown_objects", cluster)
+        return self.objects
 
 
 class FakeModels(Part):
     """Two versions of a model."""
 
-    ACTS = ("adopt", "discard", "switch", "add_file")
+    ACTS = ("discard", "switch", "add_file")
     changed = Signal()
 
     def __init__(self, session: FakeSession) -> None:
         super().__init__(session)
         self.active = SimpleNamespace(id=1, name="base")
+
+    def adopt(self, model_id: int) -> None:
+        self.record("adopt", model_id)
+        self.session.training.waiting.clear()
 
     def versions(self) -> list[Any]:
         return [self.active, SimpleNamespace(id=2, name="base + deer")]
@@ -266,7 +286,17 @@ class FakeModels(Part):
 class FakeTraining(Part):
     """Trainings that are recorded."""
 
-    ACTS = ("plm", "ood", "weak_shot", "pretrain")
+    ACTS = ("plm", "weak_shot")
+
+    def ood(self, request: Any) -> int:
+        self.record("ood", request)
+        request.payload("model.safetensors")
+        return 1
+
+    def pretrain(self, request: Any) -> int:
+        self.record("pretrain", request)
+        request.check(1)
+        return 1
 
     def __init__(self, session: FakeSession) -> None:
         super().__init__(session)
@@ -285,12 +315,13 @@ class FakeWorker(Part):
     def __init__(self, session: FakeSession) -> None:
         super().__init__(session)
         self.rows: list[Any] = []
+        self.reported: list[Any] = []
 
     def jobs(self) -> list[Any]:
         return self.rows
 
     def metrics(self, job_id: int, since: int = 0) -> list[Any]:
-        return []
+        return [r for r in self.reported if r.id > since]
 
 
 class FakeSession:

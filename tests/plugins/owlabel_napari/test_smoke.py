@@ -29,6 +29,7 @@ import sys, time
 from pathlib import Path
 import napari
 from qtpy.QtWidgets import QApplication
+from owlabel.jobs.requests.plm import PlmRequest
 from owlabel_napari.entry.windows import panel_of
 
 viewer = napari.Viewer()                     # the viewer first, the optimiser after it
@@ -42,14 +43,15 @@ def until(what, ready):
     while not ready():
         QApplication.processEvents()
         time.sleep(0.02)
-        assert time.monotonic() < end, (what, [(j.kind, j.state, j.error) for j in session.worker.jobs()])
+        jobs = [(job.kind, job.state, job.error) for job in session.worker.jobs()]
+        assert time.monotonic() < end, (what, jobs)
 
 until("the first embedding", lambda: session.view.embedding() is not None)
 until("embedding", lambda: session.progress[0] == session.progress[1])
 session.labels.click(20, 20)
 session.labels.accept("deer")
-until("relabelling", lambda: not any(j.state in ("queued", "running") for j in session.worker.jobs()))
-session.training.plm("deer", 3)
+until("relabelling", lambda: not session.worker.active())
+session.training.plm(PlmRequest(class_name="deer", iterations=3))
 until("training", lambda: session.training.result("plm") is not None)
 session.models.adopt(session.training.result("plm").model_id)
 until("the new head", lambda: session.view.embedded_heads() == 2)

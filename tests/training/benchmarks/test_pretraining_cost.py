@@ -19,8 +19,8 @@ from benchmarks.pretraining_cost import (
     steps_of,
 )
 from owlabel.jobs.job import Progress
-from owlabel_training.core import recipe
-from owlabel_training.pretraining import recipe as pretraining_recipe
+from owlabel_training.core.recipe import Recipe, from_toml, read
+from owlabel_training.pretraining.recipe import PretrainRecipe
 
 MODEL = """
 [model]
@@ -56,8 +56,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_a_base_training_ends_with_its_steps_or_its_minutes() -> None:
-    plain = recipe.from_toml(BASE)
-    limited = recipe.from_toml(BASE, ["training.minutes=0.5"])
+    plain = from_toml(Recipe, BASE)
+    limited = from_toml(Recipe, BASE, ["training.minutes=0.5"])
     assert steps_of(plain, 2.0) == 50
     assert steps_of(limited, 2.0) == 15
     assert steps_of(limited, 0.1) == 50
@@ -106,6 +106,6 @@ def test_the_command_measures_labels_contrast_and_base(data: Path, tmp_path: Pat
 
 
 def test_the_recipes_that_are_compared_are_there() -> None:
-    assert pretraining_recipe.read(ROOT / PRETRAIN).data.train == "train.txt"
+    assert read(PretrainRecipe, ROOT / PRETRAIN).data.train == "train.txt"
     for path in BASES:
-        assert recipe.read(ROOT / path).data.train == "train.txt"
+        assert read(Recipe, ROOT / path).data.train == "train.txt"

@@ -12,8 +12,8 @@ a drive look alike, so that is the harder and more honest figure.  "segment" lea
 only, as the paper does; above `SEGMENTS` segments it is not computed.
 
 Nothing is drawn at random here, so there is no seed; models trained with several are given as NAME,
-NAME_seed_1, NAME_seed_2 and are told with mean and standard deviation, too.  The best threshold of
-each way is told as in the paper, over the measured frames themselves; a threshold chosen without
+NAME_seed_1, NAME_seed_2 get mean and standard deviation, too.  The best threshold of
+each way is chosen as in the paper, over the measured frames themselves; a threshold chosen without
 them comes from an earlier run on other frames: ``--split val --out val.json``, then ``--split test
 --chosen val.json``.
 `--only-model` measures one of the models and keeps its table in a file of its own beside `--out`;
@@ -192,10 +192,15 @@ def summary(models: dict[str, Any], most_epsilon: float = math.inf) -> dict[str,
                 best[f"{model} {way}"] = dict(
                     zip(("sum", "t", "epsilon_percent"), min(lines), strict=True)
                 )
+    return _against_plain(best)
+
+
+def _against_plain(best: dict[str, Any]) -> dict[str, Any]:
+    """Add to each row how many errors more it has than the best plain one, in percent."""
     plain = [row["sum"] for key, row in best.items() if row and key.endswith(" plain")]
     for row in filter(None, best.values()):
-        cut = 100 * (row["sum"] / max(min(plain), 1) - 1) if plain else math.nan
-        row["against_the_best_plain_percent"] = None if math.isnan(cut) else round(cut, 1)
+        more = round(100 * (row["sum"] / max(min(plain), 1) - 1), 1) if plain else None
+        row["against_the_best_plain_percent"] = more
     return best
 
 
@@ -218,7 +223,7 @@ def chosen_elsewhere(
     """
     if missing := sorted(set(models) - set(other)):
         raise ValueError(f"the file of --chosen has no model {missing}; it has {sorted(other)}")
-    found: dict[str, Any] = {}
+    best: dict[str, Any] = {}
     for model, table in models.items():
         for way in ("plain", "meta_image"):
             rows = {t: row[way] for t, row in other[model].items()}
@@ -226,13 +231,9 @@ def chosen_elsewhere(
             if not fit:
                 continue
             t = min(fit, key=lambda t: (rows[t]["sum"], float(t)))
-            told = {key: table[t][way][key] for key in ("sum", "epsilon_percent")}
-            found[f"{model} {way}"] = {"t": float(t), **told}
-    plain = [row["sum"] for key, row in found.items() if key.endswith(" plain")]
-    for row in found.values():
-        cut = 100 * (row["sum"] / max(min(plain), 1) - 1) if plain else None
-        row["against_the_best_plain_percent"] = None if cut is None else round(cut, 1)
-    return found
+            errors_at = {key: table[t][way][key] for key in ("sum", "epsilon_percent")}
+            best[f"{model} {way}"] = {"t": float(t), **errors_at}
+    return _against_plain(best)
 
 
 def over_seeds(best: dict[str, Any]) -> dict[str, Any]:
@@ -247,15 +248,15 @@ def over_seeds(best: dict[str, Any]) -> dict[str, Any]:
     for key, row in best.items():
         if row is not None:
             groups.setdefault(re.sub(r"_seed_\d+(?= )", "", key), []).append(row)
-    found: dict[str, Any] = {}
+    spreads: dict[str, Any] = {}
     for key, rows in groups.items():
         if len(rows) > 1:
             of = {name: [row[name] for row in rows] for name in ("sum", "epsilon_percent", "t")}
-            found[key] = of | {
+            spreads[key] = of | {
                 "mean": round(float(np.mean(of["sum"])), 1),
                 "std": round(float(np.std(of["sum"])), 1),
             }
-    return found
+    return spreads
 
 
 def markdown(models: dict[str, Any]) -> str:
@@ -284,10 +285,10 @@ def _line(t: str, row: dict[str, Any]) -> str:
 
 def measure(path: Path, frames: Frames, setting: Setting) -> dict[str, Any]:
     """Return the table of one model, by threshold."""
-    found, rows, classes = collect(path, frames, setting)
+    measured, rows, classes = collect(path, frames, setting)
     table = {}
     for t in THRESHOLDS:
-        table[str(t)] = at_threshold(rows[t], found, t, classes)
+        table[str(t)] = at_threshold(rows[t], measured, t, classes)
         sys.stderr.write(f"{path.name} {t}: {table[str(t)]}\n")
     return table
 
@@ -296,47 +297,62 @@ def run(given: argparse.Namespace) -> dict[str, Any] | None:
     """Measure all models on the same frames; None while some of them are left for another call."""
     setting = read_setting(given.data, given.setting)
     other = None if given.chosen is None else json.loads(given.chosen.read_text(encoding="utf-8"))
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
     frames = read_list(given.data, given.split).every(given.every)
-    models, tables = dict(given.model), {}
-    for name, path in models.items():
-        part = None if given.out is None else given.out.with_suffix(f".{name}.part.json")
-        about = {
-            "split": given.split,
-            "every": given.every,
-            "model": read_header(path).heads[0].hash,
-        }
-        if part is not None and part.is_file():
-            kept = json.loads(part.read_text(encoding="utf-8"))
-            if kept["about"] != about:
-                raise ValueError(f"{part} is of other frames or another model: remove it")
-            tables[name] = kept["table"]
-        elif given.only_model in (None, name):
-            tables[name] = measure(path, frames, setting)
-            if part is not None:
-                text = json.dumps({"about": about, "table": tables[name]}, indent=1)
-                part.write_text(text + "\n", encoding="utf-8")
-    if len(tables) < len(models):
+    tables = {name: _table(given, name, path, frames, setting) for name, path in given.model}
+    done = {name: table for name, table in tables.items() if table is not None}
+    if len(done) < len(tables):
         return None
-    limited = summary(tables, LIMIT)
-    result = {
+    about = {
         "setting": given.setting,
         "held_out": list(setting.novel),
         "split": given.split,
         "frames": len(frames.names),
+    }
+    return {**provenance(), **about, **_compared(done), **_elsewhere(done, other)}
+
+
+def _table(
+    given: argparse.Namespace, name: str, path: Path, frames: Frames, setting: Setting
+) -> dict[str, Any] | None:
+    """Return the table of a model, measured now or in an earlier call; None where it is left."""
+    about = {"split": given.split, "every": given.every, "model": read_header(path).heads[0].hash}
+    file = None if given.out is None else given.out.with_suffix(f".{name}.part.json")
+    if file is not None and file.is_file():
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if stored["about"] != about:
+            raise ValueError(f"{file} is of other frames or another model: remove it")
+        return dict(stored["table"])
+    if given.only_model not in (None, name):
+        return None
+    table = measure(path, frames, setting)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"about": about, "table": table}, indent=1)
+        file.write_text(text + "\n", encoding="utf-8")
+    return table
+
+
+def _compared(tables: dict[str, Any]) -> dict[str, Any]:
+    limited = summary(tables, LIMIT)
+    return {
         "errors_where_nothing_is_predicted": _objects(tables),
         "best": summary(tables),
         "best_with_epsilon_up_to_5_percent": limited,
         "the_latter_over_seeds_of_training": over_seeds(limited),
         "models": tables,
     }
-    if other is not None:
-        found = chosen_elsewhere(tables, other["models"], LIMIT)
-        result["at_the_threshold_chosen_elsewhere"] = chosen_elsewhere(tables, other["models"])
-        result["the_same_with_epsilon_up_to_5_percent_there"] = found
-        result["the_latter_over_seeds"] = over_seeds(found)
-    return {**provenance(), **result}
+
+
+def _elsewhere(tables: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the errors at thresholds that another run chose, where one is named."""
+    if other is None:
+        return {}
+    limited = chosen_elsewhere(tables, other["models"], LIMIT)
+    return {
+        "at_the_threshold_chosen_elsewhere": chosen_elsewhere(tables, other["models"]),
+        "the_same_with_epsilon_up_to_5_percent_there": limited,
+        "the_latter_over_seeds": over_seeds(limited),
+    }
 
 
 def _objects(tables: dict[str, Any]) -> int:
@@ -368,7 +384,7 @@ def main() -> None:
     try:
         result = run(given)
     except (ValueError, OSError) as error:
-        sys.exit(f"meta_experiments: {error}")
+        sys.exit(f"experiments.methods.meta: {error}")
     if result is None:
         sys.exit("some models are left: the same line with another --only-model goes on")
     text = json.dumps(result, indent=1)

@@ -18,12 +18,11 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -41,6 +40,7 @@ from owlabel_training.core.data import Frames, read_frames, read_names
 from owlabel_training.core.loop import miou, predict
 from owlabel_training.ood.data import OodData, ood_data
 from owlabel_training.ood.loop import MiouFellError
+from owlabel_training.ood.losses import Averaging
 from owlabel_training.ood.measures import ScoreOf, base_score, measure_ood, residual_score
 from owlabel_training.ood.proxies import read_proxies
 from owlabel_training.ood.recipe import (
@@ -236,10 +236,10 @@ def _entropy(setup: Setup, variant: str, seed: int) -> OodRecipe:
     """Return the recipe of entropy maximisation of a variant: averaging, lambda, rate."""
     averaging, lambda_ood, lr = variant.split()
     recipe = EntropyRecipe(
-        **small(setup, seed), lr=float(lr), lambda_ood=float(lambda_ood), averaging=averaging,
-        freeze_statistics=True,
+        **small(setup, seed), lr=float(lr), lambda_ood=float(lambda_ood),
+        averaging=cast(Averaging, averaging), freeze_statistics=True,
     )  # fmt: skip
-    return OodRecipe("entropy", proxy=ood_test_sets.proxy(setup.shared), entropy=recipe)
+    return OodRecipe(name="entropy", proxy=ood_test_sets.proxy(setup.shared), entropy=recipe)
 
 
 def _method(setup: Setup, variant: str, seed: int) -> OodRecipe:
@@ -254,8 +254,8 @@ def _ablated(setup: Setup, variant: str, seed: int) -> OodRecipe:
 def residual(setup: Setup, seed: int, **changes: Any) -> OodRecipe:
     """Return a recipe of RPL with the rates for few steps."""
     recipe = ResidualRecipe(**small(setup, seed), lr=7.5e-4, samples=128)
-    recipe = dataclasses.replace(recipe, **changes)
-    return OodRecipe("rpl", proxy=ood_test_sets.proxy(setup.shared), residual=recipe)
+    recipe = recipe.replace(**changes)
+    return OodRecipe(name="rpl", proxy=ood_test_sets.proxy(setup.shared), residual=recipe)
 
 
 def run(setup: Setup, recipe: OodRecipe, work: Path, pause: Callable[[], None]) -> dict[str, Any]:

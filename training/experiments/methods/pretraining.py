@@ -16,9 +16,9 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -38,7 +38,7 @@ from owlabel_training.core.base_run import BaseTraining
 from owlabel_training.core.data import Frames, read_frames, read_names
 from owlabel_training.core.loop import miou
 from owlabel_training.core.recipe import DataRecipe, ModelRecipe, Recipe, TrainingRecipe
-from owlabel_training.pretraining.recipe import PretrainingRecipe, PretrainRecipe
+from owlabel_training.pretraining.recipe import Positives, PretrainingRecipe, PretrainRecipe
 from owlabel_training.pretraining.run import PretrainingRun
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -51,14 +51,14 @@ CLASSES = 11
 BASE = AuxiliarySettings(classes=CLASSES, samples=100_000)
 VARIANTS: dict[str, AuxiliarySettings] = {
     "usual": BASE,
-    "K = 1.0 M": replace(BASE, clusters_per_class=1.0),
-    "K = 2.0 M": replace(BASE, clusters_per_class=2.0),
-    "no superpixels": replace(BASE, superpixels=0),
-    "500 superpixels": replace(BASE, superpixels=500),
-    "2000 superpixels": replace(BASE, superpixels=2000),
-    "0 % outliers": replace(BASE, outliers=0.0),
-    "10 % outliers": replace(BASE, outliers=0.1),
-    "DBSCAN": replace(BASE, algorithm="dbscan", subset=10_000),
+    "K = 1.0 M": BASE.replace(clusters_per_class=1.0),
+    "K = 2.0 M": BASE.replace(clusters_per_class=2.0),
+    "no superpixels": BASE.replace(superpixels=0),
+    "500 superpixels": BASE.replace(superpixels=500),
+    "2000 superpixels": BASE.replace(superpixels=2000),
+    "0 % outliers": BASE.replace(outliers=0.0),
+    "10 % outliers": BASE.replace(outliers=0.1),
+    "DBSCAN": BASE.replace(algorithm="dbscan", subset=10_000),
 }
 STARTS = ("random", "random_longer", "pixel", "superpixel", "handmade", "model")
 OTHER = tuple(f"handmade: {name}" for name in VARIANTS if name != "usual")
@@ -100,7 +100,7 @@ def pmiou(
     def measure() -> dict[str, Any]:
         sources = {"handmade": BASE}
         if model is not None:
-            sources["model"] = replace(BASE, extractor="model", weights=str(model))
+            sources["model"] = BASE.replace(extractor="model", weights=str(model))
         sets = {"val": _spread(data, "val.txt", 11), "test": _spread(data, "test.txt", test)}
         parts: dict[str, dict[int, list[NDArray[np.int32]]]] = {place: {} for place in sets}
         result: dict[str, Any] = {"superpixels alone": _alone(sets, parts)}
@@ -126,12 +126,12 @@ def _table(
 ) -> dict[str, Any]:
     """Return variant -> seed -> place -> PmIoU; and the same for fewer images."""
     table: dict[str, Any] = {}
-    few = {f"{n} images": replace(BASE, images=n) for n in (10, 40) if n < len(pool)}
+    few = {f"{n} images": BASE.replace(images=n) for n in (10, 40) if n < len(pool)}
     for name, variant in {**VARIANTS, **few}.items():
         if wanted and name not in wanted:
             continue
-        settings = replace(variant, extractor=usual.extractor, weights=usual.weights)
-        row = {str(s): _one(pool, measured, replace(settings, seed=s)) for s in seeds}
+        settings = variant.replace(extractor=usual.extractor, weights=usual.weights)
+        row = {str(s): _one(pool, measured, settings.replace(seed=s)) for s in seeds}
         table[name] = row
         typer.echo(f"{usual.extractor} {name}: {json.dumps(row[str(seeds[0])])}")
     return table
@@ -298,10 +298,10 @@ def _tuned(setup: Setup, start: str, seed: int, stem: str) -> dict[str, Any]:
     initial, told = ("", {}) if weightless else _pretrained(setup, start, seed, stem)
     steps = setup.steps + (setup.pretraining if start == "random_longer" else 0)
     recipe = Recipe(
-        f"{stem}_tuned",
-        ModelRecipe("mobilenet_v3_small", settings=SETTINGS, initial=initial),
-        _labelled(setup, seed),
-        TrainingRecipe(
+        name=f"{stem}_tuned",
+        model=ModelRecipe(architecture="mobilenet_v3_small", settings=SETTINGS, initial=initial),
+        data=_labelled(setup, seed),
+        training=TrainingRecipe(
             iterations=steps, crop=(160, 192), scale=(0.5, 1.25), jitter=0.4, ema=0.98,
             optimiser="adamw", lr=3e-3, lr_backbone=3e-3, weight_decay=0.02, class_weight_cap=3.0,
             rare_share=0.3, validate_every=steps, seed=seed,
@@ -331,22 +331,24 @@ def _labelled(setup: Setup, seed: int) -> DataRecipe:
 
 def _pretrained(setup: Setup, start: str, seed: int, stem: str) -> tuple[str, dict[str, Any]]:
     """Pre-train on train frames; return the checkpoint, and PmIoU on these frames."""
-    positives = start if start in ("pixel", "superpixel") else "auxiliary"
+    positives: Positives = "auxiliary"
+    if start in ("pixel", "superpixel"):
+        positives = cast(Positives, start)
     if start == "model":  # trained on the labelled part, from random weights
         _run(setup, "random", seed)
         weights = _checkpoint(setup, stem.replace("model", "random") + "_tuned")
         labels = AuxiliarySettings(classes=CLASSES, extractor="model", weights=str(weights))
     else:  # no label has a part in it: the same for every share
         variant = VARIANTS[start.partition(": ")[2] or "usual"]
-        labels = replace(variant, samples=AuxiliarySettings().samples)
+        labels = variant.replace(samples=AuxiliarySettings().samples)
         stem = _file_name(f"{start}_{setup.pretraining}_{setup.unlabelled}_{seed}")
     recipe = PretrainRecipe(
-        f"{stem}_pretrained",
-        ModelRecipe("mobilenet_v3_small", settings=SETTINGS),
-        _unlabelled(setup),
-        labels,
-        PretrainingRecipe(
-            positives, iterations=setup.pretraining, crop=(160, 192), lr=2e-3, seed=seed
+        name=f"{stem}_pretrained",
+        model=ModelRecipe(architecture="mobilenet_v3_small", settings=SETTINGS),
+        data=_unlabelled(setup),
+        labels=labels,
+        pretraining=PretrainingRecipe(
+            positives=positives, iterations=setup.pretraining, crop=(160, 192), lr=2e-3, seed=seed
         ),
     )
     shared = setup.work / "cache"

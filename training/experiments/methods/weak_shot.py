@@ -18,10 +18,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
 
-import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +33,7 @@ from experiments.results import write_result
 from owlabel.jobs.job import run_to_end
 from owlabel.models.mask.mask_former import MaskFormer
 from owlabel_training.core.data import Frames, read_names
-from owlabel_training.weak_shot import recipe as weak_shot_recipe
+from owlabel_training.core.recipe import read
 from owlabel_training.weak_shot.data import WeakFrames, read_truth, with_masks
 from owlabel_training.weak_shot.loop import train_weak_shot
 from owlabel_training.weak_shot.pseudo_labels import class_maps, measure, pseudo_frames
@@ -100,7 +99,7 @@ def main(
             raise ValueError(f"--split must be one of {', '.join(RECIPES)}, got {split!r}")
         steps = [f"weak_shot.iterations={iterations}", "weak_shot.retrain=0"] if iterations else []
         lines = [*(change or []), *steps]  # oracle and re-training take as many
-        recipe = weak_shot_recipe.read(recipes / RECIPES[split], lines)
+        recipe = read(WeakShotRecipe, recipes / RECIPES[split], lines)
         frames = read_training_frames(recipe, data)
         start = base or (Path(recipe.base.checkpoint) if recipe.base.checkpoint else None)
         setup = Setup(
@@ -181,7 +180,7 @@ def experiments(
         for seed in seeds:
             if str(seed) in runs.setdefault(name, {}):
                 continue
-            course = dataclasses.replace(setup.recipe.weak_shot, seed=seed)
+            course = setup.recipe.weak_shot.replace(seed=seed)
             runs[name][str(seed)] = one(setup, name, course)
             typer.echo(json.dumps({"variant": name, "seed": seed, **runs[name][str(seed)]}))
     ordered = {name: _summary(runs[name]) for name in VARIANTS if runs.get(name)}
@@ -215,8 +214,7 @@ def one(setup: Setup, variant: str, course: WeakShotSettings) -> dict[str, Any]:
             "teacher": _measured(setup, teacher),
         }
         return {**_measured(setup, _trained(setup, frames, supervised(course))), **told}
-    changed: Callable[..., WeakShotSettings] = dataclasses.replace
-    return _measured(setup, _trained(setup, setup.frames, changed(course, **CHANGES[variant])))
+    return _measured(setup, _trained(setup, setup.frames, course.replace(**CHANGES[variant])))
 
 
 def _trained(setup: Setup, frames: WeakFrames, course: WeakShotSettings) -> MaskFormer:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 
-from owlabel.checkpoints.header import LARGE_IMAGES
 from owlabel.jobs.job import Progress
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
@@ -64,7 +62,7 @@ class BaseTraining:
             "val_miou": mean,
             "val_iou": {names[i]: float(value) for i, value in enumerate(per_class)},
         }
-        recipe = dataclasses.asdict(self.recipe)
+        recipe = self.recipe.model_dump()
         recipe["data"]["folder"] = ""
         save(
             segmenter,
@@ -89,13 +87,11 @@ def new_segmenter(recipe: ModelRecipe, n_classes: int) -> Segmenter:
         recipe.architecture,
         recipe.settings,
         n_classes,
-        kind=cast(Literal["metric", "softmax"], recipe.kind),
+        kind=recipe.kind,
         prototype_length=recipe.prototype_length,
     )
     segmenter.max_side = recipe.max_side
-    if recipe.large_images not in LARGE_IMAGES:
-        raise ValueError(f"large_images must be one of {LARGE_IMAGES}, got {recipe.large_images!r}")
-    segmenter.large_images = cast(Literal["reduce", "tile"], recipe.large_images)
+    segmenter.large_images = recipe.large_images
     if recipe.initial:
         start_from(segmenter, Path(recipe.initial))
     return segmenter

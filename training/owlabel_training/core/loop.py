@@ -1,15 +1,13 @@
-"""The training loop of base models: Fabric, running mean of weights, resume, early stop."""
+"""The training of base models: Fabric, running mean of weights, early stop."""
 
 from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,26 +21,29 @@ from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel_training.core import run_state
 from owlabel_training.core.data import CropSampler, Frames, class_frequencies, class_weights
-from owlabel_training.core.log import Log
 from owlabel_training.core.metric_losses import hybrid_loss
 from owlabel_training.core.recipe import TrainingRecipe
-
-B = TypeVar("B")
-SAVE_EVERY_S = 30.0
-"""Seconds between two states on disk: what a crash can cost."""
+from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 
 
 @dataclass
-class State:
-    """What a run must remember to go on: weights, optimiser, counters."""
+class BaseState(RunState):
+    """Where base training is, the best mIoU, and how many validations in a row were no better."""
 
-    segmenter: nn.Module
-    averaged: nn.Module
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
+    counters = (*RunState.counters, "best", "worse")
+
+    patience: int = 0
     best: float = -1.0
     worse: int = 0
+
+    @property
+    def over(self) -> bool:
+        """True at the end, or where the mIoU has stopped rising."""
+        return super().over or (self.patience > 0 and self.worse >= self.patience)
+
+    def progress(self, numbers: Numbers, row: Numbers) -> Progress:
+        """Return what is reported after a step, with the minutes."""
+        return super().progress({**numbers, "minutes": self.seconds / 60}, row)
 
 
 def train(
@@ -64,43 +65,47 @@ def train(
     places = 1 if device.index is None else [device.index]
     fabric = Fabric(accelerator=device.type, devices=places, precision=recipe.precision)  # type: ignore[arg-type]
     segmenter.to(memory_format=torch.channels_last)
-    averaged = copy.deepcopy(segmenter).eval()
+    averaged = fabric.to_device(copy.deepcopy(segmenter).eval())
     network, optimiser = fabric.setup(segmenter, _optimiser(segmenter, recipe))
-    state = State(network, fabric.to_device(averaged), optimiser)
-    _resume(state, folder / "state.safetensors")
-    stream = batches(CropSampler(frames[0], recipe).batch, state.step)
+    state = BaseState(
+        {"segmenter": segmenter, "averaged": averaged, "optimiser": optimiser},
+        folder / "state.safetensors",
+        recipe.iterations,
+        recipe.minutes,
+        recipe.seed,
+        patience=recipe.patience,
+    )
+    state.resume()
     weight = fabric.to_device(
         torch.from_numpy(class_weights(class_frequencies(frames[0]), recipe.class_weight_cap))
     )
-    log = Log(folder)
-    saved = time.monotonic()
-    while (done := progress(state, recipe)) < 1:
-        started = time.monotonic()
-        set_rates(optimiser, recipe, done)
-        loss = _step(fabric, state, next(stream), recipe, weight)
-        state.step += 1
-        _average(averaged, segmenter, recipe.ema, state.step)
-        state.seconds += time.monotonic() - started
-        metrics = {"loss": loss, "minutes": state.seconds / 60}
-        if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
-            metrics["miou"] = _validate(fabric, state, averaged, frames[1], folder)
-            log.write(state.step, metrics)
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(state, folder / "state.safetensors")
-            saved = time.monotonic()
-        percent = round(100 * progress(state, recipe))
-        yield Progress(state.step, recipe.iterations, f"training, {percent} %", metrics)
-        if recipe.patience and state.worse >= recipe.patience:
-            break
-    _save(state, folder / "state.safetensors")
+
+    def learn(batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+        factor = rate_factor(state.done, recipe.warmup, recipe.power)
+        set_group_rates(optimiser, factor)
+        network.train()
+        loss = _loss(segmenter, network, fabric.to_device(batch), recipe, weight)
+        optimiser.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(network, optimiser, max_norm=10.0)
+        optimiser.step()
+        _average(averaged, segmenter, recipe.ema, state.step + 1)
+        return {"loss": float(loss.detach())}
+
+    def validate() -> dict[str, float]:
+        with fabric.autocast():
+            value, _ = miou(averaged, frames[1])
+        if value > state.best:
+            state.best, state.worse = value, 0
+            run_state.write(averaged.state_dict(), folder / "best.safetensors")
+        else:
+            state.worse += 1
+        return {"miou": value}
+
+    every = Every(recipe.validate_every)
+    yield from run_steps(learn, CropSampler(frames[0], recipe).batch, state, every, validate)
     segmenter.load_state_dict(run_state.read(folder / "best.safetensors"))
     return segmenter.eval()
-
-
-def progress(state: State, recipe: TrainingRecipe) -> float:
-    """Return how far the run is, 0 .. 1 and beyond: by steps or by minutes, what is further."""
-    by_step = state.step / recipe.iterations
-    return max(by_step, state.seconds / 60 / recipe.minutes) if recipe.minutes else by_step
 
 
 def rate_factor(done: float, warmup: float, power: float) -> float:
@@ -110,9 +115,8 @@ def rate_factor(done: float, warmup: float, power: float) -> float:
     return float(max(1 - (done - warmup) / (1 - warmup), 0.0) ** power)
 
 
-def set_rates(optimiser: torch.optim.Optimizer, recipe: TrainingRecipe, done: float) -> None:
-    """Set every group's learning rate for this moment of the run."""
-    factor = rate_factor(done, recipe.warmup, recipe.power)
+def set_group_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to this share of its highest."""
     for group in optimiser.param_groups:
         group["lr"] = group["highest"] * factor
 
@@ -149,69 +153,50 @@ def predict(segmenter: nn.Module, image: NDArray[np.uint8]) -> Tensor:
 def _optimiser(segmenter: Segmenter, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     """Return the optimiser: backbone and heads apart, no decay of biases and normalisation."""
     groups: list[dict[str, Any]] = []
-    parts = ((segmenter.backbone, recipe.lr_backbone), (segmenter.heads, recipe.lr))
-    for module, highest in parts:
-        for decayed in (True, False):
-            found = _parameters(module, decayed)
-            decay = recipe.weight_decay if decayed else 0.0
-            groups.append({"params": found, "highest": highest, "lr": 0.0, "weight_decay": decay})
+    modules = ((segmenter.backbone, recipe.lr_backbone), (segmenter.heads, recipe.lr))
+    for module, highest in modules:
+        groups += decay_groups(module.parameters(), highest, recipe.weight_decay)
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9)
 
 
-def _parameters(module: nn.Module, decayed: bool) -> list[nn.Parameter]:
-    return [p for p in module.parameters() if (p.ndim > 1) == decayed]
+def decay_groups(
+    parameters: Iterable[nn.Parameter], highest: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Return two groups of an optimiser: with weight decay; biases and normalisation without."""
+    known = list(parameters)
+    return [
+        {
+            "params": [p for p in known if (p.ndim > 1) == decayed],
+            "highest": highest,
+            "weight_decay": weight_decay if decayed else 0.0,
+        }
+        for decayed in (True, False)
+    ]
 
 
-def batches(make: Callable[[int], B], step: int) -> Iterator[B]:
-    """Yield the batches that `make` gives from this step on; a thread makes the next meanwhile."""
-    with ThreadPoolExecutor(1) as executor:
-        ready = executor.submit(make, step)
-        while True:
-            step += 1
-            batch, ready = ready.result(), executor.submit(make, step)
-            yield batch
-
-
-def _step(
-    fabric: Fabric,
-    state: State,
+def _loss(
+    segmenter: Segmenter,
+    network: nn.Module,
     batch: tuple[Tensor, Tensor],
     recipe: TrainingRecipe,
     weight: Tensor,
-) -> float:
-    """One step of descent; return its loss."""
-    images, labels = fabric.to_device(batch)
-    torch.manual_seed(recipe.seed + 1_000_003 * state.step)  # dropout, the same after a resume
-    state.segmenter.train()
-    embedding = state.segmenter(images).float()  # (B, N, h, w)
+) -> Tensor:
+    """Return the loss of a batch; `network` is the segmenter inside Fabric's wrapper."""
+    images, labels = batch
+    embedding = network(images).float()  # (B, N, h, w)
     stride = recipe.loss_stride
     labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
     if embedding.shape[2:] != labels.shape[1:]:
         embedding = functional.interpolate(embedding, size=labels.shape[1:], mode="bilinear")
-    segmenter = _bare(state.segmenter)
-    metric = segmenter.kind == "metric"
-    loss = hybrid_loss(
+    return hybrid_loss(
         embedding,
         labels,
         segmenter.prototype_length,
-        recipe.variance_weight if metric else 0.0,
+        recipe.variance_weight if segmenter.kind == "metric" else 0.0,
         weight if recipe.class_weight_cap > 1 else None,
     )
-    state.optimiser.zero_grad()
-    fabric.backward(loss)
-    fabric.clip_gradients(state.segmenter, state.optimiser, max_norm=10.0)
-    state.optimiser.step()
-    return float(loss.detach())
-
-
-def _bare(module: nn.Module) -> Segmenter:
-    """Return the segmenter inside Fabric's wrapper."""
-    inner = getattr(module, "module", module)
-    if not isinstance(inner, Segmenter):
-        raise TypeError(f"expected a Segmenter, got {type(inner).__name__}")
-    return inner
 
 
 @torch.no_grad()
@@ -227,41 +212,3 @@ def _average(averaged: nn.Module, segmenter: nn.Module, decay: float, step: int)
     for mean, value, is_float in zip(means, values, floating, strict=True):
         if not is_float:
             mean.copy_(value)
-
-
-def _validate(
-    fabric: Fabric, state: State, averaged: nn.Module, frames: Frames, folder: Path
-) -> float:
-    """Measure the running mean; keep it where it is the best so far; return its mIoU."""
-    with fabric.autocast():
-        value, _ = miou(averaged, frames)
-    if value > state.best:
-        state.best, state.worse = value, 0
-        run_state.write(averaged.state_dict(), folder / "best.safetensors")
-    else:
-        state.worse += 1
-    return value
-
-
-def _save(state: State, path: Path) -> None:
-    """Write everything a resumed run needs."""
-    run_state.write(
-        {
-            "segmenter": _bare(state.segmenter).state_dict(),
-            "averaged": state.averaged.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
-            "counters": [state.step, state.seconds, state.best, state.worse],
-        },
-        path,
-    )
-
-
-def _resume(state: State, path: Path) -> None:
-    """Go on where an earlier run stopped, if it left a state."""
-    if not path.exists():
-        return
-    saved = run_state.read(path)
-    _bare(state.segmenter).load_state_dict(saved["segmenter"])
-    state.averaged.load_state_dict(saved["averaged"])
-    state.optimiser.load_state_dict(saved["optimiser"])
-    state.step, state.seconds, state.best, state.worse = saved["counters"]

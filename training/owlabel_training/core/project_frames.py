@@ -1,4 +1,4 @@
-"""A project's images as in-distribution frames: what people said, and what the model is sure of."""
+"""A project's images as in-distribution frames: labels of people, and where the model is sure."""
 
 from __future__ import annotations
 
@@ -49,15 +49,27 @@ def project_frames(
     ValueError
         If the project has no readable image.
     """
-    records = [r for r in project.images() if r.error is None and r.shape is not None]
-    if not records:
-        raise ValueError(f"{project.name} has no readable image to train on")
+    records = readable_images(project)
     rows = [_frame(project, r, segmenter, header) for r in thinned(records, MOST_FRAMES)]
     classes = ClassTable(header.classes.base)
     few = len(rows) < VAL_STEP
     train = rows if few else [row for i, row in enumerate(rows) if i % VAL_STEP]
     val = rows if few else rows[::VAL_STEP]
     return ProjectFrames(_frames(train, classes), _frames(val, classes), sum(r[3] for r in val))
+
+
+def readable_images(project: Project) -> list[ImageRecord]:
+    """Return the images of a project that can be trained on.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    records = [r for r in project.images() if r.error is None and r.shape is not None]
+    if not records:
+        raise ValueError(f"{project.name} has no readable image to train on")
+    return records
 
 
 Row = tuple[str, Pixels, Pixels, int]
@@ -74,9 +86,9 @@ def _frame(
     """Return name, image, labels, and the number of pixels that people have labelled."""
     image = images.read(record.path)
     labels = sure_labels(project, record, segmenter, header, image)
-    spoken = people_labels(project, record)
-    labels = np.where(spoken == UNSET, labels, spoken)
-    people = int((spoken < segmenter.n_classes).sum())
+    human = people_labels(project, record)
+    labels = np.where(human == UNSET, labels, human)
+    people = int((human < segmenter.n_classes).sum())
     labels = np.where(labels < segmenter.n_classes, labels, np.uint8(VOID)).astype(np.uint8)
     return record.relative, *shrunk(image, labels, segmenter.largest_side), people
 
@@ -87,8 +99,8 @@ def people_labels(project: Project, record: ImageRecord) -> Pixels:
     layers = [project.human_labels(record.id), *([] if reviewed is None else [reviewed[0]])]
     labels = np.full_like(layers[0], UNSET)
     for layer in layers:
-        spoken = (layer < MAX_CLASSES) | (layer == VOID)
-        labels = np.where((labels == UNSET) & spoken, layer, labels)
+        human = (layer < MAX_CLASSES) | (layer == VOID)
+        labels = np.where((labels == UNSET) & human, layer, labels)
     return labels
 
 
@@ -116,7 +128,7 @@ def model_labels(
     embedding = embed_image(segmenter, image)[0] if arrays is None else arrays["embedding"]
     values = embedding.astype(np.float32)
     shape = (image.shape[0], image.shape[1])
-    unsure = np.asarray(SCORES["entropy"].function(values, segmenter.prototype_length))
+    unsure = np.asarray(SCORES["entropy"].of(values, segmenter.prototype_length))
     return embedding_grid.argmax_upsampled(values, shape), embedding_grid.upsample(unsure, shape)
 
 

@@ -1,26 +1,49 @@
-"""A training recipe: one TOML file, read into frozen dataclasses and checked in words."""
+"""A training recipe: one TOML file, whose sections are checked as they are read."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-T = TypeVar("T")
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from owlabel.settings import Minutes, Seed, Settings, Steps
+
+R = TypeVar("R", bound=Settings)
 
 
-@dataclass(frozen=True)
-class ModelRecipe:
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"the two numbers must be positive and rising, got {list(pair)}")
+    return pair
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Section = Field(strict=False)
+"""Of a section: the table of a TOML file becomes its class."""
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["32-true", "bf16-mixed"]
+Side = Annotated[int, Field(ge=64)]
+Crop = Annotated[tuple[Side, Side], Field(strict=False)]
+"""Rows and columns of a crop in pixels.  A list will do: TOML and JSON have no tuples."""
+Scale = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
+"""Smallest and largest zoom of a crop."""
+
+
+class ModelRecipe(Settings):
     """What is built.
 
     Attributes
     ----------
     architecture : str
         A key of `owlabel.models.backbones.MODELS`.
-    kind : str
-        "metric" (prototypes, DCE + VL) or "softmax" (plain cross entropy), same network.
+    kind : {"metric", "softmax"}
+        Prototypes with DCE + VL, or plain cross entropy, on the same network.
     settings : mapping
         Settings of the head, see `owlabel.models.backbones.DEFAULTS`.
     prototype_length : float
@@ -29,29 +52,28 @@ class ModelRecipe:
         Checkpoint whose backbone and base head (all but its last layer) are the start; "" is
         random weights.  Relative to the recipe's folder or the working folder.
     max_side : int
-        What is done with larger images says `large_images`.
-    large_images : str
-        "tile" looks at them in full detail, in tiles of at most `max_side`, in proportion to their
-        pixels longer; "reduce" to `max_side` first is as fast as any image of that size.
+        Longest side of an image that is seen at once; see `large_images`.
+    large_images : {"tile", "reduce"}
+        "tile" sees larger images in full detail, in tiles of at most `max_side`: the time grows
+        with the pixels.  "reduce" makes them smaller first.
     half : bool
         True stores the weights in 16 bits: half the file, a relative change of at most 5e-4.
     lambda_novel : float
-        Squared distance of NPM that a sitting with this model begins with; 1.5 in the paper.
+        Squared distance of NPM that a session with this model begins with; 1.5 in the paper.
     """
 
     architecture: str = "mobilenet_v3_large"
-    kind: str = "metric"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    prototype_length: float = 3.0
+    kind: Literal["metric", "softmax"] = "metric"
+    settings: Mapping[str, Any] = {}
+    prototype_length: Positive = 3.0
     initial: str = ""
-    max_side: int = 2048
-    large_images: str = "tile"
+    max_side: Annotated[int, Field(ge=1)] = 2048
+    large_images: Literal["reduce", "tile"] = "tile"
     half: bool = False
-    lambda_novel: float = 1.5
+    lambda_novel: NotNegative = 1.5
 
 
-@dataclass(frozen=True)
-class DataRecipe:
+class DataRecipe(Settings):
     """What it is trained on: ``images/``, ``labels/``, ``classes.json`` and lists of names.
 
     Attributes
@@ -62,7 +84,6 @@ class DataRecipe:
         Text files in that folder with one name a line, without suffix.  Where both are "", all
         labelled frames are used and every `held_out`-th one validates.
     held_out : int
-        At least 2.
     left_out : tuple of str
         Classes that the base model shall not know; their pixels become 255.
     val_step : int
@@ -72,19 +93,18 @@ class DataRecipe:
     folder: str = ""
     train: str = "train.txt"
     val: str = "val.txt"
-    held_out: int = 10
-    left_out: tuple[str, ...] = ()
-    val_step: int = 1
+    held_out: Annotated[int, Field(ge=2)] = 10
+    left_out: Names = ()
+    val_step: Annotated[int, Field(ge=1)] = 1
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _lists_come_together(self) -> DataRecipe:
         if bool(self.train) != bool(self.val):
-            raise ValueError("data.train and data.val must both be named, or neither")
-        if self.held_out < 2 or self.val_step < 1:
-            raise ValueError("data.held_out must be at least 2 and data.val_step at least 1")
+            raise ValueError("train and val must both be named, or neither")
+        return self
 
 
-@dataclass(frozen=True)
-class TrainingRecipe:
+class TrainingRecipe(Settings):
     """How long and how; each number's source stands beside it in the recipe files.
 
     Attributes
@@ -92,7 +112,7 @@ class TrainingRecipe:
     iterations : int
         Steps at most.
     minutes : float
-        Wall time at most; the learning rate falls with whichever is further on.  0 is no limit.
+        Time at most; the learning rate falls with whichever is further on.  0 is no limit.
     batch_size : int
         Crops in a step, at least 2 (BatchNorm of the pooled branch).
     crop : tuple of int
@@ -101,8 +121,7 @@ class TrainingRecipe:
         Smallest and largest zoom of a crop.
     jitter : float
         Brightness, contrast and saturation are multiplied by 1 +- jitter.
-    optimiser : str
-        "sgd" or "adamw".
+    optimiser : {"sgd", "adamw"}
     lr, lr_backbone : float
         Highest rates of the head and of the backbone.
     weight_decay : float
@@ -117,8 +136,8 @@ class TrainingRecipe:
         Cap of the weights sqrt(median frequency / frequency); 1 is no weighting.
     rare_share : float
         Share of crops that are centred on a pixel of a rare class.
-    loss_stride : int
-        1, 2 or 4: the embedding is upsampled to this stride before the loss.
+    loss_stride : {1, 2, 4}
+        The embedding is upsampled to this stride before the loss.
     ema : float
         Decay of the running mean of the weights, which is what is kept; 0 keeps the last ones.
     validate_every : int
@@ -131,104 +150,79 @@ class TrainingRecipe:
         Of weights, crops and jitter.
     """
 
-    iterations: int = 5000
-    minutes: float = 0.0
-    batch_size: int = 8
-    crop: tuple[int, int] = (240, 240)
-    scale: tuple[float, float] = (0.5, 1.25)
-    jitter: float = 0.5
-    optimiser: str = "sgd"
-    lr: float = 0.1
-    lr_backbone: float = 0.01
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    power: float = 0.9
-    variance_weight: float = 0.01
-    class_weight_cap: float = 1.0
-    rare_share: float = 0.0
-    loss_stride: int = 4
-    ema: float = 0.0
-    validate_every: int = 250
-    patience: int = 0
+    iterations: Steps = 5000
+    minutes: Minutes = 0.0
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    crop: Crop = (240, 240)
+    scale: Scale = (0.5, 1.25)
+    jitter: Share = 0.5
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.1
+    lr_backbone: Positive = 0.01
+    weight_decay: NotNegative = 1e-4
+    warmup: Share = 0.05
+    power: NotNegative = 0.9
+    variance_weight: NotNegative = 0.01
+    class_weight_cap: Positive = 1.0
+    rare_share: Share = 0.0
+    loss_stride: Literal[1, 2, 4] = 4
+    ema: Share = 0.0
+    validate_every: Steps = 250
+    patience: Annotated[int, Field(ge=0)] = 0
     precision: str = "32-true"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        positive = ("iterations", "lr", "lr_backbone", "validate_every", "class_weight_cap")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"training.{name} must be positive, got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise ValueError(f"training.batch_size must be at least 2, got {self.batch_size}")
-        if len(self.crop) != 2 or min(self.crop) < 64:
-            raise ValueError(f"training.crop must be two numbers from 64, got {self.crop}")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"training.scale must be two rising numbers, got {self.scale}")
-        if self.optimiser not in ("sgd", "adamw"):
-            raise ValueError(f"training.optimiser must be sgd or adamw, got {self.optimiser!r}")
-        if self.loss_stride not in (1, 2, 4):
-            raise ValueError(f"training.loss_stride must be 1, 2 or 4, got {self.loss_stride}")
-        for name in ("jitter", "warmup", "rare_share", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must lie in [0, 1), got {getattr(self, name)}")
+    seed: Seed = 0
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """One training run: its name and what, on what, how."""
 
-    name: str
-    model: ModelRecipe = field(default_factory=ModelRecipe)
-    data: DataRecipe = field(default_factory=DataRecipe)
-    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    name: Name
+    model: Annotated[ModelRecipe, Section] = ModelRecipe()
+    data: Annotated[DataRecipe, Section] = DataRecipe()
+    training: Annotated[TrainingRecipe, Section] = TrainingRecipe()
 
 
-def from_toml(text: str, changes: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `changes` are lines like ``training.minutes = 9`` that come on top.
+def from_toml(kind: type[R], text: str, changes: Sequence[str] = ()) -> R:
+    """Read a recipe of some kind.
+
+    Parameters
+    ----------
+    kind : type
+        `Recipe`, or the recipe of another training.
+    text : str
+    changes : sequence of str
+        Lines like ``training.minutes = 9`` that replace values of the text.
 
     Raises
     ------
     ValueError
-        If it is no TOML, names something unknown, or a value has the wrong type or range.
+        One line that names section and key of what is no TOML, unknown, or out of range.
     """
-    table = parsed(text, changes, ("model", "data", "training"))
-    return Recipe(
-        table["name"],
-        section(ModelRecipe, table, "model"),
-        section(DataRecipe, table, "data"),
-        section(TrainingRecipe, table, "training"),
-    )
-
-
-def parsed(text: str, changes: Sequence[str], parts: Sequence[str]) -> dict[str, Any]:
-    """Return the table of a recipe that has a name and may have some parts; raises ValueError."""
     try:
         table = tomllib.loads(text)
         for change in changes:
             _merge(table, tomllib.loads(change))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"the recipe is not valid TOML: {error}") from error
-    unknown = sorted(set(table) - {"name", *parts})
-    if unknown:
-        raise ValueError(f"unknown parts {unknown}; expected name, {', '.join(parts)}")
-    if not isinstance(table.get("name"), str) or not table["name"].strip():
-        raise ValueError(f"the recipe needs a name, got {table.get('name')!r}")
-    return {**table, "name": table["name"].strip()}
+    return kind(**table)
 
 
-def read(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file; every fault is a ValueError that names the file."""
-    return from_file(path, lambda text: from_toml(text, changes))
-
-
-def from_file(path: Path, make: Callable[[str], T]) -> T:
-    """Return what `make` makes of a file's text; a fault is a ValueError that names the file."""
+def read(kind: type[R], path: Path, changes: Sequence[str] = ()) -> R:
+    """Read a recipe file of some kind; every fault is a ValueError that names the file."""
     try:
-        return make(path.read_text(encoding="utf-8"))
+        return from_toml(kind, path.read_text(encoding="utf-8"), changes)
     except OSError as error:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def sections(path: Path) -> set[str]:
+    """Return the top-level names of a recipe file; none where `read` will refuse the file."""
+    try:
+        return set(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return set()
 
 
 def _merge(table: dict[str, Any], change: Mapping[str, Any]) -> None:
@@ -238,29 +232,3 @@ def _merge(table: dict[str, Any], change: Mapping[str, Any]) -> None:
             _merge(table[key], value)
         else:
             table[key] = value
-
-
-def section(kind: type[T], table: Mapping[str, Any], name: str) -> T:
-    """Build one dataclass from one table of the TOML file."""
-    values = table.get(name, {})
-    if not isinstance(values, dict):
-        raise ValueError(f"[{name}] must be a table, got {values!r}")
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"[{name}] has unknown keys {unknown}; there are {sorted(known)}")
-    typical = kind()
-    return kind(**{k: _like(f"{name}.{k}", getattr(typical, k), v) for k, v in values.items()})
-
-
-def _like(name: str, typical: object, value: object) -> object:
-    """Return the value in the type of the default, or refuse it."""
-    if isinstance(typical, tuple) and isinstance(value, list):
-        return tuple(value)
-    if isinstance(typical, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(typical, Mapping) and isinstance(value, dict):
-        return value
-    if type(value) is type(typical):
-        return value
-    raise ValueError(f"{name} must be of type {type(typical).__name__}, got {value!r}")

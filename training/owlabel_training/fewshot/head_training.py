@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import nn
+from pydantic import Field
+from torch import Tensor, nn
 
 from owlabel.jobs.job import Progress
+from owlabel.jobs.requests.plm import PLM_STEPS
+from owlabel.models.backbones import Features
 from owlabel.models.deeplab_head import DeepLabHead
-from owlabel_training.core import run_state
+from owlabel.settings import Seed, Settings, Steps
 from owlabel_training.core.metric_losses import dce_loss
+from owlabel_training.core.recipe import NotNegative, Positive
+from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.fewshot.shots import Cache, CropPlan
 
 SAVE_EVERY_S = 5.0
 """Seconds between two states on disk: what a crash can cost."""
 
 
-@dataclass(frozen=True)
-class PlmRecipe:
+class PlmRecipe(Settings):
     """Pseudo-label method; the defaults are the 5-shot run of DMLNet, supplement B.1.
 
     Attributes
@@ -38,27 +42,31 @@ class PlmRecipe:
         Crops of each shot.
     """
 
-    iterations: int = 500
-    batch_size: int = 5
-    lr: float = 1e-2
-    weight_decay: float = 1e-4
-    seed: int = 0
-    plan: CropPlan = field(default_factory=CropPlan)
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch_size < 1 or self.lr <= 0:
-            raise ValueError(
-                "iterations, batch_size and lr must be positive, got "
-                f"{self.iterations}, {self.batch_size} and {self.lr}"
-            )
+    iterations: Steps = PLM_STEPS
+    batch_size: Annotated[int, Field(ge=1)] = 5
+    lr: Positive = 1e-2
+    weight_decay: NotNegative = 1e-4
+    seed: Seed = 0
+    plan: CropPlan = CropPlan()
 
     @classmethod
-    def for_shots(
-        cls, shots: int, *, iterations: int = 500, lr: float | None = None, seed: int = 0
-    ) -> PlmRecipe:
+    def for_shots(cls, shots: int, *, lr: float | None = None, **changes: Any) -> PlmRecipe:
         """Return the recipe for a number of shots: batch 1 and rate 1e-3 for a single one."""
-        rate = lr if lr is not None else (1e-3 if shots == 1 else 1e-2)
-        return cls(iterations, 1 if shots == 1 else 5, rate, seed=seed)
+        usual = {"batch_size": 1, "lr": 1e-3} if shots == 1 else {}
+        return cls(**(usual | ({} if lr is None else {"lr": lr}) | changes))
+
+
+@dataclass
+class HeadState(RunState):
+    """Where the training of a head is, and the losses of its steps."""
+
+    counters = (*RunState.counters, "losses")
+
+    losses: list[float] = field(default_factory=list)
+
+    def progress(self, numbers: Numbers, row: Numbers) -> Progress:
+        """Return what is reported after a step."""
+        return replace(super().progress(numbers, row), message="training the new head")
 
 
 def train_head(
@@ -84,63 +92,60 @@ def train_head(
     optimiser = torch.optim.SGD(
         head.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay
     )
-    path = None if work is None else work / "head.safetensors"
-    step, losses = _resume(head, optimiser, path)
-    if step == 0 and recipe.batch_size == 1:
+    state = HeadState(
+        {"head": head, "optimiser": optimiser},
+        None if work is None else work / "head.safetensors",
+        recipe.iterations,
+    )
+    state.resume()
+    if state.step == 0 and recipe.batch_size == 1:
         torch.manual_seed(recipe.seed)
         _settle_statistics(head, cache)
-    saved = time.monotonic()
-    while step < recipe.iterations:
-        optimiser.param_groups[0]["lr"] = recipe.lr * (1 - step / recipe.iterations) ** 0.9
-        losses.append(_step(head, cache, optimiser, prototype_length, recipe, step))
-        step += 1
-        yield Progress(step, recipe.iterations, "training the new head", {"loss": losses[-1]})
-        if path is not None and (
-            time.monotonic() - saved > SAVE_EVERY_S or step == recipe.iterations
-        ):
-            _save(head, optimiser, step, losses, path)
-            saved = time.monotonic()
+
+    def batch(step: int) -> tuple[int, Features, Tensor]:
+        """Return the seed of a step's dropout and its crops."""
+        rng = np.random.default_rng([recipe.seed, step])
+        dropout_seed, size = int(rng.integers(2**31)), min(recipe.batch_size, len(cache))
+        return dropout_seed, *cache.batch(rng.choice(len(cache), size, replace=False))
+
+    def learn(batch: tuple[int, Features, Tensor]) -> dict[str, float]:
+        dropout_seed, features, target = batch
+        torch.manual_seed(dropout_seed)
+        optimiser.param_groups[0]["lr"] = recipe.lr * (1 - state.done) ** 0.9
+        loss = _loss(head, features, target, prototype_length)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        state.losses.append(float(loss.detach()))
+        return {"loss": state.losses[-1]}
+
+    yield from run_steps(learn, batch, state, Every(seconds=SAVE_EVERY_S))
     head.eval()
-    return float(np.mean(losses[-20:]))
+    return float(np.mean(state.losses[-20:]))
 
 
-def _step(
-    head: DeepLabHead,
-    cache: Cache,
-    optimiser: torch.optim.Optimizer,
-    prototype_length: float,
-    recipe: PlmRecipe,
-    step: int,
-) -> float:
-    """One step; its crops and its dropout depend on the seed and the step alone."""
-    rng = np.random.default_rng([recipe.seed, step])
-    torch.manual_seed(int(rng.integers(2**31)))
-    size = min(recipe.batch_size, len(cache))
-    features, target = cache.batch(rng.choice(len(cache), size, replace=False))
+def _loss(head: DeepLabHead, features: Features, target: Tensor, prototype_length: float) -> Tensor:
+    """Return the loss of some crops."""
     head.train()
-    if size == 1:
+    if len(target) == 1:
         freeze_statistics(head)
     device = target.device.type
     with torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or fast_bfloat16()):
         embedding = head(features)
-    loss = dce_loss(embedding.float(), target, prototype_length)
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return float(loss.detach())
+    return dce_loss(embedding.float(), target, prototype_length)
 
 
 def fast_bfloat16() -> bool:
     """Return whether this CPU multiplies 16-bit floats in hardware: half the time of a step."""
-    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def freeze_statistics(module: nn.Module) -> None:
     """Put every BatchNorm in evaluation mode: the pooled branch sees 1x1 maps."""
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
 
 
 @torch.no_grad()
@@ -149,41 +154,13 @@ def _settle_statistics(head: DeepLabHead, cache: Cache) -> None:
 
     With batches of one they would stay at 0 and 1, which no feature has.
     """
-    norms = [part for part in head.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [layer for layer in head.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all that comes
+        norm.momentum = None  # the plain mean over all batches
     head.train()
     size = min(8, len(cache))
     for first in range(0, len(cache) - size + 1, size):
         head(cache.batch(np.arange(first, first + size))[0])
     for norm in norms:
         norm.momentum = 0.1
-
-
-def _save(
-    head: DeepLabHead,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    losses: list[float],
-    path: Path,
-) -> None:
-    tree = {
-        "step": step,
-        "losses": losses,
-        "head": head.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    run_state.write(tree, path)
-
-
-def _resume(
-    head: DeepLabHead, optimiser: torch.optim.Optimizer, path: Path | None
-) -> tuple[int, list[float]]:
-    """Go on where an earlier run stopped; return its step and losses."""
-    if path is None or not path.exists():
-        return 0, []
-    saved = run_state.read(path)
-    head.load_state_dict(saved["head"])
-    optimiser.load_state_dict(saved["optimiser"])
-    return int(saved["step"]), [float(loss) for loss in saved["losses"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,13 @@ from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.images import files as images
 from owlabel.jobs.job import JobContext, Progress
+from owlabel.jobs.requests.plm import PLM_STEPS
 from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
+from owlabel_training.core.project_models import add_model
 from owlabel_training.fewshot.comparison import compare
 from owlabel_training.fewshot.head_training import PlmRecipe, train_head
 from owlabel_training.fewshot.shots import Shot, build_cache
@@ -56,7 +57,7 @@ class PlmJob:
     class_name: str
     color: Sequence[int]
     shots: Sequence[Mapping[str, int]]
-    iterations: int = 500
+    iterations: int = PLM_STEPS
     lr: float | None = None
     seed: int = 0
     name: str = ""
@@ -106,13 +107,9 @@ class PlmJob:
                 half=False,
             )
             comparison = compare(project, segmenter, header, new_header)
-            parent = parent_id(project, project.folder / self.checkpoint)
-            version = project.add_model(path, name, "plm", parent, {"comparison": comparison})
-            return {
-                "model_id": version.id,
-                "path": path.relative_to(project.folder).as_posix(),
-                "comparison": comparison,
-            }
+            metrics = {"comparison": comparison}
+            parent = project.folder / self.checkpoint
+            return add_model(project, path, (name, "plm"), parent, metrics) | metrics
 
     def _classes(self, table: ClassTable) -> ClassTable:
         """Return the model's classes with the new one."""
@@ -150,11 +147,3 @@ def read_shot(project: Project, shot: PlmShot, class_id: int) -> Shot:
     if not mask.any():
         raise ValueError(f"{record.relative} holds no pixel of the class any more: click it again")
     return Shot(images.read(record.path), mask, labels == VOID)
-
-
-def parent_id(project: Project, path: Path) -> int | None:
-    """Return the id of the model version that has this file, or None."""
-    for version in project.models():
-        if version.path.resolve() == path.resolve():
-            return version.id
-    return None

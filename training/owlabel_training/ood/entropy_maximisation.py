@@ -19,7 +19,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel_training.core.loop import miou
 from owlabel_training.fewshot.head_training import freeze_statistics
 from owlabel_training.ood.data import OodData, OodSampler, pasted_frames
-from owlabel_training.ood.loop import Batch, set_group_rates
+from owlabel_training.ood.loop import Batch
 from owlabel_training.ood.losses import entropy_loss
 from owlabel_training.ood.measures import Measured, base_score, measure_ood
 from owlabel_training.ood.recipe import EntropyRecipe, ProxyRecipe
@@ -63,7 +63,7 @@ class EntropyMaximisation:
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the weighted sum of both objectives on the logits z = 2T f."""
-        images, labels = (part.to(self.device) for part in batch)
+        images, labels = (tensor.to(self.device) for tensor in batch)
         self.segmenter.train()
         if self.recipe.freeze_statistics or self.recipe.batch_size < SMALL_BATCH:
             freeze_statistics(self.segmenter)
@@ -72,11 +72,12 @@ class EntropyMaximisation:
             embedding = self.segmenter(images)  # (B, q, h, w)
         logits = embedding.float() * (2 * self.segmenter.prototype_length)
         logits, target = at_stride(logits, labels, self.recipe.loss_stride)
-        return entropy_loss(logits, target, self.recipe.lambda_ood, self.recipe.mode)
+        return entropy_loss(logits, target, self.recipe.lambda_ood, self.recipe.averaging)
 
-    def set_rates(self, done: float) -> None:
-        """Keep the rate: the paper's Adam has no schedule."""
-        set_group_rates(self.optimiser, lambda _done: 1.0, done)
+    def rate_factor(self, done: float) -> float:
+        """Return 1: the paper's Adam has no schedule."""
+        del done
+        return 1.0
 
     def before(self) -> Measured:
         """Measure the model before training."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from owlabel.checkpoints.residual_header import MODEL_KIND
@@ -14,9 +13,8 @@ from owlabel.models.weights import load
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
 from owlabel_training.core.project_frames import project_frames
-from owlabel_training.core.recipe import section
+from owlabel_training.core.project_models import add_model
 from owlabel_training.core.run_state import keep_or_begin_anew
-from owlabel_training.fewshot.job import parent_id
 from owlabel_training.ood.data import OodData, ood_data
 from owlabel_training.ood.proxies import read_proxies
 from owlabel_training.ood.recipe import EntropyRecipe, OodRecipe, ProxyRecipe, ResidualRecipe
@@ -67,13 +65,11 @@ class OodTrainingJob:
         if not entropy:
             given["corocl"] = self.method == "rpl_corocl"
         name = self.name or f"{base_name} + {self.method.replace('_corocl', ' + CoroCL')}"
-        proxy = section(ProxyRecipe, {"proxy": dict(self.proxy)}, "proxy")
-        table = {"training": given}
         return OodRecipe(
-            name,
-            proxy=proxy,
-            entropy=section(EntropyRecipe, table, "training") if entropy else None,
-            residual=None if entropy else section(ResidualRecipe, table, "training"),
+            name=name,
+            proxy=ProxyRecipe(**self.proxy),
+            entropy=EntropyRecipe(**given) if entropy else None,
+            residual=None if entropy else ResidualRecipe(**given),
         )
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
@@ -96,20 +92,18 @@ class OodTrainingJob:
         data = ood_data((frames.train, frames.val), proxies, recipe.proxy)
         keep_or_begin_anew(context.work, {"measured on": _digest(data)})
         trained = yield from train_method(segmenter, data, recipe, context.work)
-        told = {
+        metrics = {
             **summary(trained.course, labelled=frames.val_human > 0),
-            **self._told(data, frames.val_human),
+            **self._basis(data, frames.val_human),
         }
         with Project.open(context.project) as project:
             target = project.folder / "models" / f"ood-{context.work.name}.safetensors"
             write_result(trained.module, target, header, recipe, trained.course)
             kind = "entropy" if self.method == "entropy" else MODEL_KIND
-            parent = parent_id(project, path)
-            version = project.add_model(target, recipe.name, kind, parent, told)
-            relative = Path(target).relative_to(project.folder).as_posix()
-        return {"model_id": version.id, "kind": kind, "path": relative, **told}
+            version = add_model(project, target, (recipe.name, kind), path, metrics)
+        return {**version, "kind": kind, **metrics}
 
-    def _told(self, data: OodData, val_human: int) -> dict[str, Any]:
+    def _basis(self, data: OodData, val_human: int) -> dict[str, Any]:
         """Return what the numbers rest on."""
         return {
             "method": self.method,

@@ -1,11 +1,10 @@
-"""The loop of both kinds of OoD training: epochs, measures, resume, early stop, the best kept."""
+"""Both kinds of OoD training: epochs, measures, early stop, the best epoch kept."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from owlabel.jobs.job import Progress
 from owlabel_training.core import run_state
 from owlabel_training.core.log import Log
+from owlabel_training.core.loop import set_group_rates
+from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.ood.measures import Measured
 from owlabel_training.ood.recipe import CourseRecipe
 
-SAVE_EVERY_S = 30.0
-"""Seconds between two states on disk: what a crash can cost."""
 Batch = tuple[Tensor, ...]
 
 
@@ -42,8 +41,8 @@ class Method(Protocol):
         """Return the loss of a batch, shape ()."""
         ...
 
-    def set_rates(self, done: float) -> None:
-        """Set the learning rates for this moment of the run, 0 .. 1."""
+    def rate_factor(self, done: float) -> float:
+        """Return the share of the highest learning rates at this moment of the run, 0 .. 1."""
         ...
 
     def before(self) -> Measured:
@@ -82,6 +81,51 @@ class MiouFellError(ValueError):
         self.course = course
 
 
+@dataclass
+class OodState(RunState):
+    """Where an OoD training is, and how it went so far (see `Course`)."""
+
+    counters = (*RunState.counters, "rows", "best")
+
+    recipe: CourseRecipe = field(default_factory=CourseRecipe)
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: int = 0
+
+    @property
+    def over(self) -> bool:
+        """True at the end, or after an epoch where patience or time is over."""
+        return super().over or (len(self.rows) > 1 and (self._out_of_time or self._out_of_patience))
+
+    @property
+    def _out_of_time(self) -> bool:
+        return self.recipe.minutes > 0 and self.seconds / 60 >= self.recipe.minutes
+
+    @property
+    def _out_of_patience(self) -> bool:
+        return 0 < self.recipe.patience <= len(self.rows) - 1 - self.best
+
+    def progress(self, numbers: Numbers, row: Numbers) -> Progress:
+        """Return what is reported after a step, and the epoch."""
+        epoch = self.recipe.epochs * self.step / self.iterations
+        return replace(super().progress(numbers, row), message=f"epoch {epoch:.1f}")
+
+    def add(self, measured: Measured) -> bool:
+        """Count an epoch; return whether it has the highest AP of those that hold the mIoU."""
+        epoch = len(self.rows)
+        self.rows.append({"epoch": epoch, "step": self.step, **measured.plain()})
+        drop = self.rows[0].get("miou", 0.0) - self.rows[-1].get("miou", 0.0)
+        highest = self.rows[self.best].get("ap", 0.0) if self.best else -1.0
+        better = drop <= self.recipe.max_miou_drop and self.rows[-1].get("ap", 0.0) > highest
+        if epoch and better:
+            self.best = epoch
+        return epoch > 0 and better
+
+    @property
+    def course(self) -> Course:
+        """How the training went so far."""
+        return Course(self.rows, self.best, self.seconds)
+
+
 def train_ood(
     method: Method, recipe: CourseRecipe, work: Path
 ) -> Generator[Progress, None, Course]:
@@ -102,108 +146,53 @@ def train_ood(
         If the closed-set mIoU fell too far in every epoch.
     """
     work.mkdir(parents=True, exist_ok=True)
-    total = recipe.epochs * method.steps_per_epoch
-    step, course = _resume(method, work / "state.safetensors")
-    log = Log(work)
-    saved = started = time.monotonic()
-    if not course.rows:
-        yield Progress(0, total, "measuring before training")
-        _note(course, 0, 0, method.before(), log)
-        yield Progress(0, total, "measured before training", _metrics(course.rows[0]))
-    with ThreadPoolExecutor(1) as executor:
-        ready = executor.submit(method.batch, step)
-        while step < total and not _stops(course, recipe):
-            ready, batch = executor.submit(method.batch, step + 1), ready.result()
-            metrics = {"loss": _step(method, batch, recipe, step, total)}
-            step += 1
-            course.seconds, started = course.seconds + time.monotonic() - started, time.monotonic()
-            if step % method.steps_per_epoch == 0:
-                epoch = step // method.steps_per_epoch
-                _note(course, epoch, step, method.measure(), log)
-                metrics |= _metrics(course.rows[-1])
-                _keep(method, course, recipe, work / "best.safetensors")
-                _save(method, step, course, work / "state.safetensors")
-            elif time.monotonic() - saved > SAVE_EVERY_S:
-                _save(method, step, course, work / "state.safetensors")
-                saved = time.monotonic()
-            yield Progress(step, total, f"epoch {step / method.steps_per_epoch:.1f}", metrics)
-    if course.best == 0:
-        before, lowest = course.rows[0]["miou"], course.rows[-1]["miou"]
-        raise MiouFellError(
-            f"the closed-set mIoU fell from {100 * before:.1f} to {100 * lowest:.1f} %, more than "
-            f"{100 * recipe.max_miou_drop:g} points: nothing is installed; take a smaller lambda, "
-            "a lower rate or fewer epochs",
-            course,
+    state = OodState(
+        {"module": method.module, "optimiser": method.optimiser},
+        work / "state.safetensors",
+        recipe.epochs * method.steps_per_epoch,
+        seed=recipe.seed,
+        recipe=recipe,
+    )
+    state.resume()
+    if not state.rows:
+        yield Progress(0, state.iterations, "measuring before training")
+        with state.timed():
+            measured = method.before()
+        state.add(measured)
+        Log(work).write(
+            0, {"loss": math.nan, "minutes": state.seconds / 60, "epoch": 0, **measured.plain()}
         )
+        yield Progress(
+            0, state.iterations, "measured before training", {"epoch": 0, **measured.plain()}
+        )
+
+    def learn(batch: Batch) -> dict[str, float]:
+        set_group_rates(method.optimiser, method.rate_factor(state.done))
+        loss = method.loss(batch)
+        method.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        method.optimiser.step()
+        return {"loss": float(loss.detach())}
+
+    def validate() -> dict[str, float]:
+        with state.timed():
+            measured = method.measure()
+        if state.add(measured):
+            run_state.write(method.module.state_dict(), work / "best.safetensors")
+        return {"epoch": len(state.rows) - 1, **measured.plain()}
+
+    yield from run_steps(learn, method.batch, state, Every(method.steps_per_epoch), validate)
+    if state.best == 0:
+        raise MiouFellError(_miou_fell(state, recipe), state.course)
     method.module.load_state_dict(run_state.read(work / "best.safetensors"))
     method.module.eval()
-    return course
+    return state.course
 
 
-def _step(method: Method, batch: Batch, recipe: CourseRecipe, step: int, total: int) -> float:
-    torch.manual_seed(recipe.seed + 1_000_003 * step)  # dropout and samples, same after a resume
-    method.set_rates(step / total)
-    loss = method.loss(batch)
-    method.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    method.optimiser.step()
-    return float(loss.detach())
-
-
-def _note(course: Course, epoch: int, step: int, measured: Measured, log: Log) -> None:
-    course.rows.append({"epoch": epoch, "step": step, **measured.plain()})
-    log.write(step, {"epoch": epoch, "minutes": course.seconds / 60, **measured.plain()})
-
-
-def _metrics(row: dict[str, float]) -> dict[str, float]:
-    return {name: row[name] for name in ("epoch", "miou", "ap", "auroc", "fpr95") if name in row}
-
-
-def _keep(method: Method, course: Course, recipe: CourseRecipe, path: Path) -> None:
-    """Keep these weights if they are the best that hold the mIoU."""
-    first, last = course.rows[0], course.rows[-1]
-    fell = first.get("miou", 0.0) - last.get("miou", 0.0)
-    best = course.rows[course.best].get("ap", 0.0) if course.best else -1.0
-    if fell <= recipe.max_miou_drop and last.get("ap", 0.0) > best:
-        course.best = len(course.rows) - 1
-        run_state.write(method.module.state_dict(), path)
-
-
-def _stops(course: Course, recipe: CourseRecipe) -> bool:
-    """Tell whether patience or time is over; at least one epoch is always run."""
-    if len(course.rows) < 2:
-        return False
-    waited = len(course.rows) - 1 - course.best
-    out_of_time = recipe.minutes > 0 and course.seconds / 60 >= recipe.minutes
-    return out_of_time or (recipe.patience > 0 and waited >= recipe.patience)
-
-
-def _save(method: Method, step: int, course: Course, path: Path) -> None:
-    tree = {
-        "module": method.module.state_dict(),
-        "optimiser": method.optimiser.state_dict(),
-        "step": step,
-        "rows": course.rows,
-        "best": course.best,
-        "seconds": course.seconds,
-    }
-    run_state.write(tree, path)
-
-
-def _resume(method: Method, path: Path) -> tuple[int, Course]:
-    """Go on where an earlier run stopped; return its step and course."""
-    if not path.exists():
-        return 0, Course()
-    saved = run_state.read(path)
-    method.module.load_state_dict(saved["module"])
-    method.optimiser.load_state_dict(saved["optimiser"])
-    rows = [dict(row) for row in saved["rows"]]
-    return int(saved["step"]), Course(rows, int(saved["best"]), float(saved["seconds"]))
-
-
-def set_group_rates(
-    optimiser: torch.optim.Optimizer, rate_of: Callable[[float], float], done: float
-) -> None:
-    """Set every group's rate to its highest times `rate_of(done)`."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["highest"] * rate_of(done)
+def _miou_fell(state: OodState, recipe: CourseRecipe) -> str:
+    before, after = state.rows[0]["miou"], state.rows[-1]["miou"]
+    return (
+        f"the closed-set mIoU fell from {100 * before:.1f} to {100 * after:.1f} %, more than "
+        f"{100 * recipe.max_miou_drop:g} points: nothing is installed; take a smaller lambda, "
+        "a lower rate or fewer epochs"
+    )

@@ -78,26 +78,29 @@ def read_proxies(
         If nothing usable is found, or a file is missing, unreadable, of another size, or holds
         values it must not.
     """
-    if recipe.source == "folder" and (recipe.train or recipe.val):
-        lists = [_names(recipe, name) for name in (recipe.train, recipe.val)]
-        shared = sorted(set(lists[0] or ()) & set(lists[1] or ()))
-        if shared:
+    train, val = (_names(recipe, name) for name in (recipe.train, recipe.val))
+    if train is not None and val is not None:
+        if shared := sorted(set(train) & set(val)):
             raise ValueError(f"proxies are in both lists: {shared[:5]}")
-        if lists[0] is not None and lists[1] is not None:
-            train, val = (reduced(read_folder(recipe, names), largest_side) for names in lists)
-            return train, val
-        found = reduced(read_folder(recipe, lists[0] or lists[1]), largest_side)
-    elif recipe.source == "folder":
-        found = reduced(read_folder(recipe), largest_side)
-    elif recipe.source == "coco":
-        found = reduced(read_coco(recipe), largest_side)
-    elif project is None:
+        both = [reduced(read_folder(recipe, names), largest_side) for names in (train, val)]
+        return both[0], both[1]
+    proxies = reduced(_all_proxies(recipe, train or val, project), largest_side)
+    if len(proxies) < VAL_STEP:
+        return proxies, proxies
+    return [p for i, p in enumerate(proxies) if i % VAL_STEP], proxies[::VAL_STEP]
+
+
+def _all_proxies(
+    recipe: ProxyRecipe, names: Sequence[str] | None, project: Project | None
+) -> Iterator[Proxy]:
+    """Return what a source holds; of a folder, the named pictures or all."""
+    if recipe.source == "folder":
+        return read_folder(recipe, names)
+    if recipe.source == "coco":
+        return read_coco(recipe)
+    if project is None:
         raise ValueError("proxy.source = project needs a project: use the panel or `train-ood`")
-    else:
-        found = reduced(read_project(project), largest_side)
-    if len(found) < VAL_STEP:
-        return found, found
-    return [p for i, p in enumerate(found) if i % VAL_STEP], found[::VAL_STEP]
+    return read_project(project)
 
 
 def reduced(proxies: Iterator[Proxy], largest_side: int) -> list[Proxy]:
@@ -116,7 +119,8 @@ def reduced(proxies: Iterator[Proxy], largest_side: int) -> list[Proxy]:
 
 
 def _names(recipe: ProxyRecipe, name: str) -> tuple[str, ...] | None:
-    return read_names(Path(recipe.path) / name) if name else None
+    """Return the names of a list in a proxy folder; None where no list is named."""
+    return read_names(Path(recipe.path) / name) if name and recipe.source == "folder" else None
 
 
 # -- a folder ------------------------------------------------------------------------------------
@@ -130,9 +134,9 @@ def read_folder(recipe: ProxyRecipe, names: Sequence[str] | None = None) -> Iter
     folder = Path(recipe.path)
     if not recipe.path or not folder.is_dir():
         raise ValueError(f"there is no proxy folder {folder}: it must hold images/ and masks/")
-    for part in ("images", "masks"):
-        if not (folder / part).is_dir():
-            raise ValueError(f"the proxy folder {folder} has no {part}/: pictures go to images/, "
+    for name in ("images", "masks"):
+        if not (folder / name).is_dir():
+            raise ValueError(f"the proxy folder {folder} has no {name}/: pictures go to images/, "
                              "masks of the same name to masks/")  # fmt: skip
     masks = {p.stem: p for p in sorted((folder / "masks").iterdir()) if p.suffix.lower() == ".png"}
     wanted = sorted(masks) if names is None else list(names)
@@ -149,10 +153,10 @@ def read_folder(recipe: ProxyRecipe, names: Sequence[str] | None = None) -> Iter
 
 
 def _from_files(folder: Path, name: str, mask_path: Path, recipe: ProxyRecipe) -> Proxy:
-    found = [p for s in SUFFIXES for p in (folder / "images").glob(f"{name}{s}")]
-    if not found:
+    pictures = [p for s in SUFFIXES for p in (folder / "images").glob(f"{name}{s}")]
+    if not pictures:
         raise ValueError(f"{mask_path} has no picture of its name in {folder / 'images'}")
-    image = images.read(found[0])
+    image = images.read(pictures[0])
     try:
         with Image.open(mask_path) as file:
             mask = np.asarray(file)
@@ -166,7 +170,7 @@ def _from_files(folder: Path, name: str, mask_path: Path, recipe: ProxyRecipe) -
         )
     if mask.shape != image.shape[:2]:
         raise ValueError(
-            f"{mask_path} has size {mask.shape}, its picture {found[0].name} {image.shape[:2]}: "
+            f"{mask_path} has size {mask.shape}, its picture {pictures[0].name} {image.shape[:2]}: "
             "save the mask at the size of its picture"
         )
     allowed = {0, VOID, *recipe.ood_ids}
@@ -278,7 +282,7 @@ def _paint(flat: Pixels, segmentation: Any, shape: tuple[int, int]) -> None:
 def read_project(project: Project) -> Iterator[Proxy]:
     """Yield the images in which people have labelled novel classes: their pixels are OoD objects.
 
-    What people said of known classes stays a label; what nobody has looked at is ignored.
+    Pixels that people gave a known class keep it; unlabelled pixels are ignored.
     """
     base = len(project.classes().base)
     yield from _with_objects(
@@ -297,7 +301,7 @@ def _annotated(project: Project, base: int) -> Iterator[Proxy]:
 
 
 def proxy_labels(human: Pixels, base: int) -> Pixels:
-    """Return a human layer as training labels: novel classes 254, unsaid 255, known ones stay."""
+    """Return a human layer as training labels: novel 254, unlabelled 255, known ones stay."""
     labels = human.copy()
     labels[(human >= base) & (human < MAX_CLASSES)] = OOD_PROXY
     labels[human == UNSET] = VOID
@@ -318,17 +322,17 @@ def cutouts(proxies: Sequence[Proxy], min_area: int, pieces: bool) -> list[Cutou
     pieces : bool
         Each 8-connected piece alone, or all objects of a picture together.
     """
-    found = []
+    objects = []
     for proxy in proxies:
         mask = proxy.labels == OOD_PROXY
-        parts = connected(mask, connectivity=2) if pieces else mask.astype(np.int32)  # type: ignore[no-untyped-call]
-        sizes = np.bincount(parts.ravel())
+        numbered = connected(mask, connectivity=2) if pieces else mask.astype(np.int32)  # type: ignore[no-untyped-call]
+        sizes = np.bincount(numbered.ravel())
         for number in range(1, len(sizes)):
-            found.append((int(sizes[number]), proxy, parts, number))
-    chosen = [row for row in found if row[0] >= min_area]
-    if not chosen and found:
-        chosen = [max(found, key=lambda row: row[0])]
-    return [_cut(proxy.image, parts == number) for _, proxy, parts, number in chosen]
+            objects.append((int(sizes[number]), proxy, numbered, number))
+    chosen = [row for row in objects if row[0] >= min_area]
+    if not chosen and objects:
+        chosen = [max(objects, key=lambda row: row[0])]
+    return [_cut(proxy.image, numbered == number) for _, proxy, numbered, number in chosen]
 
 
 def _cut(image: Pixels, mask: Mask) -> Cutout:
@@ -343,12 +347,12 @@ def _labels(objects: Mask) -> Pixels:
 
 def _with_objects(proxies: Iterator[Proxy], otherwise: str) -> Iterator[Proxy]:
     """Pass on what holds an object; raise ValueError where nothing does."""
-    found = False
+    empty = True
     for proxy in proxies:
         if (proxy.labels == OOD_PROXY).any():
-            found = True
+            empty = False
             yield proxy
-    if not found:
+    if empty:
         raise ValueError(otherwise)
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal
 
-from owlabel_training.core.recipe import DataRecipe, parsed, section
-from owlabel_training.ood.losses import Averaging
+from pydantic import Field, model_validator
+
+from owlabel.jobs.requests.ood import Averaging, Epochs, LambdaOod, Ratio, Source, Use
+from owlabel.settings import Minutes, Seed, Settings
+from owlabel_training.core.recipe import (
+    Crop,
+    DataRecipe,
+    Name,
+    Names,
+    NotNegative,
+    Positive,
+    Precision,
+    Scale,
+    Section,
+)
 
 STREET = (
     "person", "bicycle", "car", "motorcycle", "bus", "truck", "traffic light", "stop sign", "train"
 )  # fmt: skip
 """COCO pictures with any of these are no proxy: they hold classes of the street."""
-CONTEXTS = ("both", "city", "context", "all")
-PROJECTORS = ("one", "two", "two_bn")
 
 
-@dataclass(frozen=True)
-class ProxyRecipe:
+class ProxyRecipe(Settings):
     """Where OoD objects come from and how often they are seen.
 
     Attributes
@@ -49,40 +55,29 @@ class ProxyRecipe:
     pieces : bool
         True pastes each connected piece of a mask alone, False the whole mask as the authors do.
     limit : int
-        Pictures that are read at most; the others are left out evenly.
+        Pictures that are read at most, evenly spread over all.
     """
 
-    source: str = "folder"
+    source: Source = "folder"
     path: str = ""
     images: str = ""
     train: str = ""
     val: str = ""
-    use: str = "pasted"
-    ratio: float = 0.1
-    scales: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    ood_ids: tuple[int, ...] = (1, 254)
-    exclude: tuple[str, ...] = STREET
-    min_area: int = 400
+    use: Use = "pasted"
+    ratio: Ratio = 0.1
+    scales: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (
+        0.25, 0.5, 0.75, 1.0,
+    )  # fmt: skip
+    ood_ids: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=254)], ...], Field(strict=False, min_length=1)
+    ] = (1, 254)
+    exclude: Names = STREET
+    min_area: Annotated[int, Field(ge=1)] = 400
     pieces: bool = True
-    limit: int = 1500
-
-    def __post_init__(self) -> None:
-        if self.source not in ("folder", "coco", "project"):
-            raise ValueError(f"proxy.source must be folder, coco or project, got {self.source!r}")
-        if self.use not in ("pasted", "whole"):
-            raise ValueError(f"proxy.use must be pasted or whole, got {self.use!r}")
-        if not 0 < self.ratio <= 10:
-            raise ValueError(f"proxy.ratio must lie in (0, 10], got {self.ratio}")
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"proxy.scales must be positive numbers, got {self.scales}")
-        if not self.ood_ids or any(not 0 < value < 255 for value in self.ood_ids):
-            raise ValueError(f"proxy.ood_ids must lie in 1 .. 254, got {self.ood_ids}")
-        if self.min_area < 1 or self.limit < 1:
-            raise ValueError("proxy.min_area and proxy.limit must be at least 1")
+    limit: Annotated[int, Field(ge=1)] = 1500
 
 
-@dataclass(frozen=True)
-class CourseRecipe:
+class CourseRecipe(Settings):
     """How long and how, for both methods.
 
     Attributes
@@ -109,40 +104,20 @@ class CourseRecipe:
     seed : int
     """
 
-    epochs: int = 4
-    steps_per_epoch: int = 0
-    minutes: float = 0.0
-    batch_size: int = 8
-    crop: tuple[int, int] = (480, 480)
-    scale: tuple[float, float] = (1.0, 1.0)
-    lr: float = 1e-5
-    loss_stride: int = 4
-    patience: int = 0
-    max_miou_drop: float = 0.02
-    precision: str = "32-true"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.steps_per_epoch < 0 or self.lr <= 0:
-            raise ValueError(
-                "epochs and lr must be positive and steps_per_epoch not negative, got "
-                f"{self.epochs}, {self.lr} and {self.steps_per_epoch}"
-            )
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
-        if len(self.crop) != 2 or min(self.crop) < 64:
-            raise ValueError(f"crop must be two numbers from 64, got {self.crop}")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two rising numbers, got {self.scale}")
-        if self.loss_stride not in (1, 2, 4):
-            raise ValueError(f"loss_stride must be 1, 2 or 4, got {self.loss_stride}")
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
-        if not 0 <= self.max_miou_drop <= 1:
-            raise ValueError(f"max_miou_drop must lie in [0, 1], got {self.max_miou_drop}")
+    epochs: Epochs = 4
+    steps_per_epoch: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    minutes: Minutes = 0.0
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    crop: Crop = (480, 480)
+    scale: Scale = (1.0, 1.0)
+    lr: Positive = 1e-5
+    loss_stride: Literal[1, 2, 4] = 4
+    patience: Annotated[int, Field(ge=0)] = 0
+    max_miou_drop: Annotated[float, Field(ge=0, le=1)] = 0.02
+    precision: Precision = "32-true"
+    seed: Seed = 0
 
 
-@dataclass(frozen=True)
 class EntropyRecipe(CourseRecipe):
     """Entropy maximisation; the defaults are the DeepLabv3+ run of the paper.
 
@@ -156,24 +131,11 @@ class EntropyRecipe(CourseRecipe):
         Leave the statistics of BatchNorm as they are; always so for batches below 4.
     """
 
-    lambda_ood: float = 0.9
-    averaging: str = "joint"
+    lambda_ood: LambdaOod = 0.9
+    averaging: Averaging = "joint"
     freeze_statistics: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.lambda_ood <= 1:
-            raise ValueError(f"lambda_ood must lie in [0, 1], got {self.lambda_ood}")
-        if self.averaging not in ("joint", "separate"):
-            raise ValueError(f"averaging must be joint or separate, got {self.averaging!r}")
 
-    @property
-    def mode(self) -> Averaging:
-        """The averaging as its type."""
-        return cast(Averaging, self.averaging)
-
-
-@dataclass(frozen=True)
 class ResidualRecipe(CourseRecipe):
     """RPL, with CoroCL or without; beta, tau and the rates are the authors'.
 
@@ -195,33 +157,19 @@ class ResidualRecipe(CourseRecipe):
         The residual's last layer learns this much faster.
     """
 
-    epochs: int = 40
-    lr: float = 7.5e-5
-    crop: tuple[int, int] = (700, 700)
-    beta: float = 0.05
+    epochs: Epochs = 40
+    lr: Positive = 7.5e-5
+    crop: Crop = (700, 700)
+    beta: NotNegative = 0.05
     corocl: bool = True
-    tau: float = 0.1
-    samples: int = 512
-    contexts: str = "both"
-    projector: str = "one"
-    head_factor: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("tau", "head_factor", "samples"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.beta < 0:
-            raise ValueError(f"beta must not be negative, got {self.beta}")
-        if self.contexts not in CONTEXTS or self.projector not in PROJECTORS:
-            raise ValueError(
-                f"contexts must be one of {CONTEXTS} and projector one of {PROJECTORS}, got "
-                f"{self.contexts!r} and {self.projector!r}"
-            )
+    tau: Positive = 0.1
+    samples: Annotated[int, Field(ge=1)] = 512
+    contexts: Literal["both", "city", "context", "all"] = "both"
+    projector: Literal["one", "two", "two_bn"] = "one"
+    head_factor: Positive = 10.0
 
 
-@dataclass(frozen=True)
-class BaseRecipe:
+class BaseRecipe(Settings):
     """The model to start from.
 
     Attributes
@@ -233,54 +181,25 @@ class BaseRecipe:
     checkpoint: str = ""
 
 
-@dataclass(frozen=True)
-class OodRecipe:
+class OodRecipe(Settings):
     """One run of OoD training; exactly one of `entropy` and `residual` is there."""
 
-    name: str
-    base: BaseRecipe = field(default_factory=BaseRecipe)
-    data: DataRecipe = field(default_factory=DataRecipe)
-    proxy: ProxyRecipe = field(default_factory=ProxyRecipe)
-    entropy: EntropyRecipe | None = None
-    residual: ResidualRecipe | None = None
+    name: Name
+    base: Annotated[BaseRecipe, Section] = BaseRecipe()
+    data: Annotated[DataRecipe, Section] = DataRecipe()
+    proxy: Annotated[ProxyRecipe, Section] = ProxyRecipe()
+    entropy: Annotated[EntropyRecipe | None, Section] = None
+    residual: Annotated[ResidualRecipe | None, Section] = None
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _one_method(self) -> OodRecipe:
         if (self.entropy is None) == (self.residual is None):
             raise ValueError("a recipe of OoD training has either [entropy] or [residual]")
+        return self
 
     @property
     def course(self) -> CourseRecipe:
-        """The part both methods share."""
-        chosen = self.entropy or self.residual
-        assert chosen is not None
-        return chosen
-
-
-def is_ood(path: Path) -> Literal["entropy", "residual"] | None:
-    """Tell which method of OoD training a recipe file is for; None for base training."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # whoever reads it next says what is wrong
-    if "entropy" in table:
-        return "entropy"
-    return "residual" if "residual" in table else None
-
-
-def read(path: Path, changes: Sequence[str] = ()) -> OodRecipe:
-    """Read a recipe file of OoD training; every fault is a ValueError that names the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = parsed(text, changes, ("base", "data", "proxy", "entropy", "residual"))
-        return OodRecipe(
-            table["name"],
-            section(BaseRecipe, table, "base"),
-            section(DataRecipe, table, "data"),
-            section(ProxyRecipe, table, "proxy"),
-            section(EntropyRecipe, table, "entropy") if "entropy" in table else None,
-            section(ResidualRecipe, table, "residual") if "residual" in table else None,
-        )
-    except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        """How long and how, for the method of this recipe."""
+        course = self.entropy or self.residual
+        assert course is not None  # the validator has seen to it
+        return course

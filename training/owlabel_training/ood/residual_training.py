@@ -21,7 +21,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel_training.core.loop import miou
 from owlabel_training.ood.data import OodData, OodSampler, pasted_frames
 from owlabel_training.ood.entropy_maximisation import at_stride, autocast, device_for
-from owlabel_training.ood.loop import Batch, set_group_rates
+from owlabel_training.ood.loop import Batch
 from owlabel_training.ood.losses import Samples, contrastive_loss, rpl_terms
 from owlabel_training.ood.measures import Measured, base_score, measure_ood, residual_score
 from owlabel_training.ood.recipe import ProxyRecipe, ResidualRecipe
@@ -84,9 +84,9 @@ class ResidualTraining:
         pasted = self.sampler.pasted(step)
         return (*pasted, *self.sampler.context(step)) if self.contrasts else pasted
 
-    def set_rates(self, done: float) -> None:
-        """Let the rates fall as (1 - t)^0.9, to a floor."""
-        set_group_rates(self.optimiser, lambda t: max((1 - t) ** POWER, LOWEST_RATE), done)
+    def rate_factor(self, done: float) -> float:
+        """Return (1 - t)^0.9, at least a floor."""
+        return max(float((1 - done) ** POWER), LOWEST_RATE)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return L_RPL, and L_CoroCL on top where there is a context."""
@@ -123,8 +123,8 @@ class ResidualTraining:
         with_ood = (labels == OOD_PROXY).flatten(1).any(dim=1)  # (B,)
         flat = projection.permute(0, 2, 3, 1)  # (B, h, w, R)
         groups = [
-            flat[part][wanted[part]]
-            for part in (slice(0, city), slice(city, None))
+            flat[images][wanted[images]]
+            for images in (slice(0, city), slice(city, None))
             for wanted in (labels == OOD_PROXY, labels < MAX_CLASSES)
         ]
         n = min(self.recipe.samples, *(len(group) for group in groups))
@@ -135,14 +135,14 @@ class ResidualTraining:
 
     def before(self) -> Measured:
         """Measure the plain energy of the frozen path."""
-        found = measure_ood(base_score(self.segmenter, "energy"), self._frames)
-        return Measured(self._closed_set(), **found)
+        ood = measure_ood(base_score(self.segmenter, "energy"), self._frames)
+        return Measured(self._closed_set(), **ood)
 
     def measure(self) -> Measured:
         """Measure the energy of the residual path."""
         self.block.eval()
-        found = measure_ood(residual_score(self.segmenter, self.block), self._frames)
-        return Measured(self._closed_set(), **found)
+        ood = measure_ood(residual_score(self.segmenter, self.block), self._frames)
+        return Measured(self._closed_set(), **ood)
 
     def _closed_set(self) -> float:
         """Return the mIoU of the frozen path, measured once: it does not change."""

@@ -113,13 +113,13 @@ def write_result(
     module: nn.Module, path: Path, header: CheckpointHeader, recipe: OodRecipe, course: Course
 ) -> str:
     """Write the new base model, or the residual block beside the old one; return its name."""
-    plain = dataclasses.asdict(recipe)
+    plain = recipe.model_dump()
     plain["data"]["folder"] = plain["proxy"]["path"] = plain["base"]["checkpoint"] = ""
-    told = {**plain, "base_hash": header.heads[0].hash, **summary(course)}
+    about = {**plain, "base_hash": header.heads[0].hash, **summary(course)}
     if isinstance(module, Segmenter):
         module.cpu()
         classes = dataclasses.replace(header.classes, classes=header.classes.base)
-        older = {**header.recipe, "entropy_maximisation": told}
+        older = {**header.recipe, "entropy_maximisation": about}
         save(module, path, name=recipe.name, classes=classes, recipe=older)
     else:
         save_block(
@@ -127,7 +127,7 @@ def write_result(
             path,
             name=recipe.name,
             base_hash=header.heads[0].hash,
-            recipe=told,
+            recipe=about,
         )
     return recipe.name
 
@@ -145,8 +145,8 @@ def check_classes(header: CheckpointHeader, frames: Frames) -> None:
 def summary(course: Course, labelled: bool = True) -> dict[str, Any]:
     """Return the course and the rows before and after, in plain values.
 
-    Where people have labelled nothing, the frames' labels are the model's own from before: then
-    their mIoU is told as the agreement that it is.
+    Where people have labelled nothing, the frames' labels are those of the model before training:
+    then the mIoU is named the agreement that it is.
     """
     first, best = course.rows[0], course.rows[course.best]
     names = MEASURES if labelled else MEASURES | {"miou": AGREEMENT}

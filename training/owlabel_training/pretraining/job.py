@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
@@ -21,13 +20,12 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
-from owlabel.view.clusters.catalog import ClusterSet
 from owlabel_training.core.base_run import start_from
 from owlabel_training.core.data import Frames
 from owlabel_training.core.loop import miou, train
-from owlabel_training.core.project_frames import project_frames
+from owlabel_training.core.project_frames import ProjectFrames, project_frames, readable_images
+from owlabel_training.core.project_models import add_model
 from owlabel_training.core.recipe import TrainingRecipe
-from owlabel_training.fewshot.job import parent_id
 from owlabel_training.ood.run import only_base
 from owlabel_training.pretraining.batches import Labelled
 from owlabel_training.pretraining.loop import check_count, pretrain
@@ -77,63 +75,65 @@ class PretrainJob:
         build = AuxiliaryLabelsJob(**self.labels)
         with Project.open(context.project) as project:
             path = inside(project.folder, build.checkpoint)
-            records = [r for r in project.images() if r.error is None and r.shape is not None]
-            recipe = self._recipe(len(project_pictures(records)))
+            recipe = self._recipe(len(project_pictures(readable_images(project))))
             yield Progress(0, 0, "reading the labelled images")
             segmenter, header = load(path)
             frames = project_frames(project, segmenter, header)
-            said = said_by_people(project, frames.val)
+            human = human_frames(project, frames.val)
             if not labelled(frames.train):
                 raise ValueError(
                     "there is nothing to tune on: no pixel is labelled, and the model in use is "
                     "sure of none; label a part of some images first"
                 )
-            found = yield from build_clusters(project, build, context.work, keep_named=True)
+            clusters = yield from build_clusters(project, build, context.work, keep_named=True)
             pretrained = project.folder / "models" / f"pretrained-{context.work.name}.safetensors"
             if not pretrained.exists():
-                yield from self._contrast(project, found, header, recipe, context, pretrained)
-        tuned = _started(header, pretrained, self.seed)
-        recipe_ = TrainingRecipe(
+                yield from self._contrast(project, clusters.key, recipe, context.work, pretrained)
+        tuned = yield from self._tune(header, frames, pretrained, context.work / "tuning")
+        yield Progress(self.tuning, self.tuning, "comparing before and after")
+        pixels, names = labelled(human), header.classes.names
+        models = (("before", segmenter), ("after", tuned))
+        metrics = {
+            "comparison": {k: _measured(m, human, names) if pixels else {} for k, m in models},
+            "frames": len(frames.train), "val_frames": len(frames.val),
+            "val_human_pixels": pixels, "clusters": clusters.clusters,
+        }  # fmt: skip
+        return metrics | self._register(context, tuned, header, path, metrics)
+
+    def _tune(
+        self, header: CheckpointHeader, frames: ProjectFrames, pretrained: Path, work: Path
+    ) -> Generator[Progress, None, Segmenter]:
+        """Train the pre-trained network on labels; return it."""
+        work.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(self.seed)
+        segmenter = _new(header)
+        start_from(segmenter, pretrained)
+        recipe = TrainingRecipe(
             **TUNING, iterations=self.tuning, validate_every=max(1, self.tuning // 2),
             seed=self.seed,
         )  # fmt: skip
         watched = frames.val if labelled(frames.val) else frames.train
-        tuned = yield from train(tuned, (frames.train, watched), recipe_, _folder(context))
-        yield Progress(self.tuning, self.tuning, "comparing before and after")
-        pixels = labelled(said)
-        models = (("before", segmenter), ("after", tuned))
-        names = header.classes.names
-        told = {
-            "comparison": {k: _measured(m, said, names) if pixels else {} for k, m in models},
-            "frames": len(frames.train), "val_frames": len(frames.val),
-            "val_human_pixels": pixels, "clusters": found.clusters,
-        }  # fmt: skip
-        return told | self._register(context, tuned, header, path, told)
+        return (yield from train(segmenter, (frames.train, watched), recipe, work))
 
     def _recipe(self, images: int) -> PretrainingRecipe:
         """Return the recipe; with fewer than four images batches hold fewer."""
         check_count(images, PretrainingRecipe(images_per_batch=2))
         recipe = PretrainingRecipe(iterations=self.iterations, seed=self.seed, **SMALL)
-        return replace(recipe, images_per_batch=min(images, recipe.images_per_batch))
+        return recipe.replace(images_per_batch=min(images, recipe.images_per_batch))
 
     def _contrast(
-        self,
-        project: Project,
-        found: ClusterSet,
-        header: CheckpointHeader,
-        recipe: PretrainingRecipe,
-        context: JobContext,
-        target: Path,
+        self, project: Project, key: str, recipe: PretrainingRecipe, work: Path, target: Path
     ) -> Generator[Progress, None, None]:
-        """Train by contrast and write the checkpoint that tuning starts from."""
-        records = [r for r in project.images() if r.error is None and r.shape is not None]
-        pictures = [p for p in project_pictures(records) if project.cache.has(found.key, p[0])]
-        path = inside(project.folder, str(self.labels["checkpoint"]))
-        torch.manual_seed(self.seed)
-        segmenter = load(path)[0] if self.start == "model" else _new(header)
+        """Train by the contrast of the clusters of a key; write the checkpoint to tune."""
+        pictures = project_pictures(readable_images(project))
+        pictures = [p for p in pictures if project.cache.has(key, p.content_hash)]
+        segmenter, header = load(inside(project.folder, str(self.labels["checkpoint"])))
+        if self.start == "random":
+            torch.manual_seed(self.seed)
+            segmenter = _new(header)
         only_base(segmenter)
-        source = Labelled(pictures, project.cache, found.key, "auxiliary", 0)
-        loss = yield from pretrain(segmenter, source, recipe, context.work)
+        source = Labelled(pictures, project.cache, key, "auxiliary", 0)
+        loss = yield from pretrain(segmenter, source, recipe, work)
         save(
             segmenter,
             target,
@@ -148,7 +148,7 @@ class PretrainJob:
         segmenter: Segmenter,
         header: CheckpointHeader,
         path: Path,
-        told: Mapping[str, Any],
+        metrics: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Write the tuned model into the project as a new version."""
         name = f"{header.name} + pre-training"
@@ -163,9 +163,7 @@ class PretrainJob:
                 classes=classes,
                 recipe={**header.recipe, "pretraining": plain},
             )
-            version = project.add_model(target, name, "pretrain", parent_id(project, path), told)
-            relative = target.relative_to(project.folder).as_posix()
-        return {"model_id": version.id, "path": relative}
+            return add_model(project, target, (name, "pretrain"), path, metrics)
 
 
 def labelled(frames: Frames) -> int:
@@ -173,54 +171,40 @@ def labelled(frames: Frames) -> int:
     return sum(int((label != VOID).sum()) for label in frames.labels)
 
 
-def said_by_people(project: Project, frames: Frames) -> Frames:
+def human_frames(project: Project, frames: Frames) -> Frames:
     """Return frames of a project with what people labelled or reviewed, and void elsewhere.
 
     Where the model itself gave the labels, it would be compared with itself.
     """
     by_name = {r.relative: r for r in project.images()}
     labels = []
-    for name, seen in zip(frames.names, frames.labels, strict=True):
+    for name, label in zip(frames.names, frames.labels, strict=True):
         record = by_name[name]
         reviewed, human = project.reviewed(record.id), project.human_labels(record.id)
-        said = np.full(human.shape, VOID, np.uint8) if reviewed is None else reviewed[0]
-        said = np.where(human < len(frames.classes), human, said).astype(np.uint8)
-        said[said >= len(frames.classes)] = VOID
-        size = (seen.shape[1], seen.shape[0])
-        small = cv2.resize(said, size, interpolation=cv2.INTER_NEAREST)
+        rest = np.full(human.shape, VOID, np.uint8) if reviewed is None else reviewed[0]
+        merged = np.where(human < len(frames.classes), human, rest).astype(np.uint8)
+        merged[merged >= len(frames.classes)] = VOID
+        size = (label.shape[1], label.shape[0])
+        small = cv2.resize(merged, size, interpolation=cv2.INTER_NEAREST)
         labels.append(np.asarray(small, np.uint8))
-    return dataclasses.replace(frames, labels=tuple(labels))
-
-
-def _folder(context: JobContext) -> Path:
-    folder = context.work / "tuning"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return replace(frames, labels=tuple(labels))
 
 
 def _new(header: CheckpointHeader) -> Segmenter:
     """Return a network like the header's with random weights and its base classes."""
-    made = Segmenter(
+    segmenter = Segmenter(
         header.architecture,
         header.settings,
         header.heads[0].outputs,
         kind=header.kind,
         prototype_length=header.prototype_length,
     )
-    made.max_side, made.large_images = header.max_side, header.large_images
-    return made
-
-
-def _started(header: CheckpointHeader, pretrained: Path, seed: int) -> Segmenter:
-    """Return the network to tune: pre-trained but for the layer that names classes."""
-    torch.manual_seed(seed)
-    made = _new(header)
-    start_from(made, pretrained)
-    return made
+    segmenter.max_side, segmenter.large_images = header.max_side, header.large_images
+    return segmenter
 
 
 def _measured(segmenter: Segmenter, frames: Frames, names: Mapping[int, str]) -> dict[str, float]:
     """Return closed-set mIoU and the IoU of each class that occurs, by name."""
     mean, per_class = miou(segmenter, frames)
-    found = {names[i]: round(float(v), 4) for i, v in enumerate(per_class) if not math.isnan(v)}
-    return {"closed-set mIoU": round(mean, 4), **found}
+    known = {names[i]: round(float(v), 4) for i, v in enumerate(per_class) if not math.isnan(v)}
+    return {"closed-set mIoU": round(mean, 4), **known}

@@ -1,9 +1,9 @@
-"""The loop of contrastive pre-training: backbone and decoder learn, the projector is dropped."""
+"""Contrastive pre-training: backbone and decoder learn, the projector is dropped."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,17 +12,14 @@ from torch import Tensor, nn
 from owlabel.jobs.job import Progress
 from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
-from owlabel_training.core import run_state
 from owlabel_training.core.infonce import info_nce
-from owlabel_training.core.log import Log
-from owlabel_training.core.loop import batches, rate_factor
-from owlabel_training.ood.loop import set_group_rates
+from owlabel_training.core.loop import decay_groups, rate_factor, set_group_rates
+from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.pretraining.batches import Labelled, ViewSampler
 from owlabel_training.pretraining.recipe import PretrainingRecipe
 
-SAVE_EVERY_S = 30.0
-"""Seconds between two states on disk: what a crash can cost."""
 LOG_EVERY = 50
+"""Steps over which the logged loss is averaged."""
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -44,6 +41,19 @@ class Projected(nn.Module):
         rows = decoded.permute(0, 2, 3, 1).reshape(-1, decoded.shape[1])[places]  # (A, width)
         projected: Tensor = self.projector(rows)
         return projected
+
+
+@dataclass
+class PretrainingState(RunState):
+    """Where a pre-training is, and the running mean of its loss."""
+
+    counters = (*RunState.counters, "mean")
+
+    mean: float = 0.0
+
+    def progress(self, numbers: Numbers, row: Numbers) -> Progress:
+        """Return what is reported after a step."""
+        return replace(super().progress(numbers, row), message="contrastive pre-training")
 
 
 def pretrain(
@@ -73,25 +83,24 @@ def pretrain(
     segmenter.to(memory_format=torch.channels_last)
     module = Projected(segmenter, recipe.projection).to(device)
     optimiser = _optimiser(module, recipe)
-    step, seconds, mean = _resume(module, optimiser, work / "state.safetensors")
-    stream = batches(ViewSampler(source, recipe).batch, step)
-    log, saved = Log(work), time.monotonic()
-    while (done := _done(step, seconds, recipe)) < 1:
-        started = time.monotonic()
-        set_group_rates(optimiser, lambda t: rate_factor(t, recipe.warmup, recipe.power), done)
-        torch.manual_seed(recipe.seed + 1_000_003 * step)  # dropout, the same after a resume
-        loss = _step(module, optimiser, next(stream), device, recipe)
-        step, seconds = step + 1, seconds + time.monotonic() - started
-        mean = loss if step == 1 else 0.98 * mean + 0.02 * loss
-        if step % LOG_EVERY == 0:
-            log.write(step, {"loss": mean, "minutes": seconds / 60})
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(module, optimiser, (step, seconds, mean), work / "state.safetensors")
-            saved = time.monotonic()
-        yield Progress(step, recipe.iterations, "contrastive pre-training", {"loss": loss})
-    _save(module, optimiser, (step, seconds, mean), work / "state.safetensors")
+    state = PretrainingState(
+        {"module": module, "optimiser": optimiser},
+        work / "state.safetensors",
+        recipe.iterations,
+        recipe.minutes,
+        recipe.seed,
+    )
+    state.resume()
+
+    def learn(batch: Batch) -> dict[str, float]:
+        set_group_rates(optimiser, rate_factor(state.done, recipe.warmup, recipe.power))
+        loss = _step(module, optimiser, batch, device, recipe)
+        state.mean = 0.98 * state.mean + 0.02 * loss if state.step else loss
+        return {"loss": loss}
+
+    yield from run_steps(learn, ViewSampler(source, recipe).batch, state, Every(LOG_EVERY))
     segmenter.cpu().eval()
-    return mean
+    return state.mean
 
 
 def check_count(images: int, recipe: PretrainingRecipe) -> None:
@@ -104,26 +113,11 @@ def check_count(images: int, recipe: PretrainingRecipe) -> None:
         )
 
 
-def _done(step: int, seconds: float, recipe: PretrainingRecipe) -> float:
-    by_step = step / recipe.iterations
-    return max(by_step, seconds / 60 / recipe.minutes) if recipe.minutes else by_step
-
-
 def _optimiser(module: Projected, recipe: PretrainingRecipe) -> torch.optim.Optimizer:
-    """Return AdamW; no decay of biases and normalisation."""
-    module.segmenter.head(0).embedding.requires_grad_(False)
-    groups = [
-        {
-            "params": [
-                p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decayed
-            ],
-            "highest": recipe.lr,
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for decayed in (True, False)
-    ]
-    module.segmenter.head(0).embedding.requires_grad_(True)
-    return torch.optim.AdamW(groups, lr=recipe.lr)
+    """Return AdamW on everything but the layer that names classes."""
+    named = {id(p) for p in module.segmenter.head(0).embedding.parameters()}
+    learning = [p for p in module.parameters() if id(p) not in named]
+    return torch.optim.AdamW(decay_groups(learning, recipe.lr, recipe.weight_decay), lr=recipe.lr)
 
 
 def _step(
@@ -134,7 +128,7 @@ def _step(
     recipe: PretrainingRecipe,
 ) -> float:
     """One step of descent; return its loss."""
-    images, places, labels = (part.to(device) for part in batch)
+    images, places, labels = (tensor.to(device) for tensor in batch)
     if not len(places):
         return 0.0  # nothing in these views belongs together
     module.train()
@@ -146,30 +140,3 @@ def _step(
     nn.utils.clip_grad_norm_(module.parameters(), 10.0)
     optimiser.step()
     return float(loss.detach())
-
-
-def _save(
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    counters: tuple[int, float, float],
-    path: Path,
-) -> None:
-    tree = {
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "counters": list(counters),
-    }
-    run_state.write(tree, path)
-
-
-def _resume(
-    module: nn.Module, optimiser: torch.optim.Optimizer, path: Path
-) -> tuple[int, float, float]:
-    """Go on where an earlier run stopped; return its step, seconds and mean loss."""
-    if not path.exists():
-        return 0, 0.0, 0.0
-    saved = run_state.read(path)
-    module.load_state_dict(saved["module"])
-    optimiser.load_state_dict(saved["optimiser"])
-    step, seconds, mean = saved["counters"]
-    return int(step), float(seconds), float(mean)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
 
 from owlabel.clusters.settings import AuxiliarySettings
-from owlabel_training.core.recipe import DataRecipe, ModelRecipe, from_file, parsed, section
+from owlabel.settings import Minutes, Seed, Settings, Steps
+from owlabel_training.core.recipe import (
+    Crop,
+    DataRecipe,
+    ModelRecipe,
+    Name,
+    NotNegative,
+    Positive,
+    Precision,
+    Scale,
+    Section,
+    Share,
+)
 
-POSITIVES = ("pixel", "superpixel", "auxiliary")
+Positives = Literal["pixel", "superpixel", "auxiliary"]
 STEP = 16
 """Sides of crops are multiples of this: the backbone's stride."""
 
 
-@dataclass(frozen=True)
-class PretrainingRecipe:
+class PretrainingRecipe(Settings):
     """How the backbone and decoder are pre-trained; the defaults are the CPU-sized ones.
 
     Attributes
@@ -60,61 +70,44 @@ class PretrainingRecipe:
        steps are not given there: chosen here.
     """
 
-    positives: str = "auxiliary"
-    iterations: int = 1000
-    minutes: float = 0.0
-    images_per_batch: int = 4
-    crop: tuple[int, int] = (192, 224)
-    scale: tuple[float, float] = (0.5, 2.0)
-    rotation: float = 30.0
-    jitter: float = 0.4
-    hue: float = 0.1
-    grey: float = 0.2
-    cutout: int = 40
+    positives: Positives = "auxiliary"
+    iterations: Steps = 1000
+    minutes: Minutes = 0.0
+    images_per_batch: Annotated[int, Field(ge=2)] = 4
+    crop: Crop = (192, 224)
+    scale: Scale = (0.5, 2.0)
+    rotation: Annotated[float, Field(ge=0, le=180)] = 30.0
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    grey: Annotated[float, Field(ge=0, le=1)] = 0.2
+    cutout: Annotated[int, Field(ge=0)] = 40
     anchors: int = 512
-    per_label: int = 50
-    tau: float = 0.1
-    projection: int = 128
-    lr: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.05
-    power: float = 0.9
-    precision: str = "32-true"
-    seed: int = 0
+    per_label: Annotated[int, Field(ge=2)] = 50
+    tau: Positive = 0.1
+    projection: Annotated[int, Field(ge=1)] = 128
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.02
+    warmup: Share = 0.05
+    power: NotNegative = 0.9
+    precision: Precision = "32-true"
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        if self.positives not in POSITIVES:
-            raise ValueError(f"positives must be one of {POSITIVES}, got {self.positives!r}")
-        for name in ("iterations", "tau", "projection", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.images_per_batch < 2:
+    @model_validator(mode="after")
+    def _fits_together(self) -> PretrainingRecipe:
+        least = 4 * self.images_per_batch
+        if self.anchors < least:
             raise ValueError(
-                "images_per_batch must be at least 2 (with one image there are no positives of "
-                f"other images), got {self.images_per_batch}"
+                f"anchors must be at least 4 for each image of a batch ({least}), got "
+                f"{self.anchors}"
             )
-        if self.anchors < 4 * self.images_per_batch or self.per_label < 2:
+        if not self.sides:
             raise ValueError(
-                f"anchors must be at least 4 for each image and per_label 2, got {self.anchors} "
-                f"and {self.per_label}"
+                f"crop must be two rising numbers with a multiple of {STEP} between them, got "
+                f"{list(self.crop)}"
             )
-        if len(self.crop) != 2 or not 64 <= self.crop[0] <= self.crop[1] or not self.sides:
-            raise ValueError(
-                f"crop must be two rising numbers from 64 with a multiple of {STEP} between them, "
-                f"got {self.crop}"
-            )
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be two rising numbers, got {self.scale}")
-        for name, top in (("rotation", 180), ("jitter", 1), ("hue", 0.5), ("grey", 1)):
-            if not 0 <= getattr(self, name) <= top:
-                raise ValueError(f"{name} must lie in [0, {top}], got {getattr(self, name)}")
-        if not 0 <= self.cutout < self.crop[0] or not 0 <= self.warmup < 1:
-            raise ValueError(
-                f"cutout must lie in [0, crop) and warmup in [0, 1), got {self.cutout} and "
-                f"{self.warmup}"
-            )
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f"precision must be 32-true or bf16-mixed, got {self.precision!r}")
+        if self.cutout >= self.crop[0]:
+            raise ValueError(f"cutout must be less than {self.crop[0]} (crop), got {self.cutout}")
+        return self
 
     @property
     def sides(self) -> range:
@@ -122,37 +115,11 @@ class PretrainingRecipe:
         return range(-(-self.crop[0] // STEP) * STEP, self.crop[1] + 1, STEP)
 
 
-@dataclass(frozen=True)
-class PretrainRecipe:
+class PretrainRecipe(Settings):
     """One run: which network, which images, which auxiliary labels, how."""
 
-    name: str
-    model: ModelRecipe = field(default_factory=ModelRecipe)
-    data: DataRecipe = field(default_factory=DataRecipe)
-    labels: AuxiliarySettings = field(default_factory=AuxiliarySettings)
-    pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
-
-
-def is_pretraining(path: Path) -> bool:
-    """Tell whether a recipe file is for pre-training; whoever reads it says what is wrong."""
-    try:
-        return "pretraining" in tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-
-
-def read(path: Path, changes: Sequence[str] = ()) -> PretrainRecipe:
-    """Read a recipe file; every fault is a ValueError that names the file."""
-    return from_file(path, lambda text: from_toml(text, changes))
-
-
-def from_toml(text: str, changes: Sequence[str] = ()) -> PretrainRecipe:
-    """Read a recipe; raises ValueError as `owlabel_training.core.recipe.from_toml`."""
-    table = parsed(text, changes, ("model", "data", "labels", "pretraining"))
-    return PretrainRecipe(
-        table["name"],
-        section(ModelRecipe, table, "model"),
-        section(DataRecipe, table, "data"),
-        section(AuxiliarySettings, table, "labels"),
-        section(PretrainingRecipe, table, "pretraining"),
-    )
+    name: Name
+    model: Annotated[ModelRecipe, Section] = ModelRecipe()
+    data: Annotated[DataRecipe, Section] = DataRecipe()
+    labels: Annotated[AuxiliarySettings, Section] = AuxiliarySettings()
+    pretraining: Annotated[PretrainingRecipe, Section] = PretrainingRecipe()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +116,7 @@ class PretrainingRun:
         return self.data / "labels" / f"{picture.path.stem}.png"
 
     def _write(self, segmenter: Segmenter, classes: ClassTable, loss: float) -> None:
-        recipe = dataclasses.asdict(self.recipe)
+        recipe = self.recipe.model_dump()
         recipe["data"]["folder"] = recipe["labels"]["weights"] = ""
         save(
             segmenter,

@@ -1,12 +1,10 @@
-"""The training loop of SimFormer: AdamW, poly, clipping, resume; one yield after every step."""
+"""The training of SimFormer: AdamW, poly, clipping, and its five losses."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +13,8 @@ from owlabel.classes import UNSET
 from owlabel.jobs.job import Progress
 from owlabel.models.device import chosen_device
 from owlabel.models.mask.mask_former import MaskFormer, Proposals, semantic_scores
-from owlabel_training.core import run_state
-from owlabel_training.core.log import Log
-from owlabel_training.core.loop import rate_factor
+from owlabel_training.core.loop import decay_groups, rate_factor, set_group_rates
+from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.weak_shot.data import WeakFrames
 from owlabel_training.weak_shot.losses import Targets, cls_loss, comp_loss, mask_loss, targets_of
 from owlabel_training.weak_shot.matching import match
@@ -32,10 +29,17 @@ from owlabel_training.weak_shot.similarity import (
     sim_loss,
 )
 
-SAVE_EVERY_S = 30.0
-"""Seconds between two states on disk: what a crash can cost."""
 LOG_EVERY = 20
 """Steps over which the logged losses are averaged."""
+
+
+@dataclass
+class WeakShotState(RunState):
+    """Where a weak-shot training is."""
+
+    def progress(self, numbers: Numbers, row: Numbers) -> Progress:
+        """Return what is reported after a step: the means of the log, as single steps are noisy."""
+        return replace(super().progress(numbers, row), metrics=row)
 
 
 class Learner:
@@ -47,38 +51,36 @@ class Learner:
         Is changed.
     n_base : int
     recipe : WeakShotSettings
+    work : Path, optional
+        Folder of the state to resume from.
     """
 
-    def __init__(self, model: MaskFormer, n_base: int, recipe: WeakShotSettings) -> None:
+    def __init__(
+        self, model: MaskFormer, n_base: int, recipe: WeakShotSettings, work: Path | None = None
+    ) -> None:
         self.device = chosen_device()
         self.model, self.n_base, self.recipe = model.to(self.device), n_base, recipe
         self.net = SimNet(model.settings.channels).to(self.device)
         self.optimiser = _optimiser(model, self.net, recipe)
-        self.step, self.seconds = 0, 0.0
-
-    @property
-    def done(self) -> float:
-        """How far the run is: by steps or by minutes, what is further; from 1 on it is over."""
-        by_step = self.step / self.recipe.iterations
-        minutes = self.recipe.minutes
-        return max(by_step, self.seconds / 60 / minutes) if minutes else by_step
+        self.state = WeakShotState(
+            {"model": self.model, "net": self.net, "optimiser": self.optimiser},
+            None if work is None else work / "state.safetensors",
+            recipe.iterations,
+            recipe.minutes,
+            recipe.seed,
+        )
 
     def learn(self, batch: PairBatch) -> dict[str, float]:
         """Take one step of descent; return the losses by name, and "loss", their sum."""
-        started, recipe = time.monotonic(), self.recipe
-        batch = PairBatch(*(part.to(self.device) for part in batch))
-        torch.manual_seed(recipe.seed + 1_000_003 * self.step)  # the same after a resume
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["highest"] * rate_factor(self.done, 0.0, recipe.power)
+        batch = PairBatch(*(tensor.to(self.device) for tensor in batch))
+        set_group_rates(self.optimiser, rate_factor(self.state.done, 0.0, self.recipe.power))
         losses = self.losses(batch)
         loss = torch.stack(list(losses.values())).sum()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [*self.model.parameters(), *self.net.parameters()]
-        nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimiser.step()
-        self.step += 1
-        self.seconds += time.monotonic() - started
         return {name: v.item() for name, v in (losses | {"loss": loss}).items()}
 
     def losses(self, batch: PairBatch) -> dict[str, torch.Tensor]:
@@ -87,38 +89,15 @@ class Learner:
         self.net.train()
         if self.recipe.freeze_statistics:
             self.model.backbone.eval()
-        frozen = self.done < self.recipe.freeze
-        found = forward(self.model, batch.images, frozen, self.recipe.precision == "bf16-mixed")
-        return batch_losses(found, self.net, batch, self.n_base, self.recipe, self.done)
-
-    def save(self, path: Path) -> None:
-        """Write everything a resumed run needs."""
-        tree = {
-            "model": self.model.state_dict(),
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "counters": [self.step, self.seconds],
-        }
-        run_state.write(tree, path)
-
-    def resume(self, path: Path) -> None:
-        """Go on where an earlier run stopped, if it left a state."""
-        if not path.exists():
-            return
-        saved: Any = run_state.read(path)
-        try:
-            self.model.load_state_dict(saved["model"])
-            self.net.load_state_dict(saved["net"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{path} is the state of another run: begin anew") from error
-        self.step, self.seconds = int(saved["counters"][0]), float(saved["counters"][1])
+        done, bf16 = self.state.done, self.recipe.precision == "bf16-mixed"
+        proposals = forward(self.model, batch.images, done < self.recipe.freeze, bf16)
+        return batch_losses(proposals, self.net, batch, self.n_base, self.recipe, done)
 
 
 def train_weak_shot(
     model: MaskFormer, frames: WeakFrames, recipe: WeakShotSettings, work: Path
 ) -> Generator[Progress, None, float]:
-    """Train the model in place; yield after every step; return the minutes of all parts of the run.
+    """Train the model in place; yield after every step; return the minutes that it took in all.
 
     Parameters
     ----------
@@ -127,72 +106,36 @@ def train_weak_shot(
     recipe : WeakShotSettings
     work : Path
         Gets ``state.safetensors`` (resume) and ``log.csv``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds the state of another run.
     """
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    learner, sampler, log = (
-        Learner(model, frames.n_base, recipe),
-        PairSampler(frames, recipe),
-        Log(work),
-    )
-    learner.resume(work / "state.safetensors")
-    saved, told = time.monotonic(), Means()
-    with ThreadPoolExecutor(1) as executor:
-        ready = executor.submit(sampler.batch, learner.step)
-        while learner.done < 1:
-            ready, batch = executor.submit(sampler.batch, learner.step + 1), ready.result()
-            told.add(learner.learn(batch))
-            metrics: dict[str, float] = {}
-            if learner.step % LOG_EVERY == 0 or learner.done >= 1:
-                metrics = {**told.take(), "minutes": learner.seconds / 60}
-                log.write(learner.step, metrics)
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                learner.save(work / "state.safetensors")
-                saved = time.monotonic()
-            message = f"training, {min(round(100 * learner.done), 100)} %"
-            yield Progress(learner.step, recipe.iterations, message, metrics)
-    learner.save(work / "state.safetensors")
+    learner = Learner(model, frames.n_base, recipe, work)
+    learner.state.resume()
+    batch = PairSampler(frames, recipe).batch
+    yield from run_steps(learner.learn, batch, learner.state, Every(LOG_EVERY))
     model.eval()
-    return learner.seconds / 60
-
-
-class Means:
-    """Running means of numbers by name."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
-
-    def add(self, values: dict[str, float]) -> None:
-        """Count one row."""
-        self._count += 1
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def take(self) -> dict[str, float]:
-        """Return the means since the last time."""
-        means = {name: total / max(self._count, 1) for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        return means
+    return learner.state.seconds / 60
 
 
 def _optimiser(model: MaskFormer, net: SimNet, recipe: WeakShotSettings) -> torch.optim.Optimizer:
     """Return AdamW: the backbone slower, no decay of biases and normalisation."""
     own = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
-    groups: list[dict[str, Any]] = []
-    for parameters, factor in (
-        (list(model.backbone.parameters()), recipe.backbone_factor),
-        ([*own, *net.parameters()], 1.0),
-    ):
-        for decayed in (True, False):
-            found = [p for p in parameters if (p.ndim > 1) == decayed]
-            decay = recipe.weight_decay if decayed else 0.0
-            groups.append({"params": found, "highest": recipe.lr * factor, "weight_decay": decay})
+    groups = [
+        *decay_groups(
+            model.backbone.parameters(), recipe.lr * recipe.backbone_factor, recipe.weight_decay
+        ),
+        *decay_groups([*own, *net.parameters()], recipe.lr, recipe.weight_decay),
+    ]
     return torch.optim.AdamW(groups, lr=recipe.lr)
 
 
 def batch_losses(
-    found: Proposals,
+    proposals: Proposals,
     net: SimNet,
     batch: PairBatch,
     n_base: int,
@@ -203,7 +146,7 @@ def batch_losses(
 
     Parameters
     ----------
-    found : Proposals
+    proposals : Proposals
         Of the batch, in 32 bits.
     net : SimNet
     batch : PairBatch
@@ -213,25 +156,25 @@ def batch_losses(
         How far the run is, 0 .. 1.
     """  # fmt: skip
     targets = batch_targets(batch, n_base, recipe.loss_stride)
-    losses = proposal_losses(found, targets, recipe.comp_weight)
+    losses = proposal_losses(proposals, targets, recipe.comp_weight)
     if recipe.similarity == "none":
         return losses
     b = len(batch.images)
     pairs = [(i, i) for i in range(b)] if recipe.similarity == "self" else _across(b)
-    labels = _small(batch.labels, found.pixels)
-    pixels = found.pixels.flatten(2).transpose(1, 2)  # (B, h w, C)
+    labels = _small(batch.labels, proposals.pixels)
+    pixels = proposals.pixels.flatten(2).transpose(1, 2)  # (B, h w, C)
     sims, dists = [], []
     novel = batch.present[:, n_base:-1]  # (B, V)
     for i, j in pairs:
         places = sample_pairs((labels[i], labels[j]), n_base, recipe.points)
         if places is not None and recipe.sim_weight:
-            looked = (pixels[i][places[0]], pixels[j][places[1]])
-            sims.append(sim_loss(net, looked, (labels[i][places[0]], labels[j][places[1]]), n_base))
+            pair = (pixels[i][places[0]], pixels[j][places[1]])
+            sims.append(sim_loss(net, pair, (labels[i][places[0]], labels[j][places[1]]), n_base))
         if done >= recipe.dist_after and recipe.dist_weight and bool((novel[i] & novel[j]).any()):
-            kind = cast(DistKind, recipe.dist_kind)
-            one = _pair_dist(found, net, (labels, n_base), (i, j), (recipe.points, kind))
-            dists += [] if one is None else [one]
-    zero = found.class_logits.sum() * 0
+            points, kind = recipe.points, recipe.dist_kind
+            dist = _pair_dist(proposals, net, (labels, n_base), (i, j), (points, kind))
+            dists += [] if dist is None else [dist]
+    zero = proposals.class_logits.sum() * 0
     losses["sim"] = recipe.sim_weight * (torch.stack(sims).mean() if sims else zero)
     losses["dist"] = recipe.dist_weight * (torch.stack(dists).mean() if dists else zero)
     return losses
@@ -247,12 +190,12 @@ def batch_targets(batch: PairBatch, n_base: int, stride: int = 1) -> list[Target
 
 
 def proposal_losses(
-    found: Proposals, targets: list[Targets], comp_weight: float
+    proposals: Proposals, targets: list[Targets], comp_weight: float
 ) -> dict[str, Tensor]:
     """Return ClsLoss, MaskLoss and CompLoss summed over decoder layers, each with its matching."""
     total: dict[str, list[Tensor]] = {"cls": [], "mask": [], "comp": []}
-    for classes, masks in zip(found.class_logits, found.mask_logits, strict=True):
-        matches = [match(*one) for one in zip(classes, masks, targets, strict=True)]
+    for classes, masks in zip(proposals.class_logits, proposals.mask_logits, strict=True):
+        matches = [match(*image) for image in zip(classes, masks, targets, strict=True)]
         total["cls"].append(cls_loss(classes, targets, matches))
         total["mask"].append(mask_loss(masks, targets, matches))
         if comp_weight:
@@ -272,7 +215,7 @@ def _small(labels: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _pair_dist(
-    found: Proposals,
+    proposals: Proposals,
     net: SimNet,
     known: tuple[Tensor, int],
     pair: tuple[int, int],
@@ -286,10 +229,10 @@ def _pair_dist(
         if not bool(outside.any()):
             return None
         places = sample(outside, points)
-        masks = found.mask_logits[-1, i].flatten(1)[:, places, None]  # (Q, J, 1)
-        told = semantic_scores(found.class_logits[-1, i], masks)[n_base:, :, 0]  # (V, J)
-        scores.append(told.T)
-        pixels.append(found.pixels[i].flatten(1)[:, places].T.detach())  # (J, C)
+        masks = proposals.mask_logits[-1, i].flatten(1)[:, places, None]  # (Q, J, 1)
+        novel_scores = semantic_scores(proposals.class_logits[-1, i], masks)[n_base:, :, 0]
+        scores.append(novel_scores.T)  # (J, V)
+        pixels.append(proposals.pixels[i].flatten(1)[:, places].T.detach())  # (J, C)
     return dist_loss(net, (pixels[0], pixels[1]), (scores[0], scores[1]), kind)
 
 
@@ -299,5 +242,5 @@ def forward(model: MaskFormer, images: Tensor, frozen: bool, bf16: bool) -> Prop
     with torch.autocast(device, torch.bfloat16, enabled=bf16):
         with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
             stages = model.backbone.pyramid((images - model.mean) / model.std)
-        found = model.decode(stages)
-    return Proposals(*(value.float() for value in found))
+        proposals = model.decode(stages)
+    return Proposals(*(value.float() for value in proposals))

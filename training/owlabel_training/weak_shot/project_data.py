@@ -18,6 +18,7 @@ from owlabel_training.core.project_frames import (
     SURE,
     model_labels,
     people_labels,
+    readable_images,
     shrunk,
 )
 from owlabel_training.weak_shot.data import WeakFrames
@@ -64,76 +65,113 @@ def tagged_project(
     ValueError
         If no image can be read, or none is tagged with a novel class.
     """
-    records = [r for r in project.images() if r.error is None and r.shape is not None]
-    if not records:
-        raise ValueError(f"{project.name} has no readable image to train on")
-    tags = project.tags.all()
+    records = readable_images(project)
+    tags = _novel_tags(project, header)
+    reader = _Reader(project, segmenter, header, tags)
+    rows = [reader.row(record) for record in _chosen(records, tags)]
+    frames = WeakFrames(
+        tuple(row.name for row in rows),
+        tuple(row.image for row in rows),
+        tuple(row.labels for row in rows),
+        tuple(tags.present(row.image_id) | row.painted for row in rows),
+        tuple(tags.unknown(row.image_id) - row.painted for row in rows),
+        _class_table(project, header, tags),
+    )
+    present = {image_id: tags.present(image_id) for image_id in tags.states}
+    return TaggedProject(frames, tuple(row.people for row in rows), tuple(tags.numbers), present)
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """Tags of a project: image id to class id to state, and class id to compact id if novel."""
+
+    states: dict[int, dict[int, str]]
+    numbers: dict[int, int]
+
+    def present(self, image_id: int) -> frozenset[int]:
+        """Return the compact ids of the novel classes that are in an image."""
+        states = self.states.get(image_id, {})
+        return frozenset(n for c, n in self.numbers.items() if states.get(c) == "present")
+
+    def unknown(self, image_id: int) -> frozenset[int]:
+        """Return the compact ids of the novel classes that nobody has tagged there at all."""
+        states = self.states.get(image_id, {})
+        return frozenset(n for c, n in self.numbers.items() if c not in states)
+
+
+def _novel_tags(project: Project, header: CheckpointHeader) -> _Tags:
+    states = project.tags.all()
+    seen = {c for row in states.values() for c, state in row.items() if state == "present"}
     base = {c.id for c in header.classes.base}
-    named = sorted({c for row in tags.values() for c, s in row.items() if s == "present"} - base)
-    if not named:
+    if not seen - base:
         raise ValueError(
             "no image is tagged with a novel class: tag at least 20 images of each first"
         )
-    compact = {c: len(base) + i for i, c in enumerate(named)}
-    rows = [
-        _row(project, r, segmenter, header, compact, "present" in tags.get(r.id, {}).values())
-        for r in _chosen(records, tags, set(named))
-    ]
+    return _Tags(states, {c: len(base) + i for i, c in enumerate(sorted(seen - base))})
+
+
+def _class_table(project: Project, header: CheckpointHeader, tags: _Tags) -> ClassTable:
+    """Return the base classes and the tagged novel ones, with compact ids."""
     table = {c.id: c for c in project.classes().classes}
-    added = tuple(replace(table[c], id=i, novel=True) for c, i in compact.items())
-    frames = WeakFrames(
-        tuple(r.name for r in rows),
-        tuple(r.image for r in rows),
-        tuple(r.labels for r in rows),
-        tuple(_present(r, tags.get(r.image_id, {}), compact) for r in rows),
-        tuple(_unknown(r, tags.get(r.image_id, {}), compact) for r in rows),
-        ClassTable((*header.classes.base, *added)),
-    )
-    known = {
-        i: frozenset(compact[c] for c, s in row.items() if s == "present" and c in compact)
-        for i, row in tags.items()
-    }
-    return TaggedProject(frames, tuple(r.people for r in rows), tuple(named), known)
+    novel = (replace(table[c], id=number, novel=True) for c, number in tags.numbers.items())
+    return ClassTable((*header.classes.base, *novel))
+
+
+def _chosen(records: list[ImageRecord], tags: _Tags) -> list[ImageRecord]:
+    """Return at most 200 images: tagged ones first, then the others, each evenly spread."""
+    tagged = [r for r in records if tags.numbers.keys() & tags.states.get(r.id, {}).keys()]
+    ids = {r.id for r in tagged}
+    kept = thinned(tagged, MOST_FRAMES)
+    room = MOST_FRAMES - len(kept)
+    return kept + (thinned([r for r in records if r.id not in ids], room) if room > 0 else [])
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One image as the segmenter sees it."""
+    """One image as the segmenter sees it, and the compact ids that people painted in it."""
 
     image_id: int
     name: str
     image: Pixels
     labels: Pixels
     people: Pixels
+    painted: frozenset[int]
 
 
-def _row(
-    project: Project,
-    record: ImageRecord,
-    segmenter: Segmenter,
-    header: CheckpointHeader,
-    compact: dict[int, int],
-    doubtful: bool,
-) -> _Row:
-    image = images.read(record.path)
-    people = people_labels(project, record)
-    lookup = np.full(256, VOID, np.uint8)
-    lookup[: segmenter.n_classes] = np.arange(segmenter.n_classes)
-    lookup[UNSET] = UNSET
-    known = lookup[people]  # a novel object that people painted is void: tags alone tell of it
-    for class_id, number in compact.items():
-        lookup[class_id] = number
-    said, unsure = model_labels(project, record, segmenter, header, image)
-    rest = left_out(known, said, unsure, doubtful)
-    small, labels = shrunk(image, np.where(known == UNSET, rest, known), segmenter.max_side)
-    return _Row(
-        record.id, record.relative, small, labels,
-        shrunk(image, lookup[people], segmenter.max_side)[1],
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the rows of a project."""
+
+    project: Project
+    segmenter: Segmenter
+    header: CheckpointHeader
+    tags: _Tags
+
+    def row(self, record: ImageRecord) -> _Row:
+        """Return an image with its labels in compact ids."""
+        image = images.read(record.path)
+        human = people_labels(self.project, record)
+        base = np.full(256, VOID, np.uint8)  # a novel object that people painted is void:
+        base[: self.segmenter.n_classes] = np.arange(self.segmenter.n_classes)  # its tag is enough
+        base[UNSET] = UNSET
+        compact = base.copy()
+        compact[list(self.tags.numbers)] = list(self.tags.numbers.values())
+        labels = self._completed(record, image, base[human])
+        max_side = self.segmenter.max_side
+        small, labels = shrunk(image, labels, max_side)
+        people = shrunk(image, compact[human], max_side)[1]
+        painted = set(np.unique(people).tolist()) & set(self.tags.numbers.values())
+        return _Row(record.id, record.relative, small, labels, people, frozenset(painted))
+
+    def _completed(self, record: ImageRecord, image: Pixels, known: Pixels) -> Pixels:
+        """Return known labels, with the model's where they are unset."""
+        model, unsure = model_labels(self.project, record, self.segmenter, self.header, image)
+        doubtful = "present" in self.tags.states.get(record.id, {}).values()
+        return np.where(known == UNSET, left_out(known, model, unsure, doubtful), known)
 
 
 def left_out(people: Pixels, model: Pixels, unsure: NDArray[np.float32], doubtful: bool) -> Pixels:
-    """Return labels for the pixels of which people said nothing.
+    """Return labels for the pixels that people left unlabelled.
 
     Parameters
     ----------
@@ -161,27 +199,3 @@ def left_out(people: Pixels, model: Pixels, unsure: NDArray[np.float32], doubtfu
     surer = unsure < min(SURE, float(np.median(unsure)))
     rest = np.where(unsure < SURE, np.uint8(UNSET), np.uint8(VOID))
     return np.where(surer, model, rest).astype(np.uint8)
-
-
-def _chosen(
-    records: list[ImageRecord], tags: dict[int, dict[int, str]], novel: set[int]
-) -> list[ImageRecord]:
-    """Return at most 200 images: tagged ones first, then the others, each evenly spread."""
-    first = [r for r in records if novel & set(tags.get(r.id, {}))]
-    rest = [r for r in records if not novel & set(tags.get(r.id, {}))]
-    kept = thinned(first, MOST_FRAMES)
-    return kept + (thinned(rest, MOST_FRAMES - len(kept)) if len(kept) < MOST_FRAMES else [])
-
-
-def _painted(row: _Row, compact: dict[int, int]) -> set[int]:
-    return set(np.unique(row.people).tolist()) & set(compact.values())
-
-
-def _present(row: _Row, tags: dict[int, str], compact: dict[int, int]) -> frozenset[int]:
-    told = {compact[c] for c, state in tags.items() if state == "present" and c in compact}
-    return frozenset(told | _painted(row, compact))
-
-
-def _unknown(row: _Row, tags: dict[int, str], compact: dict[int, int]) -> frozenset[int]:
-    told = {compact[c] for c in tags if c in compact}
-    return frozenset(set(compact.values()) - told - _painted(row, compact))

@@ -1,23 +1,32 @@
-"""The recipe of weak-shot training (SimFormer): one TOML file, checked in words."""
+"""The recipe of weak-shot training (SimFormer)."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field, model_validator
+
+from owlabel.jobs.requests.weak_shot import WeakShotRequest
 from owlabel.models.mask.mask_former import MaskFormerSettings
-from owlabel_training.core.recipe import parsed, section
+from owlabel.settings import Settings, Steps
+from owlabel_training.core.recipe import (
+    Crop,
+    Name,
+    Names,
+    NotNegative,
+    Positive,
+    Precision,
+    Scale,
+    Section,
+)
 from owlabel_training.ood.recipe import BaseRecipe
 
-SIMILARITIES = ("none", "self", "cross")
-PRECISIONS = ("32-true", "bf16-mixed")
+SIZES = MaskFormerSettings()
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
-class MaskModelRecipe(MaskFormerSettings):
-    """What is built: sizes as in `MaskFormerSettings`; the backbone where nothing is started from.
+class MaskModelRecipe(Settings):
+    """What is built: sizes as in `MaskFormerSettings`, and the backbone of a run without a base.
 
     Attributes
     ----------
@@ -27,12 +36,28 @@ class MaskModelRecipe(MaskFormerSettings):
         8, 16 or 32.
     """
 
+    channels: int = SIZES.channels
+    queries: int = SIZES.queries
+    layers: int = SIZES.layers
+    heads: int = SIZES.heads
+    feedforward: int = SIZES.feedforward
+    dropout: float = SIZES.dropout
+    short_side: int = SIZES.short_side
     architecture: str = "resnet18"
-    output_stride: int = 16
+    output_stride: Literal[8, 16, 32] = 16
+
+    @property
+    def sizes(self) -> MaskFormerSettings:
+        """The sizes of the decoders."""
+        return MaskFormerSettings(**self.model_dump(exclude={"architecture", "output_stride"}))
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> MaskModelRecipe:
+        self.sizes  # noqa: B018 (refuses sizes that do not fit together)
+        return self
 
 
-@dataclass(frozen=True)
-class WeakDataRecipe:
+class WeakDataRecipe(Settings):
     """What it is trained on: ``images/``, ``labels/``, ``classes.json``, lists of names, tags.
 
     Attributes
@@ -45,7 +70,7 @@ class WeakDataRecipe:
     novel : tuple of str
         Classes with tags only: their pixels become 255 before anything else.
     left_out : tuple of str
-        Classes of which nothing is said: neither masks nor tags; their pixels become 255, too.
+        Classes with neither masks nor tags; their pixels become 255, too.
     tags : str
         JSON file in that folder, see `owlabel_training.weak_shot.data.read_tags`.
     """
@@ -53,14 +78,15 @@ class WeakDataRecipe:
     folder: str = ""
     train: str = "train.txt"
     val: str = ""
-    novel: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    novel: Names = ()
+    left_out: Names = ()
     tags: str = "image_tags.json"
 
 
-@dataclass(frozen=True)
-class WeakShotSettings:
+class WeakShotSettings(WeakShotRequest):
     """How it is trained; the defaults are the small profile for CPUs.
+
+    `minutes`, `retrain` and `seed` are those of `WeakShotRequest`.
 
     Attributes
     ----------
@@ -103,94 +129,40 @@ class WeakShotSettings:
     seed : int
     """
 
-    iterations: int = 2000
-    minutes: float = 0.0
-    pairs: int = 1
-    crop: tuple[int, int] = (256, 256)
-    scale: tuple[float, float] = (0.5, 1.5)
-    jitter: float = 0.4
-    lr: float = 1e-4
-    backbone_factor: float = 0.1
-    weight_decay: float = 1e-4
-    power: float = 0.9
-    clip: float = 0.01
-    freeze: float = 0.5
+    iterations: Steps = 2000
+    pairs: Annotated[int, Field(ge=1)] = 1
+    crop: Crop = (256, 256)
+    scale: Scale = (0.5, 1.5)
+    jitter: Fraction = 0.4
+    lr: Positive = 1e-4
+    backbone_factor: Fraction = 0.1
+    weight_decay: NotNegative = 1e-4
+    power: NotNegative = 0.9
+    clip: Positive = 0.01
+    freeze: Fraction = 0.5
     freeze_statistics: bool = True
-    comp_weight: float = 0.15
-    sim_weight: float = 1.0
-    dist_weight: float = 0.1
-    dist_kind: str = "cce"
-    dist_after: float = 0.2
-    similarity: str = "cross"
-    points: int = 50
-    retrain: int = 0
-    loss_stride: int = 1
-    precision: str = "32-true"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "pairs", "lr", "clip", "points"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"weak_shot.{name} must be positive, got {getattr(self, name)}")
-        for name in ("minutes", "comp_weight", "sim_weight", "dist_weight", "retrain"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"weak_shot.{name} must not be negative, got {getattr(self, name)}"
-                )
-        for name in ("jitter", "freeze", "dist_after", "backbone_factor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"weak_shot.{name} must lie in [0, 1], got {getattr(self, name)}")
-        if len(self.crop) != 2 or min(self.crop) < 64:
-            raise ValueError(f"weak_shot.crop must be two numbers from 64, got {self.crop}")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"weak_shot.scale must be two rising numbers, got {self.scale}")
-        if self.loss_stride not in (1, 2, 4):
-            raise ValueError(f"weak_shot.loss_stride must be 1, 2 or 4, got {self.loss_stride}")
-        _one_of("dist_kind", self.dist_kind, ("cce", "ce"))
-        _one_of("similarity", self.similarity, SIMILARITIES)
-        _one_of("precision", self.precision, PRECISIONS)
+    comp_weight: NotNegative = 0.15
+    sim_weight: NotNegative = 1.0
+    dist_weight: NotNegative = 0.1
+    dist_kind: Literal["cce", "ce"] = "cce"
+    dist_after: Fraction = 0.2
+    similarity: Literal["cross", "self", "none"] = "cross"
+    points: Annotated[int, Field(ge=1)] = 50
+    loss_stride: Literal[1, 2, 4] = 1
+    precision: Precision = "32-true"
 
 
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"weak_shot.{name} must be one of {', '.join(known)}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class WeakShotRecipe:
+class WeakShotRecipe(Settings):
     """One training run: its name, what it starts from, what is built, on what, how."""
 
-    name: str
-    base: BaseRecipe = field(default_factory=BaseRecipe)
-    model: MaskModelRecipe = field(default_factory=MaskModelRecipe)
-    data: WeakDataRecipe = field(default_factory=WeakDataRecipe)
-    weak_shot: WeakShotSettings = field(default_factory=WeakShotSettings)
+    name: Name
+    base: Annotated[BaseRecipe, Section] = BaseRecipe()
+    model: Annotated[MaskModelRecipe, Section] = MaskModelRecipe()
+    data: Annotated[WeakDataRecipe, Section] = WeakDataRecipe()
+    weak_shot: Annotated[WeakShotSettings, Section] = WeakShotSettings()
 
-
-def is_weak_shot(path: Path) -> bool:
-    """Tell whether a recipe file is for weak-shot training."""
-    try:
-        return "weak_shot" in tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # whoever reads it next says what is wrong
-
-
-def read(path: Path, changes: Sequence[str] = ()) -> WeakShotRecipe:
-    """Read a recipe file; every fault is a ValueError that names the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = parsed(text, changes, ("base", "model", "data", "weak_shot"))
-        recipe = WeakShotRecipe(
-            table["name"],
-            section(BaseRecipe, table, "base"),
-            section(MaskModelRecipe, table, "model"),
-            section(WeakDataRecipe, table, "data"),
-            section(WeakShotSettings, table, "weak_shot"),
-        )
-    except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not recipe.data.novel:
-        raise ValueError(f"{path}: data.novel must name at least one class that has tags only")
-    return recipe
+    @model_validator(mode="after")
+    def _a_class_is_novel(self) -> WeakShotRecipe:
+        if not self.data.novel:
+            raise ValueError("data: novel must name at least one class that has tags only")
+        return self

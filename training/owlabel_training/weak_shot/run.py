@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from owlabel.classes import UNSET
 from owlabel.jobs.job import Progress
-from owlabel.models.mask.mask_former import MaskFormer, MaskFormerSettings
+from owlabel.models.mask.mask_former import MaskFormer
 from owlabel.models.mask.weights import on_backbone_of, save_mask_former
 from owlabel_training.core.data import read_names
 from owlabel_training.weak_shot.data import (
@@ -76,7 +75,7 @@ class WeakShotTraining:
         """Save a model and return its path and its measures."""
         name = self.recipe.name + suffix
         path = self.output / f"{name}.safetensors"
-        plain = dataclasses.asdict(self.recipe)
+        plain = self.recipe.model_dump()
         plain["data"]["folder"] = plain["base"]["checkpoint"] = ""
         result: dict[str, Any] = {"checkpoint": str(path)}
         if self.recipe.data.val:
@@ -118,8 +117,7 @@ def new_model(
     ValueError
         If the architecture is unknown, the base cannot be read, or there are too few proposals.
     """
-    sizes = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(MaskFormerSettings)}
-    settings = MaskFormerSettings(**sizes)
+    settings = recipe.sizes
     most = max(
         len(np.unique(label[label < UNSET])) + len(present)
         for label, present in zip(frames.labels, frames.present, strict=True)
@@ -150,6 +148,4 @@ def retrain(
 def supervised(recipe: WeakShotSettings) -> WeakShotSettings:
     """Return the settings of plain MaskFormer on full masks (re-training, oracle)."""
     iterations = recipe.retrain or recipe.iterations
-    return dataclasses.replace(
-        recipe, iterations=iterations, comp_weight=0.0, similarity="none", retrain=0
-    )
+    return recipe.replace(iterations=iterations, comp_weight=0.0, similarity="none", retrain=0)

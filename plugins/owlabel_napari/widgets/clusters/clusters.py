@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.jobs.requests.clusters import CLASSES_FROM, ClusterRequest
 from owlabel_napari.events.connections import Connections
@@ -149,7 +150,7 @@ class ClustersWidget(QWidget):
     def _show_list(self) -> None:
         before = self.chosen
         self.infos = attempt(self.session, self.session.clusters.list_all) or []
-        with _Blocked(self.list):
+        with signals_blocked(self.list):
             self.list.clear()
             for info in self.infos:
                 self.list.addItem(QListWidgetItem(self._words(info)))
@@ -263,16 +264,3 @@ class ClustersWidget(QWidget):
 
     def _browse(self) -> None:
         self.form.choose_file("weights", "Weights", "Weights (*.safetensors *.pth)")
-
-
-class _Blocked:
-    """Keep a widget from telling while its block runs."""
-
-    def __init__(self, widget: QWidget) -> None:
-        self._widget = widget
-
-    def __enter__(self) -> None:
-        self._widget.blockSignals(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._widget.blockSignals(False)

@@ -49,7 +49,7 @@ class NameField(QFrame):
         super().__init__(parent)
         self.names = names
         self.edit = _Edit()
-        self.edit.setPlaceholderText("name, then Enter")
+        self.edit.setPlaceholderText("Name, then Enter")
         self.edit.setMaxLength(80)
         self._before: QWidget | None = None
         self.setFrameShape(QFrame.Shape.StyledPanel)

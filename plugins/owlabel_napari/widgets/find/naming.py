@@ -39,7 +39,7 @@ class Naming:
     def ask(self) -> None:
         """Ask for the name of the pending region; without one say what to do."""
         if self.session.labels.region is None:
-            self.session.message.emit("info", "Click an object first; then Enter names it.")
+            self.session.message.emit("info", "Click an object first. Then Enter names it.")
             return
         self.field.ask(self._middle(), self._proposal())
 
@@ -47,10 +47,10 @@ class Naming:
         """Give the pending region the class at this place, from 1, of the list (Ctrl+1 ..)."""
         listed = self.session.classes.listed
         if place > len(listed):
-            text = f"There is no class {place}: the list has {len(listed)}."
+            text = f"There is no class {place}: the list has {len(listed)} classes."
             self.session.message.emit("info", text)
         elif self.session.labels.region is None:
-            text = f"Click an object first; then Ctrl+{place} calls it {listed[place - 1].name}."
+            text = f"Click an object first. Then Ctrl+{place} names it {listed[place - 1].name}."
             self.session.message.emit("info", text)
         else:
             self._accept(listed[place - 1].name)

@@ -10,7 +10,8 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.ood.candidates import SCORE
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import existing, hint, row, tight
@@ -32,7 +33,7 @@ class OverlayWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.score = ComboBox(
-            choices=[(s.label, name) for name, s in OVERLAYS.items()],
+            choices=[(s.title, name) for name, s in SCORES.items()],
             value=overlays.score_name,
             label="Score",
         )
@@ -41,19 +42,19 @@ class OverlayWidget(QWidget):
             value=session.settings.threshold, min=0, max=1, label="Threshold"
         )
         self.threshold.tooltip = (
-            "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
-            "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
-            "its range leave the queue."
+            "Hide pixels with a lower score. The slider is logarithmic: 0 marks half of the normal "
+            "pixels, 1 marks one in a thousand.\nCandidates whose mean entropy is lower on its own "
+            "scale leave the queue."
         )
         steepest = max(STEEPEST, session.scores.beta)
         self.beta = FloatSlider(value=session.scores.beta, min=0, max=steepest, label="β")
-        self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
+        self.beta.tooltip = "Steepness of the change from metric softmax to EDS"
         self.gamma = FloatSlider(value=session.scores.gamma, min=0, max=1, label="γ")
-        self.gamma.tooltip = "The EDS at which both weigh the same"
+        self.gamma.tooltip = "Value of EDS at which both have the same weight"
         relative = session.scores.mmsp_norm == "minmax"
         self.spread = CheckBox(value=relative, text="MMSP relative to the image")
-        self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
-        self.heat = CheckBox(value=True, text="Heat map (H)")
+        self.spread.tooltip = "Rescale MMSP to 0 .. 1 in each image, as the authors' code does"
+        self.heat = CheckBox(value=True, text=tip("H", "heat map"))
         self.prediction = CheckBox(value=True, text="Prediction")
         self.reading, self.formula = hint(), hint()
         self._connections = Connections()
@@ -112,7 +113,7 @@ class OverlayWidget(QWidget):
 
     def next_score(self) -> None:
         """Go to the next score that can be had (Shift+H)."""
-        names = list(OVERLAYS)
+        names = list(SCORES)
         at = names.index(self.score.value)
         following = (*names[at + 1 :], *names[:at])
         can = (n for n in following if self.session.scores.unavailable(n) is None)
@@ -162,12 +163,12 @@ class OverlayWidget(QWidget):
     def _read_scores(self, *_: Any) -> None:
         """Grey what cannot be had, with the reason; leave a score that cannot be had any more."""
         items = self.score.native.model()
-        for index, (name, score) in enumerate(OVERLAYS.items()):
+        for index, (name, score) in enumerate(SCORES.items()):
             reason = self.session.scores.unavailable(name)
             if isinstance(items, QStandardItemModel):
                 existing(items.item(index)).setEnabled(reason is None)
             about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
-            tip = about if reason is None else f"{about}\nNot now: {reason}"
+            tip = about if reason is None else f"{about}\nNot available: {reason}"
             self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
         if self.session.scores.unavailable(self.score.value) is not None:
             self.score.value = SCORE
@@ -175,9 +176,9 @@ class OverlayWidget(QWidget):
         self._tell_score()
 
     def _tell_score(self) -> None:
-        score = OVERLAYS[self.score.value]
+        score = SCORES[self.score.value]
         self.mixing.visible = score.name == "mixture"
-        self.formula.setText(f"{short_name(score.name)} = {score.formula}")
+        self.formula.setText(f"{score.title} = {score.formula}")
         about = f"Range: {score.range}\nSource: {score.source}\nNeeds {score.need}"
         self.formula.setToolTip(about)
         self.score.native.setToolTip(f"{score.formula}\n{about}")
@@ -192,8 +193,8 @@ class OverlayWidget(QWidget):
             self.score.value, float(self.threshold.value)
         )
         if alarms is None:
-            self.reading.setText("No scale yet: it comes while the images are embedded")
-            self.reading.setToolTip("Until then the score is shown over its whole range")
+            self.reading.setText("No scale yet: it is measured while the images are embedded")
+            self.reading.setToolTip("Until then the heat map shows the whole range of the score")
             return
         bound = "" if self.session.scores.reviewed else "at most "
         self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")
@@ -206,10 +207,3 @@ def _rounded(count: float) -> str:
         return "no" if count < 0.05 else "less than 1"
     digits = max(len(str(int(count))) - 2, 0)
     return f"{round(count, -digits):,.0f}"
-
-
-def short_name(name: str) -> str:
-    """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
-    first, *rest = name.split("_")
-    known = ("eds", "mmsp", "msp", "sml", "rpl")
-    return " ".join([first.upper() if first in known else first, *rest])

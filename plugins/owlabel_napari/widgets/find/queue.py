@@ -37,7 +37,7 @@ SHOWN = (
     ("masks from tags", "weak_shot"),
     ("masks from clusters", "cluster"),
 )
-UNKNOWN = "Learnt from you: name five candidates and call five known (K), then this works"
+UNKNOWN = "This filter learns from you: name five candidates and mark five as known (K) to use it"
 
 
 class QueueWidget(QWidget):
@@ -64,10 +64,14 @@ class QueueWidget(QWidget):
         self.hide_above = FloatSlider(
             value=session.queue.hide_above, min=0, max=1, step=0.01, label="Hide above"
         )
-        self.hide_above.tooltip = "Hides candidates that are likelier than this to be a false alarm"
+        self.hide_above.tooltip = (
+            "Hide candidates whose probability of being a false alarm is higher than this"
+        )
         self.only = ComboBox(choices=SHOWN, value=session.queue.show, label="")
         self.hidden = QCheckBox("Show hidden")
-        self.again = button("Rank anew", session.queue.rank, "Put every candidate where it belongs")
+        self.again = button(
+            "Sort again", session.queue.rank, "Sort all candidates by their current rank"
+        )
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(250)
@@ -192,15 +196,15 @@ class QueueWidget(QWidget):
 
     def _why_empty(self) -> str:
         if self.session.queue.show in ("weak_shot", "cluster"):
-            return "No proposed mask is left here. Show everything to go on."
+            return "No proposed masks are left. Select “everything” to go on."
         done, total = self.session.progress
         if total == 0:
-            return "No readable image in this project."
+            return "This project has no readable image."
         if done < total:
-            return f"None yet: {done} of {total} images are looked at. The best ones come first."
+            return f"No candidates yet: {done} of {total} images are embedded."
         if self.session.queue.hidden:
-            return "Only likely false ones are left. Show hidden brings them."
-        return "None left. A lower threshold brings more."
+            return "Only likely false alarms are left. Tick “Show hidden” to see them."
+        return "No candidates are left. Lower the threshold to get more."
 
     def _choose(self, entry: QListWidgetItem) -> None:
         item = entry.data(Qt.ItemDataRole.UserRole)

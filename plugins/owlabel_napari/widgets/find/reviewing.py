@@ -66,7 +66,7 @@ class Reviewing:
         """Make the proposal the pending region, for clicks and the brush."""
         proposal = self.at_hand()
         if proposal is None:
-            self.session.message.emit("info", "Go to a proposed mask (N) first; R corrects it.")
+            self.session.message.emit("info", "R corrects a proposed mask. Go to one first (N).")
         else:
             attempt(self.session, self.session.proposals.correct, proposal.id)
             self.choose_brush(proposal.class_id)

@@ -42,8 +42,8 @@ NEXT = {"unknown": "present", "present": "absent", "absent": "unknown"}
 ANY, ALL = -1, ""
 STATES = [("all", ALL), ("unknown", "unknown"), ("present", "present"), ("absent", "absent")]
 HELP = (
-    "1 to 9: the class is present; again: absent; again: unknown.  0: none of these.  "
-    "Ctrl+A selects all, a double click opens the image."
+    "Press 1 to 9 to tag the selected images: present, then absent, then unknown. "
+    "Press 0 if no other class is in them. Ctrl+A selects all; a double click opens an image."
 )
 
 
@@ -66,9 +66,15 @@ class Gallery(QWidget):
         self.only_class = ComboBox(choices=[("any class", ANY)], label="")
         self.only_state = ComboBox(choices=STATES, label="")
         self.folder = ComboBox(choices=[("all folders", ALL)], label="")
-        self.again = button("Refresh", self.refilter, "Leave out what does not fit any more (F5)")
-        self.none = button("None of these  0", self.tag_none, "Nothing else is in them (0)")
-        self.name = LineEdit("new class, then Enter")
+        self.again = button(
+            "Refresh", self.refilter, "Show only the images that match the filter now (F5)"
+        )
+        self.none = button(
+            "None of these  0",
+            self.tag_none,
+            "Tag every other class as absent from the selected images (0)",
+        )
+        self.name = LineEdit("New class, then Enter")
         self.count, self.classes = QLabel(), QHBoxLayout()
         self._buttons: list[tuple[int, Any]] = []
         self._connections = Connections()
@@ -214,7 +220,7 @@ class Gallery(QWidget):
             return
         novel, chosen = self.session.classes.novel, self._chosen()
         if not novel or place > len(novel):
-            text = "Name a class first." if not novel else f"There are {len(novel)} classes."
+            text = f"There is no class {place}. To add one, type its name and press Enter."
             self.session.message.emit("info", text)
         elif chosen:
             class_id = novel[place - 1].id
@@ -231,7 +237,9 @@ class Gallery(QWidget):
     def _chosen(self) -> list[int]:
         chosen = self.selected()
         if not chosen:
-            self.session.message.emit("info", "Select images first: a click, Shift or Ctrl+click.")
+            self.session.message.emit(
+                "info", "Select images first: click one, or several with Shift or Ctrl."
+            )
         return chosen
 
     def _add_class(self) -> None:

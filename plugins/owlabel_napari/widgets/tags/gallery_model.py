@@ -87,7 +87,7 @@ class GalleryModel(QAbstractListModel):
     def _told(self, image_id: int) -> str:
         names, said = self.session.classes.names, self.tags.get(image_id, {})
         lines = [f"{names[c]}: {state}" for c, state in said.items() if c in names]
-        return "\n".join([self.records[image_id].relative, *(lines or ["nothing said yet"])])
+        return "\n".join([self.records[image_id].relative, *(lines or ["no tags yet"])])
 
 
 class GalleryDelegate(QStyledItemDelegate):

@@ -129,8 +129,7 @@ class TrainWidget(QWidget):
 
     def _train(self) -> None:
         if self.class_name.value is not None:
-            request = self.form.request()
-            attempt(self.session, self.session.training.plm, request.class_name, request.iterations)
+            attempt(self.session, lambda: self.session.training.plm(self.form.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from owlabel.jobs.queue import JobQueue
 from owlabel.project.store import Project
 
-HEAD = "0" * 16
 SETTINGS = (
     "active_model", "lambda_novel", "threshold", "cache_limit_gib", "hide_above", "beta", "gamma",
     "mmsp_norm", "cluster_names",
@@ -85,10 +86,11 @@ def _proposals(project: Project) -> list[Any]:
 
 
 def _candidates(project: Project) -> list[Any]:
-    return [
-        [r.id, r.image_id, r.candidate.peak, r.candidate.area, round(r.candidate.score, 6)]
-        for r in project.candidates(HEAD)
-    ]
+    """Read the table itself: the method that ranks candidates has another name today."""
+    path = f"file:{project.folder / 'project.db'}?mode=ro"
+    with closing(sqlite3.connect(path, uri=True)) as connection:
+        query = "select id, image_id, head_hash, peak, area, round(score, 6), claimed_by"
+        return connection.execute(f"{query} from candidate order by id").fetchall()
 
 
 def _jobs(project: Project) -> list[Any]:

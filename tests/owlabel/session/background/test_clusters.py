@@ -48,7 +48,7 @@ def give_candidates(project: Project) -> None:
         score = np.zeros(GRID, np.float32)
         score[1:4, 2:6] = score[8:11, 8:12] = 0.9
         found, segments = find_segments(score, np.zeros(GRID, np.uint8), SHAPE)
-        project.replace_candidates(record.id, "0" * 16, found, segments=segments)
+        project.candidates.replace(record.id, "0" * 16, found, segments=segments)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_named_group_of_candidates_proposes_each_of_them(built: Session) -> No
     work(built)
     proposals = built.project.proposals.open("cluster")
     assert len(proposals) == 4
-    peaks = {r.image_id: r.candidate.peak for r in built.project.candidates("0" * 16, -1)
+    peaks = {r.image_id: r.candidate.peak for r in built.project.candidates.ranked("0" * 16, -1)
              if r.candidate.box in {e.box for e in group.examples}}  # fmt: skip
     for proposal in proposals:
         assert built.project.proposals.mask(proposal.id)[peaks[proposal.image_id]]

@@ -62,7 +62,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         f, segments = embedding(i)
         made.cache.write(HEAD, record.content_hash, {"embedding": f.astype(np.float16)}, {})
         found = [candidate(BLOCK, 0.5 + i / 100), candidate(SEAM, 0.6 + i / 100)]
-        made.replace_candidates(
+        made.candidates.replace(
             record.id, HEAD, found, segments=segments, features=candidate_features(f, 3.0, segments)
         )
     yield made
@@ -79,7 +79,7 @@ def session(project: Project) -> Session:
 def decide(session: Session, image: int, real: bool) -> None:
     """Name the deer of a picture, or say that its spot is known after all."""
     session.go_to(session.records[image].id)
-    rows = session.project.candidates(HEAD, image_id=session.image_id)
+    rows = session.project.candidates.ranked(HEAD, image_id=session.image_id)
     large, small = sorted(rows, key=lambda row: row.id)
     if real:
         session.labels.click(*large.candidate.peak)
@@ -195,7 +195,7 @@ def test_candidates_of_an_older_project_are_described_when_needed(
     cut = first[1]
     bare[1] = candidate_details.Details(cut.id, cut.image_id, cut.peak, cut.mask, np.zeros(3))
     candidate_details.store(project.database, bare)
-    assert project.candidates(HEAD)[0].features is None
+    assert project.candidates.ranked(HEAD)[0].features is None
     ten(session)
     assert session.queue.classifier.true == 5
     for old, new in zip(
@@ -280,17 +280,17 @@ def test_what_another_sitting_decided_is_caught_up_with(session: Session, projec
 def test_the_queue_looks_further_where_the_best_are_decided(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = session.project.candidates(HEAD)[0]
+    some = session.project.candidates.ranked(HEAD)[0]
     rows = [replace(some, id=1000 - i) for i in range(35)]
     asked: list[int] = []
 
-    def candidates(_head: str, limit: int, to_review: bool) -> list[CandidateRow]:
+    def ranked(_head: str, limit: int, to_review: bool) -> list[CandidateRow]:
         assert to_review
         asked.append(limit)
         return rows[:limit]
 
     monkeypatch.setattr(review_queue, "MIN_SCANNED", 3)
-    monkeypatch.setattr(session.project, "candidates", candidates)
+    monkeypatch.setattr(session.project.candidates, "ranked", ranked)
     last = rows[-1].id
     records = {some.image_id: session.record(some.image_id)}
     found = session.queue.ranked(1, records, lambda row, _record: row.id == last, {})

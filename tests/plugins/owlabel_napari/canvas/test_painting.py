@@ -21,7 +21,7 @@ def labels(overlays: Any) -> Any:
 
 
 def paints(session: Any) -> int:
-    return sum(call[0] == "paint" for call in session.calls)
+    return sum(call[0] == "labels.paint" for call in session.calls)
 
 
 def test_a_stroke_of_many_dabs_is_painted_once(labels: Any, session: Any) -> None:
@@ -39,7 +39,7 @@ def test_a_stroke_under_way_outlives_what_another_process_labels(labels: Any, se
         labels.paint((20, 10), 2, refresh=False)
         elsewhere = session.labels.human().copy()
         elsewhere[40:44] = 0
-        session._human[session.image_id] = elsewhere
+        session.labels._human[session.image_id] = elsewhere
         session.labels.changed.emit(session.image_id)  # as a poll does
         assert labels.data[20, 10] == 2
         assert (labels.data[40:44] == 1).all()
@@ -77,7 +77,7 @@ def test_a_stroke_that_could_not_be_written_comes_with_the_next(
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
     with monkeypatch.context() as patched:
-        patched.setattr(session, "paint", full)
+        patched.setattr(session.labels, "paint", full)
         labels.paint((20, 20), 2)
     assert told == ["the disk is full: make room"]
     assert np.all(session.labels.human() == UNSET)

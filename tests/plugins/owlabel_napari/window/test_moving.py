@@ -205,7 +205,7 @@ def test_the_last_folder_that_was_wanted_is_opened(
         time.sleep(0.2)
         return Made(folder=folder)
 
-    monkeypatch.setattr("owlabel.view.open_project.open_project", slow)
+    monkeypatch.setattr("owlabel_napari.window.project_opener.open_project", slow)
     opener, told = ProjectOpener(), []
     opener.ready.connect(told.append)
     opener.open(tmp_path / "first", None)

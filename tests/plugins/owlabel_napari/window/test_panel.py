@@ -65,12 +65,12 @@ def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:
     press["Control-2"]()
     press["Control-3"]()
     assert told == [
-        "Click an object first; then Ctrl+2 calls it sky.",
-        "There is no class 3: the list has 2.",
+        "Click an object first. Then Ctrl+2 names it sky.",
+        "There is no class 3: the list has 2 classes.",
     ]
     session.labels.click(12, 14)
     press["Control-2"]()
-    assert ("accept", "sky") in session.calls
+    assert ("labels.accept", "sky") in session.calls
 
 
 def test_a_button_of_each_class_asks_for_its_colour(panel: Any, session: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_button_of_each_class_asks_for_its_colour(panel: Any, session: Any) ->
     assert dialog.currentColor().getRgb()[:3] == (70, 130, 180)
     dialog.colorSelected.emit(QColor(1, 2, 3))
     dialog.reject()
-    assert ("recolor_class", 1, (1, 2, 3)) in session.calls
+    assert ("labels.recolor_class", 1, (1, 2, 3)) in session.calls
     assert classes.table.cellWidget(2, COLOR) is None  # "ignore" is no class
 
 
@@ -95,7 +95,7 @@ def test_a_refusal_is_shown_and_not_raised(panel: Any, session: Any) -> None:
 
 
 def test_going_to_a_candidate_frames_it_and_moves_the_camera(panel: Any, session: Any) -> None:
-    session.queue.select(8)  # on image 2
+    session.queue.select("candidate 8")  # on image 2
     panel.workspace.steps.finish()
     assert panel.viewer.layers["candidates"].visible
     camera, canvas = panel.viewer.scene.camera, panel.viewer.canvas.size

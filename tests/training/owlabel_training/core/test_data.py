@@ -46,7 +46,7 @@ def test_a_crop_has_its_size_and_only_labels_that_exist(data: Path) -> None:
 
 def test_a_batch_depends_on_seed_and_step_alone(data: Path) -> None:
     frames = read_split(data, DataRecipe())[0]
-    sampler, other = CropSampler(frames, TRAINING), CropSampler(frames, replace(TRAINING, seed=1))
+    sampler, other = CropSampler(frames, TRAINING), CropSampler(frames, TRAINING.replace(seed=1))
     sampler.batch(0)
     assert sampler.batch(5)[0].equal(CropSampler(frames, TRAINING).batch(5)[0])
     assert not sampler.batch(5)[0].equal(sampler.batch(6)[0])
@@ -55,7 +55,7 @@ def test_a_batch_depends_on_seed_and_step_alone(data: Path) -> None:
 
 def test_image_and_labels_are_cut_and_mirrored_alike(data: Path) -> None:
     frames = read_split(data, DataRecipe())[0]
-    recipe = replace(TRAINING, jitter=0.0, scale=(1.0, 1.0), batch_size=8)
+    recipe = TRAINING.replace(jitter=0.0, scale=(1.0, 1.0), batch_size=8)
     images, labels = CropSampler(frames, recipe).batch(0)
     red = (images[:, 0] > 0.7) & (images[:, 2] < 0.5)
     assert ((labels == 2) == red).float().mean() > 0.98
@@ -69,7 +69,7 @@ def test_rare_classes_are_looked_for(data: Path) -> None:
     rare = replace(frames, labels=labels)
 
     def share(rare_share: float) -> float:
-        recipe = replace(TRAINING, rare_share=rare_share, scale=(1.5, 1.5), batch_size=16)
+        recipe = TRAINING.replace(rare_share=rare_share, scale=(1.5, 1.5), batch_size=16)
         return float((CropSampler(rare, recipe).batch(0)[1] == 2).flatten(1).any(1).float().mean())
 
     assert share(0.99) > 0.9 > share(0.0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,13 @@ from owlabel.jobs.job import run_to_end
 from owlabel.models.weights import load
 from owlabel_training.core.base_run import BaseTraining, new_segmenter
 from owlabel_training.core.loop import rate_factor
-from owlabel_training.core.recipe import DataRecipe, ModelRecipe, Recipe, TrainingRecipe
+from owlabel_training.core.recipe import ModelRecipe, Recipe, TrainingRecipe
 
 SETTINGS = {"width": 16, "low_width": 8, "rates": [1, 2, 3]}
 RECIPE = Recipe(
-    "tiny",
-    ModelRecipe("mobilenet_v3_small", settings=SETTINGS, max_side=512),
-    DataRecipe(),
-    TrainingRecipe(
+    name="tiny",
+    model=ModelRecipe(architecture="mobilenet_v3_small", settings=SETTINGS, max_side=512),
+    training=TrainingRecipe(
         iterations=6,
         batch_size=2,
         crop=(64, 64),
@@ -31,7 +29,7 @@ RECIPE = Recipe(
 
 
 def longer(iterations: int) -> Recipe:
-    return replace(RECIPE, training=replace(RECIPE.training, iterations=iterations))
+    return RECIPE.replace(training=RECIPE.training.replace(iterations=iterations))
 
 
 def test_a_recipe_becomes_a_checkpoint(data: Path, tmp_path: Path) -> None:
@@ -53,7 +51,7 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.core.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     whole = run_to_end(BaseTraining(RECIPE, data, tmp_path / "whole").run())
     steps = BaseTraining(RECIPE, data, tmp_path / "broken").run()
     for _ in range(4):
@@ -73,13 +71,13 @@ def test_it_stops_early_when_nothing_gets_better(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("owlabel_training.core.loop.miou", lambda *_: (0.25, []))
-    recipe = replace(RECIPE.training, iterations=50, validate_every=1, patience=2)
+    recipe = RECIPE.training.replace(iterations=50, validate_every=1, patience=2)
     seen = []
     monkeypatch.setattr(
         "owlabel_training.core.base_run.miou", lambda *_: (0.25, [0.25, 0.25, 0.25])
     )
     run_to_end(
-        BaseTraining(replace(RECIPE, training=recipe), data, tmp_path / "run").run(),
+        BaseTraining(RECIPE.replace(training=recipe), data, tmp_path / "run").run(),
         lambda p: seen.append(p.done),
     )
     assert seen[-1] == 3
@@ -87,7 +85,7 @@ def test_it_stops_early_when_nothing_gets_better(
 
 def test_a_model_starts_from_another_but_its_last_layer(data: Path, tmp_path: Path) -> None:
     first = run_to_end(BaseTraining(longer(1), data, tmp_path / "first").run())
-    recipe = replace(RECIPE.model, initial=first["checkpoint"], kind="softmax")
+    recipe = RECIPE.model.replace(initial=first["checkpoint"], kind="softmax")
     segmenter, start = new_segmenter(recipe, 2), load(first["checkpoint"])[0]
     assert segmenter.n_classes == 2
     state, other = segmenter.state_dict(), start.state_dict()
@@ -97,7 +95,7 @@ def test_a_model_starts_from_another_but_its_last_layer(data: Path, tmp_path: Pa
 
 def test_another_architecture_cannot_be_the_start(data: Path, tmp_path: Path) -> None:
     first = run_to_end(BaseTraining(longer(1), data, tmp_path / "first").run())
-    recipe = replace(RECIPE.model, initial=first["checkpoint"], settings={"width": 8})
+    recipe = RECIPE.model.replace(initial=first["checkpoint"], settings={"width": 8})
     with pytest.raises(ValueError, match="other settings"):
         new_segmenter(recipe, 2)
 

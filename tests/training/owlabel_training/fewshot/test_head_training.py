@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_only_the_new_head_changes(segmenter: Segmenter, cache: Cache) -> None:
 
 def test_enough_steps_find_the_annotated_object(segmenter: Segmenter, cache: Cache) -> None:
     head = segmenter.add_head(2)
-    trained(head, cache, replace(RECIPE, iterations=120, batch_size=4, lr=0.02))
+    trained(head, cache, RECIPE.replace(iterations=120, batch_size=4, lr=0.02))
     found = fewshot.newest_mask(embed_image(segmenter, shot().image)[1], (80, 100))
     mask = shot().mask
     assert (found & mask).sum() / (found | mask).sum() > 0.7
@@ -67,7 +66,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
     batch_size: int,
 ) -> None:
     monkeypatch.setattr("owlabel_training.fewshot.head_training.SAVE_EVERY_S", 0.0)
-    recipe = replace(RECIPE, batch_size=batch_size)
+    recipe = RECIPE.replace(batch_size=batch_size)
     whole, broken = segmenter.add_head(2), segmenter.add_head(3)
     broken = copy.deepcopy(whole)
     again = copy.deepcopy(whole)
@@ -90,7 +89,7 @@ def test_one_shot_trains_slowly_and_one_by_one() -> None:
 
 def test_a_single_crop_leaves_the_statistics_alone(segmenter: Segmenter, cache: Cache) -> None:
     head = segmenter.add_head(2)
-    steps = train_head(head, cache, 3.0, replace(RECIPE, batch_size=1))
+    steps = train_head(head, cache, 3.0, RECIPE.replace(batch_size=1))
     next(steps)
     before = head.low[1].running_mean.clone()
     next(steps)
@@ -99,5 +98,5 @@ def test_a_single_crop_leaves_the_statistics_alone(segmenter: Segmenter, cache: 
 
 
 def test_senseless_recipes_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="iterations must be at least 1"):
         PlmRecipe(iterations=0)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from owlabel.jobs.job import run_to_end
 from owlabel.models.residual_block import load_block
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
-from owlabel.ood import registry as scores
+from owlabel.ood import logit_scores as scores
 from owlabel_training.core.data import read_frames
 from owlabel_training.core.loop import predict
+from owlabel_training.core.recipe import DataRecipe
 from owlabel_training.ood.loop import MiouFellError
 from owlabel_training.ood.measures import base_score
 from owlabel_training.ood.recipe import (
@@ -80,7 +80,9 @@ def recipe(method: str, proxy: Path, **changes: Any) -> OodRecipe:
             **{"lr": 1e-3, "samples": 16, "corocl": method == "rpl_corocl", **values}
         )
     )
-    return OodRecipe("tiny", proxy=ProxyRecipe(path=str(proxy)), entropy=entropy, residual=residual)
+    return OodRecipe(
+        name="tiny", proxy=ProxyRecipe(path=str(proxy)), entropy=entropy, residual=residual
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -149,7 +151,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     method: str, stop_at: int, base: Path, data: Path, proxy: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("owlabel_training.ood.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     chosen = recipe(method, proxy)
     whole = run_to_end(OodTraining(chosen, base, data, tmp_path / "whole").run())
     steps = OodTraining(chosen, base, data, tmp_path / "killed").run()
@@ -199,9 +201,7 @@ def test_it_stops_when_nothing_gets_better(
 def test_what_does_not_fit_is_refused_before_the_first_step(
     base: Path, data: Path, proxy: Path, tmp_path: Path
 ) -> None:
-    other = replace(
-        recipe("rpl", proxy), data=replace(recipe("rpl", proxy).data, left_out=("box",))
-    )
+    other = recipe("rpl", proxy).replace(data=DataRecipe(left_out=("box",)))
     with pytest.raises(ValueError, match="the base model knows"):
         next(OodTraining(other, base, data, tmp_path / "run").run())
     missing = recipe("rpl", tmp_path / "nowhere")
@@ -230,7 +230,7 @@ def test_entropy_rises_on_the_object_and_nowhere_else(
     image, label = paste(frames.images[0], frames.labels[0], together.objects, rng, (0.7,))
     images = torch.from_numpy(np.stack([image, image])).permute(0, 3, 1, 2).float() / 255
     labels = torch.from_numpy(np.stack([label, label])).long()
-    method.recipe = replace(course, batch_size=4)  # let the statistics move
+    method.recipe = course.replace(batch_size=4)  # let the statistics move
     on_grid = label[2::4, 2::4]
     for _ in range(10):
         for _ in range(20):

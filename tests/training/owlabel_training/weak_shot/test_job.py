@@ -22,8 +22,10 @@ from owlabel.project.store import Project
 from owlabel.project.tables.proposals import NewProposal
 from owlabel.session.session import Session
 from owlabel_training.weak_shot import job as weak_shot_jobs
-from owlabel_training.weak_shot.job import WeakShotJob, _labels_to_retrain
+from owlabel_training.weak_shot import proposals
+from owlabel_training.weak_shot.job import WeakShotJob
 from owlabel_training.weak_shot.project_data import left_out, tagged_project
+from owlabel_training.weak_shot.proposals import labels_to_retrain
 
 CLASSES = ClassTable((LabelClass(0, "sky", (9, 9, 200)), LabelClass(1, "road", (9, 9, 9))))
 BOX = 2
@@ -81,7 +83,7 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
     scores = np.zeros((3, 72, 96), np.float32)
     scores[2, 10:40, 20:60] = 0.75
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
+        patch.setattr(proposals, "scores_of", lambda model, image, absent: scores)
         result, told = run(session, tmp_path)
     assert result["proposals"] == 3
     assert result["images"] == 3
@@ -109,7 +111,7 @@ def test_a_run_that_finds_nothing_leaves_what_was_proposed(
     session.project.proposals.write(first, "weak_shot", "1", [NewProposal(BOX, mask, 0.9)])
     nothing = np.zeros((3, 72, 96), np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: nothing)
+        patch.setattr(proposals, "scores_of", lambda model, image, absent: nothing)
         result, _ = run(session, tmp_path)
     assert result["proposals"] == 0
     assert [p.origin for p in session.project.proposals.open("weak_shot")] == ["1"]
@@ -121,7 +123,7 @@ def test_before_and_after_rest_on_what_people_painted(session: Session, tmp_path
     scores = np.zeros((3, 72, 96), np.float32)
     scores[2, 20:32, 30:60] = 0.95
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
+        patch.setattr(proposals, "scores_of", lambda model, image, absent: scores)
         result, _ = run(session, tmp_path)
     found = result["comparison"]
     assert found["after"] == {"box": 0.5}, "the upper half"
@@ -205,8 +207,8 @@ def test_an_accepted_proposal_is_a_label_for_the_re_training(session: Session) -
     for _ in ("open", "accepted"):
         known = tagged_project(session.project, segmenter, header)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(weak_shot_jobs, "scores_of", lambda model, image: silent)
-            boxes.append(_labels_to_retrain(cast(Any, None), known)[0] == BOX)
+            patch.setattr(proposals, "scores_of", lambda model, image: silent)
+            boxes.append(labels_to_retrain(cast(Any, None), known)[0] == BOX)
         if session.project.proposals.open():
             session.proposals.accept(session.project.proposals.open()[0].id)
     assert not boxes[0].any(), "a proposal is no label"
@@ -299,7 +301,7 @@ def test_a_picture_that_went_is_left_out(session: Session, tmp_path: Path) -> No
     scores[2, 20:32, 30:60] = 0.95
     steps = job(session).run(JobContext(session.project.folder, tmp_path / "7"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weak_shot_jobs, "scores_of", lambda model, image, absent: scores)
+        patch.setattr(proposals, "scores_of", lambda model, image, absent: scores)
         while next(steps).total == 0:  # the images of the training are read by then
             pass
         for record in session.records[:2]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from owlabel.jobs.job import run_to_end
 from owlabel.models.mask.weights import load_mask_former
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
+from owlabel_training.core.steps import Every, run_steps
 from owlabel_training.main import app
 from owlabel_training.weak_shot.loop import Learner, train_weak_shot
 from owlabel_training.weak_shot.recipe import (
@@ -30,7 +31,7 @@ from owlabel_training.weak_shot.run import (
     read_training_frames,
     supervised,
 )
-from owlabel_training.weak_shot.sampler import PairSampler
+from owlabel_training.weak_shot.sampler import PairBatch, PairSampler
 
 MODEL = MaskModelRecipe(
     channels=32, queries=6, layers=2, heads=4, feedforward=32, architecture="mobilenet_v3_small"
@@ -39,7 +40,7 @@ QUICK = WeakShotSettings(
     iterations=4, crop=(64, 96), points=8, freeze=0.25, dist_after=0.0, lr=1e-3
 )
 RECIPE = WeakShotRecipe(
-    "weak", model=MODEL, weak_shot=QUICK,
+    name="weak", model=MODEL, weak_shot=QUICK,
     data=WeakDataRecipe(novel=("box", "ball"), tags="tags.json", val="val.txt"),
 )  # fmt: skip
 SMALL = Path(__file__).parents[4] / "training" / "recipes"
@@ -67,15 +68,23 @@ def steps(folder: Path, recipe: WeakShotRecipe = RECIPE) -> list[dict[str, float
     """The losses of the first steps of a run on a folder."""
     frames = read_training_frames(recipe, folder)
     learner = Learner(new_model(recipe.model, None, frames, 0), frames.n_base, recipe.weak_shot)
-    sampler = PairSampler(frames, recipe.weak_shot)
-    return [learner.learn(sampler.batch(step)) for step in range(3)]
+    batch = PairSampler(frames, recipe.weak_shot).batch
+    rows: list[dict[str, float]] = []
+
+    def learn(pairs: PairBatch) -> dict[str, float]:
+        rows.append(learner.learn(pairs))
+        return rows[-1]
+
+    for _ in itertools.islice(run_steps(learn, batch, learner.state, Every()), 3):
+        pass
+    return rows
 
 
 @pytest.mark.parametrize("change", ["hidden", "swapped", "moved"])
 @pytest.mark.parametrize("similarity", ["cross", "self"])
 def test_no_novel_mask_leaks_into_any_loss(weak: Path, change: str, similarity: str) -> None:
-    settings = dataclasses.replace(QUICK, similarity=similarity)
-    recipe = dataclasses.replace(RECIPE, weak_shot=settings)
+    settings = QUICK.replace(similarity=similarity)
+    recipe = RECIPE.replace(weak_shot=settings)
     before = steps(weak, recipe)
     assert all(row["comp"] > 0 and row["sim"] != 0 and row["dist"] != 0 for row in before)
     rng = np.random.default_rng(0)
@@ -105,8 +114,8 @@ def test_tags_are_the_channel(weak: Path) -> None:
     [({"comp_weight": 0.0}, "comp"), ({"similarity": "none"}, "sim"), ({"dist_weight": 0.0}, "")],
 )
 def test_each_loss_can_be_left_out(weak: Path, changes: dict[str, float], missing: str) -> None:
-    settings = dataclasses.replace(QUICK, **changes)  # type: ignore[arg-type]
-    row = steps(weak, dataclasses.replace(RECIPE, weak_shot=settings))[0]
+    settings = QUICK.replace(**changes)  # type: ignore[arg-type]
+    row = steps(weak, RECIPE.replace(weak_shot=settings))[0]
     assert missing not in row
     if not missing:
         assert row["dist"] == 0
@@ -121,12 +130,12 @@ def test_dist_loss_needs_a_shared_tag(weak: Path) -> None:
 def test_a_frozen_backbone_gets_no_gradient_and_thaws_later(weak: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
     learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK)
-    sampler = PairSampler(frames, QUICK)
+    steps = run_steps(learner.learn, PairSampler(frames, QUICK).batch, learner.state, Every())
     before = {k: v.clone() for k, v in learner.model.backbone.state_dict().items()}
-    learner.learn(sampler.batch(0))
+    next(steps)
     after = learner.model.backbone.state_dict()
     assert all(before[k].equal(v) for k, v in after.items())
-    learner.learn(sampler.batch(1))
+    next(steps)
     assert not all(before[k].equal(v) for k, v in learner.model.backbone.state_dict().items())
     running = [k for k in before if "running" in k]
     assert all(before[k].equal(learner.model.backbone.state_dict()[k]) for k in running)
@@ -135,7 +144,7 @@ def test_a_frozen_backbone_gets_no_gradient_and_thaws_later(weak: Path) -> None:
 def test_a_run_goes_on_where_it_stopped(
     weak: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.weak_shot.loop.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("owlabel_training.core.steps.SAVE_EVERY_S", 0.0)
     frames = read_training_frames(RECIPE, weak)
     whole, parts = new_model(MODEL, None, frames, 0), new_model(MODEL, None, frames, 0)
     run_to_end(train_weak_shot(whole, frames, QUICK, tmp_path / "whole"))
@@ -151,9 +160,9 @@ def test_a_run_goes_on_where_it_stopped(
 
 def test_a_state_of_another_run_is_refused_in_one_line(weak: Path, tmp_path: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
-    learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK)
-    learner.save(tmp_path / "state.safetensors")
-    other = new_model(dataclasses.replace(MODEL, queries=7), None, frames, 0)
+    learner = Learner(new_model(MODEL, None, frames, 0), frames.n_base, QUICK, tmp_path)
+    learner.state.save()
+    other = new_model(MODEL.replace(queries=7), None, frames, 0)
     with pytest.raises(ValueError, match="state of another run"):
         run_to_end(train_weak_shot(other, frames, QUICK, tmp_path))
 
@@ -164,7 +173,7 @@ def test_a_whole_run_writes_model_pseudo_labels_and_the_retrained_model(
     base = tmp_path / "base.safetensors"
     table = ClassTable((LabelClass(0, "sky", (0, 0, 9)), LabelClass(1, "road", (9, 9, 9))))
     save(segmenter, base, name="base", classes=table)
-    recipe = dataclasses.replace(RECIPE, weak_shot=dataclasses.replace(QUICK, retrain=2))
+    recipe = RECIPE.replace(weak_shot=QUICK.replace(retrain=2))
     result = run_to_end(WeakShotTraining(recipe, base, weak, tmp_path / "out").run())
     assert len(result["lacking"]) == 4
     assert set(result["iou"]) == {"sky", "road", "box", "ball"}
@@ -181,14 +190,14 @@ def test_a_whole_run_writes_model_pseudo_labels_and_the_retrained_model(
 
 
 def test_retraining_has_neither_comp_loss_nor_pairs() -> None:
-    plain = supervised(dataclasses.replace(QUICK, retrain=7))
+    plain = supervised(QUICK.replace(retrain=7))
     assert (plain.comp_weight, plain.similarity, plain.iterations) == (0.0, "none", 7)
 
 
 def test_too_few_proposals_are_refused(weak: Path) -> None:
     frames = read_training_frames(RECIPE, weak)
     with pytest.raises(ValueError, match="at least the 4 classes"):
-        new_model(dataclasses.replace(MODEL, queries=3), None, frames, 0)
+        new_model(MODEL.replace(queries=3), None, frames, 0)
 
 
 QUICK_WORDS = (
@@ -217,11 +226,11 @@ def test_the_command_trains_and_says_which_class_lacks_what(weak: Path, tmp_path
     ("change", "reason"),
     [
         ("data.novel=['tree']", "['tree'] are not in"),
-        ("data.novel=[]", "data.novel must name"),
+        ("data.novel=[]", "data: novel must name"),
         ("data.tags='none.json'", "cannot read the tags"),
         ("model.queries=2", "model.queries"),
-        ("weak_shot.similarity='some'", "weak_shot.similarity"),
-        ("weak_shot.lr=0", "weak_shot.lr"),
+        ("weak_shot.similarity='some'", "weak_shot: similarity must be one of cross, self, none"),
+        ("weak_shot.lr=0", "weak_shot: lr must be"),
         ("base.checkpoint='none.safetensors'", "none.safetensors"),
         ("model.architecture='vgg'", "no architecture is called 'vgg'"),
     ],

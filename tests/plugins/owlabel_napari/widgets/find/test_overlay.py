@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 
 pytestmark = pytest.mark.gui
 
@@ -26,12 +26,12 @@ def form(qtbot: Any, session: Any, overlays: Any) -> Iterator[Any]:
 
 
 def test_a_score_that_cannot_be_had_is_grey_and_says_why(form: Any, session: Any) -> None:
-    model, names = form.score.native.model(), list(OVERLAYS)
+    model, names = form.score.native.model(), list(SCORES)
     enabled = [model.item(i).isEnabled() for i in range(len(names))]
     assert [n for n, on in zip(names, enabled, strict=True) if not on] == ["rpl_energy"]
     tip = form.score.native.itemData(names.index("rpl_energy"), Qt.ItemDataRole.ToolTipRole)
     assert "needs a residual block" in tip
-    assert OVERLAYS["rpl_energy"].source in tip
+    assert SCORES["rpl_energy"].source in tip
     session.scores.lacking.clear()
     session.scores.changed.emit()
     assert model.item(names.index("rpl_energy")).isEnabled()
@@ -47,7 +47,7 @@ def test_a_score_that_goes_away_is_left(form: Any, session: Any, overlays: Any) 
 def test_the_next_score_passes_over_grey_ones(form: Any, session: Any) -> None:
     form.score.value = "sml_smooth"
     form.next_score()  # not rpl_energy
-    assert form.score.value == next(iter(OVERLAYS))
+    assert form.score.value == next(iter(SCORES))
 
 
 def test_the_threshold_reads_in_false_alarms(form: Any, session: Any) -> None:
@@ -67,7 +67,11 @@ def test_a_threshold_from_elsewhere_is_followed(form: Any, session: Any) -> None
     session.queue.changed.emit()
     assert form.threshold.value == 0.9
     assert "100" in form.reading.text()
-    assert ("set_threshold", 0.9) not in session.calls
+    assert ("settings.set", {"threshold": 0.9}) not in session.calls
+
+
+def mixture(gamma: float, mmsp_norm: str) -> tuple[str, dict[str, object]]:
+    return "settings.set", {"beta": 5.0, "gamma": gamma, "mmsp_norm": mmsp_norm}
 
 
 def test_beta_and_gamma_belong_to_the_mixture(form: Any, session: Any, qtbot: Any) -> None:
@@ -75,9 +79,9 @@ def test_beta_and_gamma_belong_to_the_mixture(form: Any, session: Any, qtbot: An
     form.score.value = "mixture"
     assert form.mixing.native.isVisible()
     form.beta.value, form.gamma.value = 5.0, 0.3
-    qtbot.waitUntil(lambda: ("set_mixture", 5.0, 0.3, "none") in session.calls)
+    qtbot.waitUntil(lambda: mixture(0.3, "none") in session.calls)
     form.spread.value = True
-    assert session.calls[-1] == ("set_mixture", 5.0, 0.3, "minmax")
+    assert session.calls[-1] == mixture(0.3, "minmax")
     session.scores.beta = 80.0  # set without the window
     session.scores.changed.emit()
     assert form.beta.value == 80
@@ -122,7 +126,7 @@ def test_the_raw_score_under_the_cursor_is_told(qtbot: Any, session: Any, overla
     line = CursorWidget(session, overlays.score_under)
     qtbot.addWidget(line)
     line.look_at((59, 79))
-    qtbot.waitUntil(lambda: "entropy 1 " in line.text.text())
+    qtbot.waitUntil(lambda: "Entropy 1 " in line.text.text())
     overlays.show_kind("score", False)
     overlays.steps.finish()
     line.look_at((0, 0))

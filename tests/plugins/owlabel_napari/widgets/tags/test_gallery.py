@@ -125,7 +125,10 @@ def test_without_a_selection_or_class_it_says_what_to_do(
     press(qtbot, gallery, "1")
     gallery.select([1])
     press(qtbot, gallery, "7")
-    assert told == ["Select images first: a click, Shift or Ctrl+click.", "There are 2 classes."]
+    assert told == [
+        "Select images first: click one, or several with Shift or Ctrl.",
+        "There is no class 7. To add one, type its name and press Enter.",
+    ]
     assert said(gallery) == {}
 
 

@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbo
     qtbot.waitUntil(lambda: "No known class has a mask" in told.text())
     assert "deer: present in 2 images, at least 20 are advised" in told.text()
     assert "The project has only 4 images." in told.text()
-    with real.project.action("paint", {}, "road") as action:
+    with real.project.action("labels.paint", {}, "road") as action:
         action.set_labels(1, np.zeros((48, 64), np.uint8))
     real.labels.changed.emit(1)
     name = real.classes.base[0].name
@@ -76,7 +76,7 @@ def test_masks_are_counted_bit_by_bit(
 ) -> None:
     left = iter([2, 1, 0])
     told: list[str] = []
-    monkeypatch.setattr(real, "count_masks", lambda _seconds: next(left))
+    monkeypatch.setattr(real.tags, "scan_masks", lambda _seconds: next(left))
     monkeypatch.setattr(widget.masks.lacking, "setText", told.append)
     widget.masks.show_lacking()
     qtbot.waitUntil(lambda: len(told) == 3)
@@ -117,20 +117,20 @@ def test_masks_are_asked_for_and_followed(
     widget: Any, real: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(real, "train_from_tags", asked.append)
+    monkeypatch.setattr(real.training, "weak_shot", asked.append)
     widget.masks.form["iterations"].value, widget.masks.form["retrain"].value = 50, 20
     widget.masks.start.click()
     assert (asked[0].iterations, asked[0].retrain) == (50, 20)
     reported = [SimpleNamespace(id=1, step=1, metrics={"loss": 3.0})]
-    monkeypatch.setattr(real, "metrics", lambda _job, since: [] if since else reported)
-    monkeypatch.setattr(real, "jobs", lambda: [job("running")])
+    monkeypatch.setattr(real.worker, "metrics", lambda _job, since: [] if since else reported)
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("running")])
     widget.masks.show_job()
     assert "Step 3 of 9" in widget.masks.progress.text()
     assert not widget.masks.start.isEnabled()
     assert len(widget.masks.plot) == 1
     made = {"tagged": 3, "proposals": 2, "confidence": 0.71, "sure": 1, "doubtful": 0}
     result = {"classes": {"deer": made}, "comparison": {}}
-    monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
     said = "deer: 2 masks in 3 tagged images, 71 % sure on average; 1 from 90 %"
     assert widget.masks.progress.text().replace("\u00a0", " ") == said
@@ -142,7 +142,7 @@ def test_before_and_after_are_shown_where_people_painted(
     shown = widget.masks.comparison
     assert shown.isHidden()
     result: dict[str, Any] = {"classes": {}, "comparison": {}}
-    monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
     assert "nothing is compared" in shown.note.text()
     assert shown.table.isHidden()
@@ -156,7 +156,7 @@ def test_before_and_after_are_shown_where_people_painted(
     assert "worse" not in shown.note.text()
     result["comparison"]["before"]["deer"] = 0.8
     widget.masks.show_job()
-    assert shown.note.text().startswith("The masks are worse than the model there")
+    assert shown.note.text().startswith("The masks are worse than the model:")
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:
@@ -223,7 +223,7 @@ def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> N
     real.message.connect(lambda _level, text: told.append(text))
     work = window.workspace
     work.keys.acts["R"]()
-    assert "Go to a proposed mask" in told[-1]
+    assert "R corrects a proposed mask" in told[-1]
     real.queue.next()
     work.candidate.refresh()
     assert work.candidate.known_button.text() == "Known  K"

@@ -1,10 +1,10 @@
-"""The base of all requests: typed fields with ranges and words, checked when one is made."""
+"""The base of all requests, settings and recipes: typed fields with ranges, checked when made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -17,6 +17,12 @@ TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
     "string_too_short": "a text that is not empty",
+    "tuple_type": "a list",
+    "too_long": "a shorter list",
+    "too_short": "a longer list",
+    "mapping_type": "a table",
+    "dict_type": "a table",
+    "model_type": "a table",
 }
 """Type error of pydantic to the type that was wanted."""
 LONGEST_VALUE = 80
@@ -24,6 +30,12 @@ LONGEST_VALUE = 80
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 """Steps of a training."""
+Minutes = Annotated[
+    float,
+    Field(
+        ge=0, le=10_000, title="Minutes", description="Minutes of training at most; 0: no limit."
+    ),
+]
 Seed = Annotated[
     int, Field(ge=0, lt=2**32, title="Seed", description="Seed of the random numbers.")
 ]
@@ -48,11 +60,12 @@ class Shown:
     option: str = ""
 
 
-class Request(BaseModel):
-    """What somebody asks a job to do.
+class Settings(BaseModel):
+    """Values that somebody chose: a request of a job, or a section of a recipe.
 
-    One class gives the options of a command, the form in the window, the record in the event log
-    and every check.  Types are strict: ``"3"``, ``3.0`` and ``True`` are not whole numbers.
+    One class gives the options of a command, the form in the window, the record in the event log,
+    the keys of a recipe, and every check.  Types are strict: ``"3"``, ``3.0`` and ``True`` are
+    not whole numbers.
 
     Raises
     ------
@@ -70,6 +83,16 @@ class Request(BaseModel):
             except ValidationError as error:
                 raise ValueError(in_words(error, type(self))) from None
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, checked again.
+
+        Raises
+        ------
+        ValueError
+            If a value does not fit.
+        """
+        return type(self)(**{**dict(self), **changes})
+
 
 def bounds(info: FieldInfo) -> dict[str, float]:
     """Return the bounds of a number: some of ``ge``, ``gt``, ``le`` and ``lt``."""
@@ -83,7 +106,9 @@ def bounds(info: FieldInfo) -> dict[str, float]:
 
 def choices(info: FieldInfo) -> tuple[str, ...]:
     """Return the values that a Literal allows; for other types nothing."""
-    return tuple(value for value in get_args(info.annotation) if isinstance(value, str))
+    if get_origin(info.annotation) is not Literal:
+        return ()
+    return tuple(map(str, get_args(info.annotation)))
 
 
 def shown(info: FieldInfo) -> Shown:
@@ -91,28 +116,30 @@ def shown(info: FieldInfo) -> Shown:
     return next((item for item in info.metadata if isinstance(item, Shown)), Shown())
 
 
-def in_words(error: ValidationError, request: type[BaseModel]) -> str:
+def in_words(error: ValidationError, settings: type[BaseModel]) -> str:
     """Return pydantic's errors as one line of plain English."""
-    return "; ".join(_sentence(dict(detail), request) for detail in error.errors(include_url=False))
+    details = error.errors(include_url=False)
+    return "; ".join(_sentence(dict(detail), settings) for detail in details)
 
 
-def _sentence(detail: Mapping[str, Any], request: type[BaseModel]) -> str:
+def _sentence(detail: Mapping[str, Any], settings: type[BaseModel]) -> str:
     name = ".".join(map(str, detail["loc"]))
     match detail["type"]:
-        case "value_error":  # of a validator, or of a request inside this one
-            return str(detail["ctx"]["error"])
+        case "value_error":  # of a validator, or of settings inside these
+            reason = str(detail["ctx"]["error"])
+            return f"{name}: {reason}" if name else reason
         case "missing":
             return f"{name} is missing"
         case "extra_forbidden":
-            return f"unknown field {name!r}: choose from {', '.join(request.model_fields)}"
+            return f"unknown field {name!r}: choose from {', '.join(settings.model_fields)}"
     value = repr(detail["input"])
     if len(value) > LONGEST_VALUE:
         value = f"{value[:LONGEST_VALUE]} …"
-    return f"{name} must be {_wanted(detail, request)}, got {value}"
+    return f"{name} must be {_wanted(detail, settings)}, got {value}"
 
 
-def _wanted(detail: Mapping[str, Any], request: type[BaseModel]) -> str:
-    info = request.model_fields[str(detail["loc"][0])]
+def _wanted(detail: Mapping[str, Any], settings: type[BaseModel]) -> str:
+    info = settings.model_fields[str(detail["loc"][0])]
     if detail["type"] == "literal_error":
         return f"one of {', '.join(choices(info))}"
     limits = bounds(info)
