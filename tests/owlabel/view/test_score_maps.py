@@ -203,7 +203,7 @@ def test_the_command_refuses_in_words(command: Command) -> None:
     assert "no score 'edss'" in " ".join(done.output.split())
 
 
-def test_the_scale_survives_the_sitting(command: Command, toy: Any) -> None:
+def test_the_scale_survives_the_session(command: Command, toy: Any) -> None:
     command()
     with Project.open(toy.project.folder) as project:
         again = Session(project, start_worker=False)
