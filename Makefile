@@ -7,7 +7,7 @@ export PYTEST_QT_API ?= $(QT_API)
 export OMP_WAIT_POLICY = PASSIVE
 HEADLESS = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
 
-.PHONY: demo test gui-smoke lint clean
+.PHONY: demo test gui-smoke lint docs clean
 
 demo: $(VENV)/.ready
 	$(HEADLESS) $(BIN)/owlabel demo $(if $(HEADLESS),--walk demo-output)
@@ -20,6 +20,11 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/docs/index.html.  Warnings are errors; nothing is fetched from the network.
+docs: $(VENV)/.ready
+	$(BIN)/python -m pip install -q -e ".[docs]"
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/docs
 
 # The same window on Qt 6, in an environment of its own beside the first.
 gui-smoke: $(VENV)/.ready

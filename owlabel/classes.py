@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -141,20 +141,6 @@ class ClassTable:
         """Return the class of this name (ignoring case), or None."""
         wanted = clean_name(name).casefold()
         return next((c for c in self.classes if c.name.casefold() == wanted), None)
-
-    def with_novel(self, name: str, color: tuple[int, int, int] | None = None) -> ClassTable:
-        """Return this table with one more novel class; its id is one above the highest.
-
-        Raises
-        ------
-        ValueError
-            If the name is taken or malformed, or the table is full.
-        """
-        if self.find(name) is not None:
-            raise ValueError(f"there is a class named {name!r} already")
-        new_id = max((c.id for c in self.classes), default=-1) + 1
-        added = LabelClass(new_id, clean_name(name), color or distinct_color(new_id), novel=True)
-        return replace(self, classes=(*self.classes, added))
 
     def palette(self) -> NDArray[np.uint8]:
         """Return an RGB palette, shape (256, 3); VOID is white, what is no class is black."""

@@ -39,8 +39,9 @@ from owlabel.commands.training.pretrain import pretrain
 from owlabel.commands.training.train import train
 from owlabel.commands.training.train_ood import train_ood
 from owlabel.commands.training.weak_shot import weak_shot
+from owlabel.formats.labels.registry import FORMATS
 from owlabel.project.creation import DATABASE
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 
 app = typer.Typer(
     name="owlabel",
@@ -107,7 +108,7 @@ def new(
     project: Annotated[Path | None, typer.Option(help="Where the project shall lie.")] = None,
 ) -> None:
     """Make a project of a folder of pictures and print where it lies."""
-    with one_line_errors(), open_or_create(images, model, project) as made:
+    with one_line_errors(), open_project(images, model, project) as made:
         broken = [r for r in made.images() if r.error is not None]
         print(made.folder)
         for record in broken:
@@ -136,17 +137,17 @@ def candidates(
     with sitting(project) as session:
         rows = [
             {
-                "id": item.row.id,
+                **dict(zip(("kind", "id"), item.key.split(), strict=True)),
                 "image": item.record.relative,
-                "row": item.row.candidate.peak[0],
-                "col": item.row.candidate.peak[1],
-                "score": round(item.row.candidate.score, 4),
-                "area": item.row.candidate.area,
-                "looks_like": session.classes.names.get(item.row.candidate.likely_class, ""),
-                "claimed_by": item.claimed,
+                "row": item.peak[0],
+                "col": item.peak[1],
+                "score": round(item.score, 4),
+                "area": item.area,
+                "looks_like": session.classes.names.get(item.likely_class, ""),
+                "claimed_by": item.class_name,
                 "false": None if item.false is None else round(item.false, 3),
             }
-            for item in session.queue(limit)
+            for item in session.queue.items(limit)
         ]
         done, total = session.progress
     if done < total:
@@ -165,9 +166,9 @@ def click(
     """Click a pixel: add to the pending region of the image, or take away from it."""
     with sitting(project) as session:
         show(session, image)
-        session.click(row, col, add=not remove)
-        area = 0 if session.region is None else session.region.area
-        clicks = len(session.clicks)
+        session.labels.click(row, col, add=not remove)
+        area = 0 if session.labels.region is None else session.labels.region.area
+        clicks = len(session.labels.clicks)
         told = f"region of {area} pixels, {clicks} click{'s' * (clicks != 1)}"
         out.print(told, highlight=False)
 
@@ -177,10 +178,10 @@ def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
     """Name the pending region: a new name is a novel class, found in the whole data set."""
     with sitting(project) as session:
         show(session, image)
-        named = session.accept(name)
-        session.submit_relabelling()
+        named = session.labels.accept(name)
+        session.search.submit()
         work(session)
-        found = session.found.get(named.id, 0)
+        found = session.shots.occurrences.get(named.id, 0)
         out.print(f"{named.name}: found in {found} of {len(session.records)} images")
 
 
@@ -193,7 +194,7 @@ def review(
     """Freeze the labels of an image as reviewed."""
     with sitting(project) as session:
         show(session, image)
-        session.review(not reopen)
+        session.labels.review(not reopen)
         out.print(f"{session.record().relative}: {session.record().state}", highlight=False)
 
 
@@ -207,7 +208,7 @@ def models(project: ProjectArg, as_json: JsonOption = False) -> None:
         rows = [
             {
                 "model": v.id, "name": v.name, "kind": v.kind, "from": v.parent_id or "",
-                "in use": "yes" if v.id == session.model.id else "",
+                "in use": "yes" if v.id == session.models.active.id else "",
             }
             for v in session.project.models()
         ]  # fmt: skip
@@ -221,11 +222,11 @@ def adopt(project: ProjectArg, model_id: int) -> None:
         found = next((v for v in session.project.models() if v.id == model_id), None)
         settled = session.project.setting(f"settled_{model_id}") == "adopted"
         if found and found.kind != MODEL_KIND and (settled or found.parent_id is None):
-            session.switch_model(model_id)
+            session.models.switch(model_id)
         else:
-            session.adopt(model_id)
+            session.models.adopt(model_id)
         work(session)
-        out.print(f"in use: {session.model.name}", highlight=False)
+        out.print(f"in use: {session.models.active.name}", highlight=False)
 
 
 @app.command()
@@ -251,7 +252,7 @@ def export(
     project: ProjectArg,
     folder: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
     format_name: Annotated[
-        str, typer.Option("--format", help="masks, coco or panoptic.")
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS.names())}.")
     ] = "masks",
     which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
     overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
@@ -263,7 +264,7 @@ def export(
     with sitting(project) as session:
         job_id = session.export(folder.resolve(), format_name, which, overwrite, abstain)
         work(session)
-        row = next(r for r in session.jobs() if r.id == job_id)
+        row = next(r for r in session.worker.jobs() if r.id == job_id)
         if row.state != "done":
             raise ValueError(f"the export ended as {row.state}: {row.error or row.message}")
         out.print(f"{row.result['images']} images in {folder}", highlight=False)
@@ -283,10 +284,10 @@ def info(project: ProjectArg, as_json: JsonOption = False) -> None:
 @app.command()
 def log(project: ProjectArg) -> None:
     """Print the recorded sitting, one event a line, for `owlabel replay`."""
-    from owlabel.session.recording import recorded
+    from owlabel.session.recording import recording_lines
 
     with sitting(project) as session:
-        for line in recorded(session):
+        for line in recording_lines(session):
             print(json.dumps(line, ensure_ascii=False, sort_keys=True))
 
 
@@ -309,7 +310,7 @@ def replay(
         read_recording(recording)  # refused before anything is made
         if (images / DATABASE).is_file():
             raise ValueError(f"{images} is a project: name the folder of its pictures")
-        open_or_create(images, model, project).close()
+        open_project(images, model, project).close()
     try:
         with sitting(project) as session:
             differing = again(session, recording, lambda: work(session))

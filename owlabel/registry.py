@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ class Registry(Mapping[str, T]):
     ----------
     group : str
         Group of the entry points, e.g. ``owlabel.scores``.
+    what : str
+        What an item is, in words, e.g. "score".
     builtin : mapping
         The items that need no package.
     check : callable
@@ -33,9 +35,9 @@ class Registry(Mapping[str, T]):
     """
 
     def __init__(
-        self, group: str, builtin: Mapping[str, T], check: Callable[[str, Any], T]
+        self, group: str, what: str, builtin: Mapping[str, T], check: Callable[[str, Any], T]
     ) -> None:
-        self.group = group
+        self.group, self.what = group, what
         self._builtin, self._check = dict(builtin), check
         self._waiting: dict[str, EntryPoint] | None = None
         self._plugins: dict[str, T] = {}
@@ -58,6 +60,32 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def names(self) -> list[str]:
+        """Return all names without importing a package: those of broken packages, too."""
+        return [*self._builtin, *self._plugins, *self._scan()]
+
+    def pick(self, names: Collection[str]) -> list[T]:
+        """Return the items of these names in the order of the table, each once.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        items = [item for name, item in self._builtin.items() if name in names]
+        others = [name for name in names if name not in self._builtin]
+        if unknown := [name for name in others if name not in self]:
+            raise ValueError(f"unknown {self.what} {unknown[0]!r}; there are {', '.join(self)}")
+        return items + ([self[name] for name in self.plugins() if name in others] if others else [])
+
+    def is_builtin(self, name: str) -> bool:
+        """Return whether an item needs no package."""
+        return name in self._builtin
+
+    def plugins(self) -> list[str]:
+        """Return the names that packages add."""
+        return [name for name in self if name not in self._builtin]
 
     def rescan(self) -> None:
         """Forget the packages; they are scanned again when they are needed next."""

@@ -72,7 +72,7 @@ def embed_all(project: Project) -> None:
         project.cache.write("0" * 16, record.content_hash, {"embedding": f.astype(np.float16)}, {})
         score = np.clip(2 - ((f**2).sum(0) * 2 - 6 * f.sum(0) + 18) / 9, 0, 1).astype(np.float32)
         found = find(score, f.argmax(0).astype(np.uint8), SHAPE)
-        project.replace_candidates(record.id, "0" * 16, found)
+        project.candidates.replace(record.id, "0" * 16, found)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ _LOWEST_SHIFT = -200.0  # exp(-200) is 0 in float32; keeps 0 * log 0 from being 
 def vectorised(name: str) -> bool:
     """Tell whether NumPy has vector instructions of this processor for a function of float32."""
     targets = opt_func_info(func_name=f"^{name}$", signature="^float32$").get(name, {})
-    return any("baseline" not in str(one["current"]) for one in targets.values())
+    return any("baseline" not in str(target["current"]) for target in targets.values())
 
 
 _POWER, _UNIT = (np.exp2, math.log2(math.e)) if vectorised("exp2") else (np.exp, 1.0)
@@ -51,6 +51,12 @@ def namespace(array: Array) -> Any:
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
+def check_image(array: Array) -> None:
+    """Refuse an array that is not (C >= 2, H, W); raises ValueError with its shape."""
+    if getattr(array, "ndim", 0) != 3 or array.shape[0] < 2:
+        raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
+
+
 def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, ...]:
     """Apply a function of blocks to the whole array and put its maps together.
 
@@ -72,8 +78,7 @@ def by_blocks(kernel: Kernel, array: Array, scale: float = 1.0) -> tuple[Array, 
     ValueError
         If `array` is not 3-D or has fewer than two channels.
     """
-    if getattr(array, "ndim", 0) != 3 or array.shape[0] < 2:
-        raise ValueError(f"expected shape (C >= 2, H, W), got {tuple(getattr(array, 'shape', ()))}")
+    check_image(array)
     xp = namespace(array)
     dtype = xp.float64 if array.dtype == xp.float64 else xp.float32
     if xp is not np:
@@ -111,10 +116,10 @@ def by_chunks(function: Callable[..., Array], *maps: Array) -> Array:
     if namespace(maps[0]) is not np or maps[0].size <= _CHUNK:
         return function(*maps)
     result = np.empty(maps[0].shape, maps[0].dtype)
-    flat, sources = result.reshape(-1), [np.reshape(one, -1) for one in maps]
+    flat, sources = result.reshape(-1), [np.reshape(values, -1) for values in maps]
     for start in range(0, flat.size, _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        flat[chunk] = function(*(one[chunk] for one in sources))
+        flat[chunk] = function(*(values[chunk] for values in sources))
     return result
 
 

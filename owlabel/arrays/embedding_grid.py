@@ -129,24 +129,6 @@ def argmax_upsampled(embedding: NDArray[Any], shape: Shape) -> NDArray[np.uint8]
     return labels
 
 
-def downsample_mask(mask: NDArray[np.bool_], grid_shape: Shape) -> NDArray[np.bool_]:
-    """Return the grid points whose share of the image is covered by at least one half.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (H, W)
-    grid_shape : tuple of int
-        (h, w) of the grid.
-
-    Returns
-    -------
-    ndarray of bool, shape (h, w)
-    """
-    h, w = grid_shape
-    covered = cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
-    return np.asarray(covered >= 0.5)
-
-
 def adjoint_weights(
     mask: NDArray[np.bool_], shape: Shape, grid_shape: Shape, window: Window
 ) -> tuple[NDArray[np.float64], tuple[slice, slice]]:

@@ -97,12 +97,6 @@ class OrderedHistogram:
         rank = np.maximum(np.ceil(shares * float(up_to[-1]) * (1 - 1e-15)), 1)
         return bin_values(self.bits)[np.searchsorted(up_to, rank, "left")]
 
-    def share_at_least(self, value: float) -> float:
-        """Return the share of all numbers in the bin of `value` or above it; NaN of nothing."""
-        first = int(ordered_keys(np.array([value], np.float32), self.bits)[0])
-        total = self.total
-        return int(self.counts[first:].sum()) / total if total else float("nan")
-
     @property
     def values(self) -> NDArray[np.float32]:
         """The number that stands for each bin, shape (2^bits,)."""
@@ -127,9 +121,9 @@ class OrderedHistogram:
             raise ValueError("a stored histogram needs `bins` and `counts` of the same length")
         if bins.size and (int(bins.min()) < 0 or int(bins.max()) >= BINS or counts.min() < 0):
             raise ValueError(f"bins must lie in 0 .. {BINS - 1} and counts must not be negative")
-        made = cls()
-        np.add.at(made.counts, bins.astype(np.intp), counts.astype(np.int64))
-        return made
+        histogram = cls()
+        np.add.at(histogram.counts, bins.astype(np.intp), counts.astype(np.int64))
+        return histogram
 
 
 def ordered_keys(values: NDArray[Any], bits: int = BITS) -> NDArray[np.uint32]:

@@ -34,9 +34,9 @@ class PixelBlocks:
 
     def at(self, index: Ints, free: int = 0) -> Floats:
         """Return the probabilities of some pixels of the block, below free rows: (free + q, n)."""
-        found = np.empty((free + len(self._near), index.size), self._near.dtype)
-        self._near.take(index - self._first, axis=1, out=found[free:], mode="clip")
-        return found
+        probabilities = np.empty((free + len(self._near), index.size), self._near.dtype)
+        self._near.take(index - self._first, axis=1, out=probabilities[free:], mode="clip")
+        return probabilities
 
 
 class LabelBlock:
@@ -117,14 +117,14 @@ class LabelBlock:
         flat = self._padded.reshape(-1)
         around = flat[np.add.outer(steps, centre)]  # (8, n)
         around[around == flat[centre]] = 0
-        found = []
+        neighbours = []
         while at.size:
-            one = around.max(axis=0)
-            found.append((at[one > 0], one[one > 0]))
-            around[around == one] = 0
+            segment = around.max(axis=0)
+            neighbours.append((at[segment > 0], segment[segment > 0]))
+            around[around == segment] = 0
             left = np.flatnonzero(around.any(axis=0))
             around, at = around[:, left], at[left]
-        return found
+        return neighbours
 
 
 def _window(padded: NDArray[Any], largest: np.ufunc) -> NDArray[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
+
+from safetensors import SafetensorError, safe_open
 
 from owlabel.classes import ClassTable
 
@@ -206,7 +207,7 @@ def read_stored(path: Path, key: str, what: str, parse: Callable[[str], Header])
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def read_metadata(path: Path) -> Mapping[str, Any]:
+def read_metadata(path: Path) -> Mapping[str, str]:
     """Return the metadata of a safetensors file without reading its weights.
 
     Raises
@@ -214,30 +215,25 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
     CheckpointError
         If it is missing, no safetensors file, or cut off.
     """
-    metadata, end = _read_safetensors(path)
-    if path.stat().st_size < end:
-        raise CheckpointError(f"{path} is cut off; copy or download it again")
-    return metadata
-
-
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], int]:
-    """Return the metadata of a safetensors file and the size it must have."""
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
-            if length > MAX_HEADER_BYTES:
-                raise CheckpointError(f"{path} is no model file: expected safetensors")
-            entries = json.loads(file.read(length))
-        metadata = entries.pop("__metadata__", {})
-        last = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        return cast("Mapping[str, Any]", metadata), 8 + length + int(last)
+        _check_header_length(path)
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
     except OSError as error:
-        raise CheckpointError(f"cannot read the model {path}: {error.strerror}") from error
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is no model file: its start is damaged ({error})") from error
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot read the model {path}: {reason}") from error
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is damaged or cut off; copy or download it again ({error})"
+        ) from error
+
+
+def _check_header_length(path: Path) -> None:
+    """Refuse a header that would need much memory; safetensors itself allows 100 MB."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if len(start) < 8 or int.from_bytes(start, "little") > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path} is no model file: expected safetensors")
 
 
 def _header(values: Mapping[str, Any]) -> CheckpointHeader:

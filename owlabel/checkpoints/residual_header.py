@@ -95,16 +95,16 @@ def setting_key(base_hash: str) -> str:
 
 
 @dataclass(frozen=True)
-class Residual:
+class ResidualBlockFile:
     """A residual block that fits the model in use: its file and its header."""
 
     path: Path
     header: ResidualHeader
 
 
-def in_use(
+def residual_block_in_use(
     base_hash: str, setting: Callable[[str], Any], models: Callable[[], Any]
-) -> Residual | None:
+) -> ResidualBlockFile | None:
     """Return the block in use beside a base head, or None where there is none that fits.
 
     Parameters
@@ -124,4 +124,4 @@ def in_use(
         header = read_residual_header(path)
     except CheckpointError:  # lost or damaged: its overlay is missing, nothing else
         return None
-    return Residual(path, header) if header.base_hash == base_hash else None
+    return ResidualBlockFile(path, header) if header.base_hash == base_hash else None

@@ -135,40 +135,40 @@ def _kmeans(sample: Floats, settings: AuxiliarySettings) -> Floats:
             f"only {few} different features were sampled, too few for {settings.clusters} "
             "clusters: expect fewer classes"
         )
-    made = MiniBatchKMeans(
+    kmeans = MiniBatchKMeans(
         settings.clusters, batch_size=4096, n_init=3, random_state=settings.seed, max_iter=100
     ).fit(sample)
-    return np.asarray(made.cluster_centers_, np.float32)
+    return np.asarray(kmeans.cluster_centers_, np.float32)
 
 
 def _dbscan(sample: Floats, settings: AuxiliarySettings) -> Floats:
     """Return the means of the dense groups of a subset; what is noise there belongs to none."""
     rng = np.random.default_rng(settings.seed)
     chosen = rng.permutation(len(sample))[: settings.subset]
-    part = sample[np.sort(chosen)]
-    radii = [settings.eps] if settings.eps else _radii(part)
-    found = [_groups(part, eps) for eps in radii]
-    labels = min(found, key=lambda one: abs(int(one.max()) + 1 - settings.clusters))
+    subset = sample[np.sort(chosen)]
+    radii = [settings.eps] if settings.eps else _radii(subset)
+    groupings = [_groups(subset, eps) for eps in radii]
+    labels = min(groupings, key=lambda groups: abs(int(groups.max()) + 1 - settings.clusters))
     count = int(labels.max()) + 1
     if not 1 <= count <= MOST_CLUSTERS:
         raise ValueError(
             f"DBSCAN finds {count} clusters with eps {radii[0]:.3g}, expected 1 .. "
             f"{MOST_CLUSTERS}: choose another eps, or kmeans"
         )
-    return np.stack([part[labels == k].mean(axis=0) for k in range(count)]).astype(np.float32)
+    return np.stack([subset[labels == k].mean(axis=0) for k in range(count)]).astype(np.float32)
 
 
-def _radii(part: Floats) -> list[float]:
+def _radii(subset: Floats) -> list[float]:
     """Return radii to try: quantiles of the distance to the 20th neighbour."""
     from sklearn.neighbors import NearestNeighbors
 
-    near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(part) - 1)).fit(part)
+    near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(subset) - 1)).fit(subset)
     farthest = near.kneighbors()[0][:, -1]
     return [max(float(v), 1e-6) for v in np.quantile(farthest, QUANTILES)]
 
 
-def _groups(part: Floats, eps: float) -> NDArray[np.int64]:
+def _groups(subset: Floats, eps: float) -> NDArray[np.int64]:
     """Return the group of each point, -1 for noise."""
     from sklearn.cluster import DBSCAN
 
-    return np.asarray(DBSCAN(eps=eps, min_samples=NEIGHBOURS).fit(part).labels_, np.int64)
+    return np.asarray(DBSCAN(eps=eps, min_samples=NEIGHBOURS).fit(subset).labels_, np.int64)

@@ -43,16 +43,16 @@ class Summary:
         self.images = np.zeros(clusters, np.int64)
         self._best: list[list[tuple[float, int, Box]]] = [[] for _ in range(clusters)]
 
-    def update(self, image_id: int, made: AuxiliaryMap) -> None:
+    def update(self, image_id: int, auxiliary: AuxiliaryMap) -> None:
         """Count an image, and keep its best patch of each cluster where it is among the best."""
-        counts = np.bincount(made.labels.ravel(), minlength=256)[: len(self.pixels)]
+        counts = np.bincount(auxiliary.labels.ravel(), minlength=256)[: len(self.pixels)]
         self.pixels += counts
         self.images += counts > 0
-        for k in np.flatnonzero(counts >= LEAST_SHARE * made.labels.size):
-            found = pieces(made.labels, int(k))
-            if found:
-                score = float(found[0].sum() * made.share[found[0]].mean())
-                kept = [*self._best[k], (score, image_id, patch(found[0]))]
+        for k in np.flatnonzero(counts >= LEAST_SHARE * auxiliary.labels.size):
+            patches = pieces(auxiliary.labels, int(k))
+            if patches:
+                score = float(patches[0].sum() * auxiliary.share[patches[0]].mean())
+                kept = [*self._best[k], (score, image_id, patch(patches[0]))]
                 self._best[k] = sorted(kept, key=lambda row: -row[0])[:EXAMPLES]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

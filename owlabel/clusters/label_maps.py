@@ -52,10 +52,10 @@ def to_png(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def from_png(data: NDArray[np.uint8]) -> NDArray[Any]:
     """Return the map in some bytes; raises ValueError where they are no PNG."""
-    found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if found is None:
+    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if values is None:
         raise ValueError("a cached map is no PNG")
-    return np.asarray(found)
+    return np.asarray(values)
 
 
 def sample_pixels(features: Floats, count: int, rng: np.random.Generator) -> Floats:

@@ -61,8 +61,8 @@ class ProxyMiou:
             if ids.size and (ids.min() < 0 or ids.max() >= limit):
                 raise ValueError(f"{name} must lie in 0 .. {limit - 1}, got {ids.max()}")
         width = self.counts.shape[1]
-        found = np.bincount(k * width + m, minlength=self.counts.size)
-        self.counts += found.reshape(self.counts.shape)
+        pairs = np.bincount(k * width + m, minlength=self.counts.size)
+        self.counts += pairs.reshape(self.counts.shape)
 
     @property
     def pixels(self) -> int:

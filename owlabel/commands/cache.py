@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from owlabel.commands.console import ProjectArg, out, sitting
-from owlabel.project.cache_eviction import cache_limit, told, trim_cache
+from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message
 from owlabel.project.storage.feature_cache import GIB
 
 
@@ -22,9 +22,9 @@ def cache(
     """
     with sitting(project) as session:
         if limit is not None:
-            session.set_cache_limit(limit)
+            session.settings.set(cache_limit_gib=limit)
         done, allowed = trim_cache(session.project), cache_limit(session.project)
-        message = told(done, allowed)
+        message = trim_message(done, allowed)
         if message is not None:
             out.print(message[1], markup=False, highlight=False)
         out.print(f"{done.left / GIB:.2f} GiB of {allowed:g}", highlight=False)

@@ -22,7 +22,7 @@ from owlabel.commands.console import (
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.images import files as images
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.view.cluster_catalog import ClusterInfo
+from owlabel.view.clusters.catalog import ClusterInfo
 
 app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
 SIDE = 96
@@ -41,7 +41,7 @@ def clusters(context: typer.Context, project: ProjectArg) -> None:
 def build(context: typer.Context, make: MakeRequest[ClusterRequest]) -> None:
     """Make auxiliary labels of all images, and group the OoD candidates."""
     with sitting(context.obj) as session:
-        job_id = session.build_clusters(make())
+        job_id = session.clusters.build(make())
         told = finished(session, job_id, "the build").result
         out.print(
             f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False
@@ -66,7 +66,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         ]
         print_rows(rows, as_json)
         if not as_json:
-            _tell_agreement(session.cluster_agreement() or {})
+            _tell_agreement(session.clusters.agreement() or {})
 
 
 @app.command()
@@ -77,9 +77,9 @@ def name(
 ) -> None:
     """Name a cluster: what it holds in all images is proposed for review."""
     with sitting(context.obj) as session:
-        session.name_cluster(cluster, class_name)
+        session.clusters.name(cluster, class_name)
         work(session)
-        found = session.proposals("cluster")
+        found = session.proposals.open("cluster")
         named = session.classes.find(class_name) if class_name else None
         here = sum(named is not None and p.class_id == named.id for p in found)
         told = f"{len(found)} proposals are open"
@@ -107,7 +107,7 @@ def gallery(
 
 
 def _all(session: Any) -> list[ClusterInfo]:
-    found: list[ClusterInfo] = session.clusters()
+    found: list[ClusterInfo] = session.clusters.list_all()
     if not found:
         raise ValueError("there are no clusters yet: run `owlabel clusters PROJECT build`")
     return found

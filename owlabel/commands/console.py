@@ -16,7 +16,7 @@ from rich.table import Table
 
 from owlabel.jobs.registry import title_of
 from owlabel.project.tables.catalog import REPLACED
-from owlabel.view.open_project import is_project, open_or_create
+from owlabel.view.open_project import is_project, open_project
 
 out = Console(markup=False)  # names of images and classes may hold square brackets
 err = Console(stderr=True, markup=False)
@@ -46,7 +46,7 @@ def sitting(folder: Path) -> Iterator[Any]:
 
     with one_line_errors():
         known = is_project(folder)
-        project = open_or_create(folder)
+        project = open_project(folder)
         if not known:
             err.print(f"made a project: {project.folder}", markup=False, highlight=False)
         session = Session(project, start_worker=False)
@@ -113,7 +113,7 @@ def _progress_bar() -> Progress:
 def finished(session: Any, job_id: int, what: str) -> Any:
     """Run all queued jobs and return the row of one; raises ValueError unless it is done."""
     work(session)
-    row = next(r for r in session.jobs() if r.id == job_id)
+    row = next(r for r in session.worker.jobs() if r.id == job_id)
     if row.state != "done":
         raise ValueError(f"{what} ended as {row.state}: {row.error or row.message}")
     return row

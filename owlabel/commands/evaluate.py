@@ -7,24 +7,28 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 
 from owlabel import __version__
 from owlabel.commands.console import err, one_line_errors, out, print_rows
 from owlabel.evaluation.cases import DataSet, check
 from owlabel.evaluation.layouts import read
 from owlabel.evaluation.model import predictions_of
-from owlabel.evaluation.predictions import Predictions, class_lookup, find_maps, no_classes
+from owlabel.evaluation.predictions import Predictions, stored_predictions
 from owlabel.evaluation.report import PAGE, write
-from owlabel.evaluation.run import Options, ScoreResult
+from owlabel.evaluation.run import Options, Progress, ScoreResult
 from owlabel.evaluation.run import evaluate as measure
 from owlabel.formats.atomic_folder import refuse_existing
 from owlabel.metrics import FprRule
+from owlabel.ood.registry import SCORES
 from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
@@ -56,7 +60,12 @@ def evaluate(
     class_maps: Annotated[
         Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
     ] = None,
-    score: Annotated[Names, typer.Option(help="Score of the model; repeatable.")] = None,
+    score: Annotated[
+        Names, typer.Option(help=f"Score of the model; repeatable: {', '.join(SCORES.names())}.")
+    ] = None,
+    residual: Annotated[
+        Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
+    ] = None,
     threshold: Annotated[
         list[float] | None, typer.Option(help="t of the table; repeatable.")
     ] = None,
@@ -75,69 +84,81 @@ def evaluate(
     with one_line_errors():
         if (model is None) == (maps is None):
             raise ValueError("name a model with --model or a folder of score maps with --maps")
-        rule: FprRule = "closest" if fpr95 == "closest" else "first"
-        if fpr95 != rule:
-            raise ValueError(f"--fpr95 must be first or closest, got {fpr95!r}")
-        options = Options(tuple(threshold or ()), track, rule, None, workers)
+        options = Options(tuple(threshold or ()), track, _fpr_rule(fpr95), None, workers)
+        thresholds = None if calibration is None else _calibrated_thresholds(calibration)
         refuse_existing(folder, overwrite)
-        dataset = read(layout, data, split, held_out or (), ignore or ())
-        shapes = check(dataset, need_images=model is not None)
-        if maps is not None:
-            every = read(layout, data, split, (), ()) if held_out or ignore else dataset
-            source = _from_disk(dataset, shapes, maps, class_maps, every.rule.names)
-        else:
-            source = predictions_of(
-                find_checkpoint(model), score or ["entropy"], dataset, _progress
-            )
-        results = []
-        with source as found:
-            for predictions in found:
-                chosen = replace(options, open_threshold=_threshold(calibration, predictions.score))
-                results.append((measure(dataset, predictions, chosen, _progress), predictions))
-            write(folder, dataset, results, _about(), overwrite)
-        print_rows([_row(result) for result, _ in results], as_json=False)
-        if all(result.pooled.positives == 0 for result, _ in results):
-            err.print(NO_OOD, style="yellow", markup=False, highlight=False)
+        labels = partial(read, layout, data, split)
+        dataset = labels(held_out or (), ignore or ())
+        shapes = check(dataset, need_images=maps is None)
+        source: AbstractContextManager[list[Predictions]]
+        with _progress() as progress:
+            if maps is None:
+                scores = score or ["entropy"]
+                source = predictions_of(find_checkpoint(model), scores, dataset, progress, residual)
+            else:
+                every_class = (labels((), ()) if held_out or ignore else dataset).rule.names
+                from_disk = stored_predictions(dataset, shapes, maps, class_maps, every_class)
+                source = nullcontext([from_disk])
+            with source as predictions:
+                results = _measured(dataset, predictions, options, thresholds, progress)
+                write(folder, dataset, results, _about(), overwrite)
+        _print_results([result for result, _ in results])
         out.print(str(folder / PAGE), highlight=False, markup=False)
 
 
-@contextmanager
-def _from_disk(
-    dataset: DataSet,
-    shapes: Mapping[str, tuple[int, int]],
-    maps: Path,
-    class_maps: Path | None,
-    names: Sequence[str],
-) -> Iterator[list[Predictions]]:
-    """Yield the score maps of a folder as predictions of one score, all checked.
-
-    Class maps hold places in `names`, all classes of the data set in its order.
-    """
-    lookup = class_lookup(names, dataset.rule.names)
-    classes = {} if class_maps is None or lookup is None else find_maps(class_maps, dataset, shapes)
-    found = find_maps(maps, dataset, shapes)
-    yield [Predictions(maps.name, found, classes, no_classes() if lookup is None else lookup)]
+def _fpr_rule(name: str) -> FprRule:
+    if name not in get_args(FprRule):
+        raise ValueError(f"--fpr95 must be first or closest, got {name!r}")
+    return cast("FprRule", name)
 
 
-def _threshold(calibration: Path | None, score: str) -> float | None:
-    """Return the threshold of 95 % recall that an evaluation of another split found."""
-    if calibration is None:
-        return None
+def _calibrated_thresholds(file: Path) -> dict[str, float | None]:
+    """Return score to its threshold of 95 % recall, as the evaluation of another split has it."""
     try:
-        rows = json.loads(calibration.read_text(encoding="utf-8"))["scores"]
-        values = [row["recall_95_threshold"] for row in rows if row["score"] == score]
+        rows = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        return {row["score"]: row["recall_95_threshold"] for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{calibration} is no evaluation.json: {error!r}") from error
-    if not values or values[0] is None:
-        raise ValueError(f"{calibration} has no threshold of 95 % recall for the score {score}")
-    return float(values[0])
+        raise ValueError(f"{file} is no evaluation.json: {error!r}") from error
 
 
-def _progress(what: str, done: int, total: int) -> None:
-    """Show how far it is, on one line, where somebody looks."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{what}: {done}/{total}   ", end=end, file=sys.stderr, flush=True)
+def _measured(
+    dataset: DataSet,
+    predictions: Sequence[Predictions],
+    options: Options,
+    thresholds: Mapping[str, float | None] | None,
+    progress: Progress,
+) -> list[tuple[ScoreResult, Predictions]]:
+    """Measure each score; `thresholds` of another split, where given, are those of open-mIoU."""
+    results = []
+    for of_score in predictions:
+        if thresholds is not None:
+            threshold = thresholds.get(of_score.score)
+            if threshold is None:
+                raise ValueError(
+                    f"--calibration holds no threshold of 95 % recall for {of_score.score}: "
+                    "evaluate the other split with the same score"
+                )
+            options = replace(options, open_threshold=float(threshold))
+        results.append((measure(dataset, of_score, options, progress), of_score))
+    return results
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show a bar in a terminal."""
+    with ProgressBar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda name, done, total: bar.update(
+            task, description=name, completed=done, total=total
+        )
 
 
 def _about() -> dict[str, Any]:
@@ -147,6 +168,12 @@ def _about() -> dict[str, Any]:
         f"{a}{b}DIR/{Path(c).name}" if Path(c).is_absolute() else a + b + c for a, b, c in parts
     ]
     return {"command": shlex.join(["owlabel", *words]), "version": __version__}
+
+
+def _print_results(results: Sequence[ScoreResult]) -> None:
+    print_rows([_row(result) for result in results], as_json=False)
+    if all(result.pooled.positives == 0 for result in results):
+        err.print(NO_OOD, style="yellow", markup=False, highlight=False)
 
 
 def _row(result: ScoreResult) -> dict[str, str]:

@@ -29,13 +29,18 @@ def large(
     with sitting(project) as session:
         if how not in LARGE_IMAGES:
             raise ValueError(f"say one of {LARGE_IMAGES}, got {how!r}")
-        if session.header.large_images != how:
+        if session.models.header.large_images != how:
             with tempfile.TemporaryDirectory() as folder:
-                copy = Path(folder) / f"{session.model.path.stem}-{how}.safetensors"
-                with_large_images(session.model.path, copy, cast(Choice, how))
-                session.switch_model(session.add_model_file(copy).id)
-        side, what = session.header.max_side, {"reduce": "are reduced", "tile": "are cut in tiles"}
-        out.print(f"images larger than {side} {what[how]}: {session.model.name}", highlight=False)
+                copy = Path(folder) / f"{session.models.active.path.stem}-{how}.safetensors"
+                with_large_images(session.models.active.path, copy, cast(Choice, how))
+                session.models.switch(session.models.add_file(copy).id)
+        side, what = (
+            session.models.header.max_side,
+            {"reduce": "are reduced", "tile": "are cut in tiles"},
+        )
+        out.print(
+            f"images larger than {side} {what[how]}: {session.models.active.name}", highlight=False
+        )
 
 
 def with_large_images(path: Path, copy: Path, how: Choice) -> CheckpointHeader:

@@ -12,7 +12,7 @@ from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, si
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.fit_meta_classifier import JudgeJob
 from owlabel.ood.meta_classifier import MetaClassifier, leave_groups_out, leave_one_out, quality
-from owlabel.view.review_decisions import LEAST, Rows, gather
+from owlabel.view.review_decisions import MIN_DECISIONS, Rows, collect_rows
 
 LARGEST = 5
 """Coefficients of each sign that are listed."""
@@ -21,10 +21,10 @@ LARGEST = 5
 def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
     """Fit the classifier of false candidates to all decisions, and measure it on held-out ones."""
     with sitting(project) as session:
-        *_, rows = (None, *gather(session.project, session.header))
+        *_, rows = (None, *collect_rows(session.project, session.models.header))
         if rows is None or not rows.candidates:
             raise ValueError("no candidate to look at: run `owlabel embed` first")
-        checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
+        checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
         folder = session.project.folder
         run_to_end(JudgeJob(checkpoint).run(JobContext(folder, folder)))
         result = report(rows, session.classes.names)
@@ -37,7 +37,7 @@ def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
         highlight=False,
     )
     if result["keeps_all"]:
-        out.print(f"too few: at least {LEAST} of each kind are needed, so none is hidden")
+        out.print(f"too few: at least {MIN_DECISIONS} of each kind are needed, so none is hidden")
         return
     print_rows([{"left out": k, **v} for k, v in result["held_out"].items()], as_json=False)
     print_rows(result["coefficients"], as_json=False)

@@ -58,7 +58,7 @@ def accept(
     """Paint masks into the human layer where nobody has said anything; each is one act."""
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
-        pixels = _each(session, session.accept_proposal, chosen)
+        pixels = _each(session, session.proposals.accept, chosen)
         out.print(f"{len(pixels)} accepted, {sum(pixels)} pixels", highlight=False)
 
 
@@ -74,7 +74,7 @@ def reject(
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
         out.print(
-            f"{len(_each(session, session.reject_proposal, chosen))} rejected", highlight=False
+            f"{len(_each(session, session.proposals.reject, chosen))} rejected", highlight=False
         )
 
 
@@ -82,7 +82,7 @@ def _wanted(session: Any, name: str, at_least: float) -> list[Any]:
     named = session.classes.find(name) if name else None
     if name and named is None:
         raise ValueError(f"no class is named {name!r}")
-    found: list[Any] = session.proposals(None, None if named is None else named.id, at_least)
+    found: list[Any] = session.proposals.open(None, None if named is None else named.id, at_least)
     return found
 
 
@@ -101,6 +101,6 @@ def _each(session: Any, act: Callable[[int], Any], ids: list[int]) -> list[Any]:
     done = []
     for number in ids:
         session.poll()
-        if any(p.id == number for p in session.proposals()):
+        if any(p.id == number for p in session.proposals.open()):
             done.append(act(number))
     return done

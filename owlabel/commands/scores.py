@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, show, sitting, work
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 
 
 def scores(
@@ -26,33 +26,34 @@ def scores(
     with sitting(project) as session:
         if image is not None:
             show(session, image)
-        session.submit_calibration(always=again)
+        session.calibration.submit(always=again)
         work(session)
-        session.scoring.forget()
-        if only is not None and (reason := session.scoring.unavailable(only)):
+        session.scores.forget()
+        if only is not None and (reason := session.scores.unavailable(only)):
             raise ValueError(f"{only} {reason}")
-        names = list(OVERLAYS) if only is None else [only]
+        names = list(SCORES) if only is None else [only]
         rows = [{**_row(session, name), **_of_image(session, name, image)} for name in names]
-        held = session.scoring.calibrations
+        held = session.scores.calibrations
         print_rows(rows if as_json else [_short(row) for row in rows], as_json)
         if held is not None and not as_json:
             known = "reviewed in-distribution" if held.source == "reviewed" else "all"
             out.print(
                 f"scale from {held.points:,} {known} points of {held.images} images; "
-                f"threshold {session.threshold:g}",
+                f"threshold {session.settings.threshold:g}",
                 highlight=False,
             )
 
 
 def _row(session: Any, name: str) -> dict[str, Any]:
     """Return what there is to say about one score of a project."""
-    score, scale = OVERLAYS[name], session.scoring.calibration(name)
-    alarms = session.false_alarms(name) if session.records else None
+    score, scale = SCORES[name], session.scores.calibration(name)
+    alarms = session.scores.false_alarms_shown(name) if session.records else None
     return {
         "score": name,
+        "title": score.title,
         "formula": score.formula,
         "needs": score.need,
-        "missing": session.scoring.unavailable(name) or "",
+        "missing": session.scores.unavailable(name) or "",
         "usual": None if scale is None else _rounded(scale.low),
         "strange": None if scale is None else _rounded(scale.high),
         "alarms": None if alarms is None else round(alarms),
@@ -61,20 +62,20 @@ def _row(session: Any, name: str) -> dict[str, Any]:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row for people: a dash for what is not there, why it is not, else the formula."""
-    left_out = ("formula", "needs", "missing")
+    left_out = ("title", "formula", "needs", "missing")
     shown = {k: "-" if v is None else v for k, v in row.items() if k not in left_out}
-    return {**shown, "about": row["missing"] or row["formula"]}
+    return {**shown, "about": row["missing"] or f"{row['title']}: {row['formula']}"}
 
 
 def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:
     """Return median, highest score and pixels above the threshold of the current image."""
     if image is None:
         return {}
-    can = session.scoring.unavailable(name) is None
-    values = session.score(name) if can else None
+    can = session.scores.unavailable(name) is None
+    values = session.scores.current(name) if can else None
     if values is None:
         return {"median": None, "highest": None, "above": None}
-    above = float(np.mean(values > session.scoring.cut(name, session.threshold, values)))
+    above = float(np.mean(values > session.scores.cut(name, session.settings.threshold, values)))
     height, width = session.record().shape
     return {
         "median": _rounded(float(np.median(values))),

@@ -46,7 +46,7 @@ def import_(
     """Tag images as a file says; all of it, or nothing."""
     with sitting(context.obj) as session:
         how = Reading(create_classes, skip_unknown, others_absent)
-        out.print(str(session.import_tags(file, how)), highlight=False, markup=False)
+        out.print(str(session.tags.import_file(file, how)), highlight=False, markup=False)
 
 
 @app.command("set")
@@ -64,9 +64,9 @@ def set_(
         if named is None and not create:
             raise ValueError(f"no class is named {name!r}: make it with --create-classes")
         if named is None:
-            count = session.tag_all({}, {name: dict.fromkeys(ids, state)})
+            count = session.tags.tag_all({}, {name: dict.fromkeys(ids, state)})
         else:
-            count = session.tag(ids, named.id, state)
+            count = session.tags.tag(ids, named.id, state)
         out.print(f"{count} new tags", highlight=False)
 
 
@@ -74,7 +74,7 @@ def set_(
 def none(context: typer.Context, images: ImagesArg) -> None:
     """Say of images that no novel class is in them but those that were said to be."""
     with sitting(context.obj) as session:
-        count = session.tag_none([image_id(session, image) for image in images])
+        count = session.tags.tag_none([image_id(session, image) for image in images])
         out.print(f"{count} new tags", highlight=False)
 
 
@@ -129,4 +129,4 @@ def export(
     """Write all tags as CSV or JSON."""
     with sitting(context.obj) as session:
         refuse_existing(file, overwrite)
-        out.print(f"{session.export_tags(file)} tags in {file}", highlight=False)
+        out.print(f"{session.tags.export_file(file)} tags in {file}", highlight=False)

@@ -181,7 +181,7 @@ def truth_of(case: Case, rule: LabelRule) -> tuple[Labels, Labels]:
 
 
 def check(dataset: DataSet, need_images: bool) -> dict[str, tuple[int, int]]:
-    """Look at every mask and picture once, before a model runs.
+    """Read every mask, and the size of every picture, before a model runs.
 
     Returns
     -------
@@ -202,10 +202,10 @@ def check(dataset: DataSet, need_images: bool) -> dict[str, tuple[int, int]]:
             shapes[case.name] = (ids.shape[0], ids.shape[1])
             if case.image is None and need_images:
                 raise ValueError(f"{case.truth}: its picture is missing")
-            if case.image is not None and (found := size(case.image)) != ids.shape:
+            if case.image is not None and (picture := size(case.image)) != ids.shape:
                 raise ValueError(
                     f"{case.truth}: the mask is {words(shapes[case.name])}, its picture "
-                    f"{case.image.name} {words(found)}: they must be of one size"
+                    f"{case.image.name} {words(picture)}: they must be of one size"
                 )
         except ValueError as error:
             wrong.append(str(error))

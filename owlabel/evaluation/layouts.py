@@ -234,10 +234,10 @@ def _like_cityscapes(
     masks = _folder(root / kind / split)
     for ids, rule in pairs:
         suffix = f"_{kind}_{ids}.png"
-        found = sorted(masks.rglob(f"*{suffix}"))
-        if found:
+        files = sorted(masks.rglob(f"*{suffix}"))
+        if files:
             cases = []
-            for mask in found:
+            for mask in files:
                 name = mask.relative_to(masks).as_posix().removesuffix(suffix)
                 image = root / "leftImg8bit" / split / f"{name}_leftImg8bit.png"
                 cases.append(Case(name, image if image.is_file() else None, mask))

@@ -15,32 +15,51 @@ from owlabel.checkpoints.header import CheckpointHeader, read_header
 from owlabel.evaluation.cases import DataSet
 from owlabel.evaluation.predictions import Predictions, class_lookup, no_classes
 from owlabel.evaluation.run import Progress
-from owlabel.ood.registry import NEEDS, OVERLAYS, SCORES
+from owlabel.ood.registry import NEEDS, SCORES
 
 
-def check_scores(model: Path, scores: Sequence[str]) -> CheckpointHeader:
+def check_scores(
+    model: Path, scores: Sequence[str], residual: Path | None = None
+) -> CheckpointHeader:
     """Return the header of a model that can give these scores.
 
     Raises
     ------
     ValueError
-        If the model cannot be read, or a score is unknown or needs what the model has not.
+        If the model cannot be read, or a score is unknown or needs what is not there.
     """
     header = read_header(model)
-    for name in scores:
-        if name not in OVERLAYS:
-            raise ValueError(f"unknown score {name!r}; there are {', '.join(SCORES)}")
-        needs = OVERLAYS[name].needs
-        if name not in SCORES or (needs == "prototypes" and header.kind != "metric"):
-            raise ValueError(f"{model}: {name} cannot be measured here: it needs {NEEDS[needs]}")
+    there = {"statistics", *(["metric head"] if header.kind == "metric" else [])}
+    there |= set() if residual is None else {"residual"}
+    for score in SCORES.pick(scores):
+        if lacking := [NEEDS[need] for need in score.needs if need not in there]:
+            hint = "; name its file with --residual" if NEEDS["residual"] in lacking else ""
+            needs = ", and ".join(lacking)
+            raise ValueError(
+                f"{model}: {score.name} cannot be measured here: it needs {needs}{hint}"
+            )
     return header
 
 
 @contextmanager
 def predictions_of(
-    model: Path, scores: Sequence[str], dataset: DataSet, progress: Progress
+    model: Path,
+    scores: Sequence[str],
+    dataset: DataSet,
+    progress: Progress,
+    residual: Path | None = None,
 ) -> Iterator[list[Predictions]]:
     """Run a model over a data set in a process of its own; the maps are gone afterwards.
+
+    Parameters
+    ----------
+    model : Path
+    scores : sequence of str
+        Keys of `owlabel.ood.registry.SCORES`.
+    dataset : DataSet
+    progress : callable
+    residual : Path, optional
+        Residual block (RPL) of this model.
 
     Yields
     ------
@@ -52,13 +71,14 @@ def predictions_of(
     ValueError
         If the model, a score or a picture cannot be used.
     """
-    header = check_scores(model, scores)
+    header = check_scores(model, scores, residual)
     known = [c.name for c in header.classes.classes[: header.heads[0].outputs]]
     lookup = class_lookup(known, dataset.rule.names)
     with tempfile.TemporaryDirectory(prefix="owlabel-evaluate-") as place:
         folder = Path(place)
         pictures = [str(case.image) for case in dataset.cases]
-        job = {"model": str(model), "scores": list(scores), "folder": place, "pictures": pictures}
+        job = {"model": str(model), "scores": list(scores), "folder": place, "pictures": pictures,
+               "residual": None if residual is None else str(residual)}  # fmt: skip
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         _run(folder / "job.json", len(pictures), progress)
         names = {case.name: i for i, case in enumerate(dataset.cases)}

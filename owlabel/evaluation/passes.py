@@ -1,4 +1,4 @@
-"""What one look at every image counts; all of it adds up over images and workers.
+"""What a pass over the images counts; all of it adds up over images and workers.
 
 The first pass counts scores; from it come the thresholds that the second pass applies.
 """
@@ -65,7 +65,7 @@ class FirstPass:
     def update(
         self, place: int, case: Case, predictions: Predictions, rule: LabelRule, fpr_rule: FprRule
     ) -> None:
-        """Look at one image; raises ValueError naming it where a counted score is NaN."""
+        """Count one image; raises ValueError that names its file where a counted score is NaN."""
         ood, classes = truth_of(case, rule)
         score = predictions.read(case.name, (ood.shape[0], ood.shape[1]))
         try:
@@ -142,7 +142,7 @@ class SecondPass:
     def update(
         self, place: int, case: Case, predictions: Predictions, rule: LabelRule, levels: Levels
     ) -> None:
-        """Look at one image."""
+        """Count one image."""
         ood, classes = truth_of(case, rule)
         shape = (ood.shape[0], ood.shape[1])
         score = predictions.read(case.name, shape)
@@ -154,10 +154,10 @@ class SecondPass:
             for total, t in zip(self.errors, levels.table, strict=True)
         )
         if not math.isnan(levels.best_f1):
-            found = score >= levels.best_f1
-            self.matches = self.matches + match_components(found, ood, levels.sizes)
+            alarm = score >= levels.best_f1
+            self.matches = self.matches + match_components(alarm, ood, levels.sizes)
             counted = ood <= 1
-            wrong = int((found != (ood == 1))[counted].sum()) / max(int(counted.sum()), 1)
+            wrong = int((alarm != (ood == 1))[counted].sum()) / max(int(counted.sum()), 1)
             self.worst = sorted([*self.worst, (wrong, -place)], reverse=True)[:KEPT]
 
     def _count_classes(

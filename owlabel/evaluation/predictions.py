@@ -93,6 +93,40 @@ def read_map(path: Path) -> NDArray[Any]:
     return values
 
 
+def stored_predictions(
+    dataset: DataSet,
+    shapes: Mapping[str, Shape],
+    maps: Path,
+    class_maps: Path | None,
+    every_class: Sequence[str],
+) -> Predictions:
+    """Return the score maps of a folder, and class maps where they can be used; all are checked.
+
+    Parameters
+    ----------
+    dataset : DataSet
+    shapes : mapping of str to tuple of int
+        (H, W) of each mask, by the name of its case.
+    maps : Path
+        Folder of score maps.
+    class_maps : Path or None
+        Folder of class maps.
+    every_class : sequence of str
+        What the ids in the class maps mean: all classes of the data set in its order, those that
+        are held out included.
+
+    Raises
+    ------
+    ValueError
+        With the first ten maps that are missing, cannot be read or are of another size.
+    """
+    lookup = class_lookup(every_class, dataset.rule.names)
+    scores = find_maps(maps, dataset, shapes)
+    if class_maps is None or lookup is None:
+        return Predictions(maps.name, scores, {}, no_classes())
+    return Predictions(maps.name, scores, find_maps(class_maps, dataset, shapes), lookup)
+
+
 def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> dict[str, Path]:
     """Find and check the map of every case: ``folder/NAME.npy`` or ``.png``.
 
@@ -101,7 +135,7 @@ def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> di
     ValueError
         With the first ten that are missing, cannot be read or are of another size.
     """
-    found: dict[str, Path] = {}
+    maps: dict[str, Path] = {}
     wrong: list[str] = []
     for case in dataset.cases:
         stems = dict.fromkeys((case.name, case.name.rsplit("/", 1)[-1]))
@@ -116,11 +150,11 @@ def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> di
                 raise ValueError(
                     f"{path}: the map is {words(shape)}, its mask {words(shapes[case.name])}"
                 )
-            found[case.name] = path
+            maps[case.name] = path
         except ValueError as error:
             wrong.append(str(error))
     raise_if(wrong)
-    return found
+    return maps
 
 
 def class_lookup(predicted: Sequence[str], known: Sequence[str]) -> Labels | None:

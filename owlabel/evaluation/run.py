@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -183,16 +184,22 @@ def evaluate(
         If a file cannot be read or a counted score is NaN.
     """
     names = dataset.rule.names
-    first = _spread_out(
-        lambda places: _First(dataset, predictions, options, places), dataset, options, progress
-    )
+    first: FirstPass = _run_pass(
+        _Pass("first pass", partial(FirstPass.empty, len(names)), options.fpr_rule),
+        dataset, predictions, options.workers, progress,
+    )  # fmt: skip
     levels = _levels(first, options)
-    second = _spread_out(
-        lambda places: _Second(dataset, predictions, levels, places), dataset, options, progress
-    )
-    has_classes = bool(names) and bool(predictions.classes)
-    place = {t: i for i, t in enumerate(levels.all)}
-    open_place = place.get(levels.open_set)
+    second: SecondPass = _run_pass(
+        _Pass("second pass", partial(SecondPass.empty, len(names), levels), levels),
+        dataset, predictions, options.workers, progress,
+    )  # fmt: skip
+
+    def miou(threshold: float | None, open_set: bool = False) -> float:
+        if not names or not predictions.classes or threshold not in (None, *levels.all):
+            return math.nan
+        level = None if threshold is None else levels.all.index(threshold)
+        return second.miou(level, open_set)
+
     return ScoreResult(
         score=predictions.score,
         pooled=first.pixels.result(options.fpr_rule),
@@ -204,78 +211,68 @@ def evaluate(
         spreads=spreads(first.pixels, dict(zip(names, first.by_class, strict=True))),
         levels=levels,
         rows=[
-            ThresholdRow(t, e, second.miou(place[t], False) if has_classes else math.nan)
-            for t, e in zip(levels.table, second.errors, strict=True)
+            ThresholdRow(t, errors, miou(t))
+            for t, errors in zip(levels.table, second.errors, strict=True)
         ],
         components=_components(first, second, levels, options),
-        closed_miou=second.miou(None, False) if has_classes else math.nan,
-        open_miou=second.miou(open_place, True) if has_classes and open_place is not None
-        else math.nan,
+        closed_miou=miou(None),
+        open_miou=miou(levels.open_set, open_set=True),
         open_calibrated=options.open_threshold is not None,
         recall_threshold=recall_threshold(first.pixels),
         worst=[dataset.cases[-place].name for _, place in second.worst],
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
-class _First:
-    """The first pass over some images; a plain value, so that a process can be given it."""
+class _Pass:
+    """One pass over the images; a plain value that can be sent to a process.
 
-    dataset: DataSet
-    predictions: Predictions
-    options: Options
-    places: Sequence[int]
+    Attributes
+    ----------
+    name : str
+        For the progress line.
+    empty : callable
+        Returns a `FirstPass` or `SecondPass` without any image.
+    setting : FprRule or Levels
+        What its `update` takes last.
+    """
 
-    def run(self, step: Callable[[int], None]) -> FirstPass:
-        total = FirstPass.empty(len(self.dataset.rule.names))
-        for done, i in enumerate(self.places, 1):
-            case = self.dataset.cases[i]
-            total.update(i, case, self.predictions, self.dataset.rule, self.options.fpr_rule)
+    name: str
+    empty: Callable[[], Any]
+    setting: Any
+
+    def run(
+        self,
+        dataset: DataSet,
+        predictions: Predictions,
+        places: Sequence[int],
+        step: Callable[[int], None] = lambda _: None,
+    ) -> Any:
+        """Count the images at some places; call `step` with the number of images done."""
+        total = self.empty()
+        for done, place in enumerate(places, 1):
+            case = dataset.cases[place]
+            total.update(place, case, predictions, dataset.rule, self.setting)
             step(done)
         return total
 
 
-@dataclass(frozen=True)
-class _Second:
-    """The second pass over some images."""
-
-    dataset: DataSet
-    predictions: Predictions
-    levels: Levels
-    places: Sequence[int]
-
-    def run(self, step: Callable[[int], None]) -> SecondPass:
-        total = SecondPass.empty(len(self.dataset.rule.names), self.levels)
-        for done, i in enumerate(self.places, 1):
-            case = self.dataset.cases[i]
-            total.update(i, case, self.predictions, self.dataset.rule, self.levels)
-            step(done)
-        return total
-
-
-def _run_in_process(part: _First | _Second) -> Any:
-    return part.run(lambda _: None)
-
-
-def _spread_out(
-    make: Callable[[Sequence[int]], _First | _Second],
-    dataset: DataSet,
-    options: Options,
-    progress: Progress,
+def _run_pass(
+    image_pass: _Pass, dataset: DataSet, predictions: Predictions, workers: int, progress: Progress
 ) -> Any:
-    """Run a pass here, or in several processes whose counts are added."""
+    """Run a pass in this process, or in several processes whose counts are added."""
     count = len(dataset.cases)
-    kind = type(make([])).__name__.strip("_").lower() + " pass"
-    if options.workers == 1:
-        return make(range(count)).run(lambda done: progress(kind, done, count))
-    parts = [make(range(i, count, options.workers)) for i in range(min(options.workers, count))]
-    with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-        total = None
-        done = 0
-        for part, result in zip(parts, pool.map(_run_in_process, parts), strict=True):
-            total = result if total is None else total + result
-            done += len(part.places)
-            progress(kind, done, count)
+    if workers == 1:
+        return image_pass.run(
+            dataset, predictions, range(count), lambda done: progress(image_pass.name, done, count)
+        )
+    shares = [range(i, count, workers) for i in range(min(workers, count))]
+    run = partial(image_pass.run, dataset, predictions)
+    with ProcessPoolExecutor(len(shares), mp_context=get_context("spawn")) as pool:
+        total, done = image_pass.empty(), 0
+        for share, counts in zip(shares, pool.map(run, shares), strict=True):
+            total, done = total + counts, done + len(share)
+            progress(image_pass.name, done, count)
     return total
 
 

@@ -104,12 +104,12 @@ def segment_errors(segments: Segments, truth: NDArray[np.uint8]) -> SegmentError
     present = np.zeros(len(false) + 1, np.bool_)
     present[segments.ravel()] = True
     objects, count = components(truth == 1)
-    found = np.zeros(count + 1, np.bool_)
-    found[objects[segments > 0]] = True
+    hit = np.zeros(count + 1, np.bool_)
+    hit[objects[segments > 0]] = True
     known = truth == 0
     return SegmentErrors(
         false=int((false & present[1:]).sum()),
-        missed=int(count - found[1:].sum()),
+        missed=int(count - hit[1:].sum()),
         predicted=int(present[1:].sum()),
         objects=count,
         alarms=int((known & (segments > 0)).sum()),
@@ -219,10 +219,10 @@ def match_components(
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction and truth differ: {predicted.shape} and {truth.shape}")
     objects, void = _large_objects(truth, sizes.truth)
-    found = _large_segments(predicted & ~void, sizes.predicted)
+    segments = _large_segments(predicted & ~void, sizes.predicted)
     true_area = np.bincount(objects.ravel())
-    area = np.bincount(found.ravel(), minlength=1)
-    overlap = _overlaps(found, objects, len(area), len(true_area))
+    area = np.bincount(segments.ravel(), minlength=1)
+    overlap = _overlaps(segments, objects, len(area), len(true_area))
     siou = _siou(overlap, area[1:], true_area[1:])
     ppv = overlap.sum(1) / np.maximum(area[1:], 1)
     levels = np.array(TAUS)[:, None]
@@ -258,11 +258,11 @@ def _keep_large(labels: Segments, smallest: int) -> Segments:
     return np.asarray(renumbered[labels])
 
 
-def _overlaps(found: Segments, objects: Segments, rows: int, columns: int) -> Counts:
+def _overlaps(segments: Segments, objects: Segments, rows: int, columns: int) -> Counts:
     """Return the pixels shared by each predicted and each true component, (n predicted, n true)."""
-    both = (found > 0) & (objects > 0)
+    both = (segments > 0) & (objects > 0)
     pairs, counts = np.unique(
-        found[both].astype(np.int64) * columns + objects[both], return_counts=True
+        segments[both].astype(np.int64) * columns + objects[both], return_counts=True
     )
     table = np.zeros((rows - 1, columns - 1), np.int64)
     table[pairs // columns - 1, pairs % columns - 1] = counts

@@ -182,8 +182,8 @@ def thumbnail(image: Pixels, box: tuple[int, int, int, int], side: int) -> Pixel
     place += [round((edge - left) * side / extent) for edge in (columns.start, columns.stop)]
     canvas = np.full((side, side, 3), 40, np.uint8)
     shape = (max(1, place[3] - place[2]), max(1, place[1] - place[0]))
-    part = np.ascontiguousarray(image[rows, columns])
-    small = np.asarray(Image.fromarray(part).resize(shape, Image.Resampling.BILINEAR))
+    cut = np.ascontiguousarray(image[rows, columns])
+    small = np.asarray(Image.fromarray(cut).resize(shape, Image.Resampling.BILINEAR))
     row, column = min(place[0], side - shape[1]), min(place[2], side - shape[0])
     canvas[row : row + shape[1], column : column + shape[0]] = small
     return canvas

@@ -63,18 +63,21 @@ class JobKind:
 
 
 _HERE, _TRAINING = "owlabel.jobs.kinds", "owlabel_training"
+_ON_DONE = "owlabel.session.background.on_done"
 _BUILTIN = (
     JobKind("relabel", f"{_HERE}.find_novel:RelabelJob", "Finding novel classes", 20,
-            replaces=True, fills_queue=True),
-    JobKind("judge", f"{_HERE}.fit_meta_classifier:JudgeJob", "Fitting the meta classifier", 15),
+            replaces=True, fills_queue=True, on_done=f"{_ON_DONE}:novel_classes_found"),
+    JobKind("judge", f"{_HERE}.fit_meta_classifier:JudgeJob", "Fitting the meta classifier", 15,
+            on_done=f"{_ON_DONE}:meta_classifier_fitted"),
     JobKind("cluster_proposals", f"{_HERE}.clusters:ClusterProposalsJob", "Proposing clusters", 12,
             replaces=True, fills_queue=True),
     JobKind("embed", f"{_HERE}.embed:EmbedJob", "Embedding images", 10,
-            replaces=True, fills_queue=True),
-    JobKind("residual", f"{_HERE}.residual_energy:ResidualJob", "Residual energy", 9),
+            replaces=True, fills_queue=True, on_done=f"{_ON_DONE}:images_embedded"),
+    JobKind("residual", f"{_HERE}.residual_energy:ResidualJob", "Residual energy", 9,
+            on_done=f"{_ON_DONE}:scores_computed"),
     JobKind("calibrate", f"{_HERE}.calibrate:CalibrateJob", "Calibrating scores", 8,
-            first_priority=15, replaces=True),
-    JobKind("export", f"{_HERE}.export:ExportJob", "Exporting", 5),
+            first_priority=15, replaces=True, on_done=f"{_ON_DONE}:scores_computed"),
+    JobKind("export", f"{_HERE}.export:ExportJob", "Exporting", 5, on_done=f"{_ON_DONE}:exported"),
     JobKind("auxiliary_labels", f"{_HERE}.clusters:AuxiliaryLabelsJob", "Clustering", 2,
             replaces=True),
     JobKind("plm", f"{_TRAINING}.fewshot.job:PlmJob", "Training"),
@@ -84,7 +87,7 @@ _BUILTIN = (
             fills_queue=True),
 )  # fmt: skip
 KINDS: Registry[JobKind] = Registry(
-    "owlabel.jobs", {kind.name: kind for kind in _BUILTIN}, instance_of(JobKind)
+    "owlabel.jobs", "kind of job", {kind.name: kind for kind in _BUILTIN}, instance_of(JobKind)
 )
 """Kind of job by name, the most urgent first."""
 

@@ -1,51 +1,41 @@
-"""Which processes are alive: workers are named so that a number used again is not mistaken."""
+"""Which processes are alive: a worker's name tells it from a later process with the same id."""
 
 from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
+
+import psutil
+
+TICKS = 100
+"""Parts of a second in which a start is given, as Linux counts them."""
 
 
 def started_at(pid: int) -> str | None:
-    """Return when a process began, in the kernel's ticks; None if it is gone or a zombie.
-
-    Where there is no ``/proc``, "?" stands for a process that exists.
-    """
-    if pid <= 0:
-        return None
-    if not Path("/proc/self/stat").exists():
-        return _exists(pid)
+    """Return when a process began, in 1/100 s after the boot; None if it is gone or a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        # both are read from the system clock, so the difference stays when somebody sets it
+        return str(round((process.create_time() - psutil.boot_time()) * TICKS))
+    except (psutil.Error, ValueError):
         return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _exists(pid: int) -> str | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "?"
 
 
 def worker_name(pid: int | None = None) -> str:
-    """Return the name under which a process claims jobs: machine, number and start."""
+    """Return the name under which a process claims jobs: machine, process id and start."""
     pid = os.getpid() if pid is None else pid
     return f"{platform.node()}:{pid}:{started_at(pid)}"
 
 
 def is_alive(worker: str) -> bool:
-    """Tell whether the process behind a name lives; one of another machine counts as alive."""
+    """Tell whether the process of this name lives; one on another machine counts as alive."""
     return lives_here(worker) if _node(worker) == platform.node() else bool(worker)
 
 
 def lives_here(worker: str) -> bool:
-    """Tell whether a living process of this machine is behind a name."""
+    """Tell whether the process of this name lives on this machine."""
     pid, _, start = worker.removeprefix(f"{_node(worker)}:").rpartition(":")
     here = _node(worker) == platform.node() and pid.isdecimal()
     return here and started_at(int(pid)) == start

@@ -1,21 +1,51 @@
-"""The backbones by name: smp encoders with the settings of the head that sits on them."""
+"""The backbones by name: encoders, with the settings of the head that sits on them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
-MODELS: dict[str, str] = {
-    "mobilenet_v3_small": "tu-mobilenetv3_small_100",
-    "mobilenet_v3_large": "tu-mobilenetv3_large_100",
-    "resnet18": "resnet18",
-    "resnet50": "resnet50",
-    "resnet101": "resnet101",
-}
-"""Our name of an architecture to the name of its encoder in segmentation-models-pytorch."""
+from owlabel.registry import Registry
+
+Encoder: TypeAlias = Callable[[int], nn.Module]
+"""``encoder(output_stride)`` builds a network with random weights for RGB images (B, 3, H, W).
+
+Its output is a list of feature maps at strides 1, 2, 4, 8, ... up to the output stride, the first
+may be the image; its attribute ``out_channels`` lists their channels.
+"""
+
+
+def _smp(name: str) -> Encoder:
+    """Return an encoder of segmentation-models-pytorch."""
+    return lambda stride: get_encoder(name, weights=None, depth=5, output_stride=stride)
+
+
+def _checked(_name: str, item: Any) -> Encoder:
+    if not callable(item):
+        raise ValueError(f"expected a function of the output stride, got {type(item).__name__}")
+    return cast(Encoder, item)
+
+
+MODELS: Registry[Encoder] = Registry(
+    "owlabel.models",
+    "architecture",
+    {
+        "mobilenet_v3_small": _smp("tu-mobilenetv3_small_100"),
+        "mobilenet_v3_large": _smp("tu-mobilenetv3_large_100"),
+        "resnet18": _smp("resnet18"),
+        "resnet50": _smp("resnet50"),
+        "resnet101": _smp("resnet101"),
+    },
+    _checked,
+)
+"""Every architecture by the name that recipes and checkpoints use.
+
+A package adds one through an entry point of the group ``owlabel.models`` whose object is an
+`Encoder`.  A checkpoint names it and brings weights, never code.
+"""
 
 DEFAULTS: dict[str, Any] = {
     "width": 256,
@@ -59,10 +89,13 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: str, output_stride: int) -> None:
         super().__init__()
-        self.encoder = get_encoder(
-            MODELS[architecture], weights=None, depth=5, output_stride=output_stride
-        )
-        channels = self.encoder.out_channels
+        self.encoder = MODELS[architecture](output_stride)
+        channels: Sequence[int] = getattr(self.encoder, "out_channels", ())
+        if len(channels) <= LOW_STAGE + 1:
+            raise ValueError(
+                f"the encoder {architecture!r} must list the channels of its feature maps at "
+                f"strides 1, 2, 4, 8 ... in out_channels, got {channels!r}"
+            )
         self.low_channels = int(channels[LOW_STAGE])
         self.high_channels = int(channels[-1])
         self.pyramid_channels = tuple(int(n) for n in channels[LOW_STAGE:])
@@ -86,7 +119,9 @@ def full_settings(architecture: str, settings: Mapping[str, Any]) -> dict[str, A
         If the architecture or a setting is unknown, or a value is out of its range.
     """
     if architecture not in MODELS:
-        raise ValueError(f"no architecture is called {architecture!r}; there are {sorted(MODELS)}")
+        raise ValueError(
+            f"no architecture is called {architecture!r}; there are {', '.join(sorted(MODELS))}"
+        )
     unknown = sorted(set(settings) - set(DEFAULTS))
     if unknown:
         raise ValueError(f"unknown model settings {unknown}; there are {sorted(DEFAULTS)}")

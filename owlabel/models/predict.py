@@ -15,20 +15,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from owlabel.arrays.embedding_grid import argmax_upsampled
 from owlabel.images import files as images
 from owlabel.models.device import chosen_device
-from owlabel.models.embed import embed_image
+from owlabel.models.embed import embed_image, image_features
+from owlabel.models.residual_block import load_block, residual_energy
 from owlabel.models.weights import load
-from owlabel.ood.registry import all_scores
+from owlabel.ood.registry import SCORES, all_scores
+from owlabel.ood.standardized_logits import ClassStatistics
+
+Floats = NDArray[np.float32]
 
 
 def predict(
-    model: Path, scores: Sequence[str], pictures: Sequence[Path], folder: Path
+    model: Path,
+    scores: Sequence[str],
+    pictures: Sequence[Path],
+    folder: Path,
+    residual: Path | None = None,
 ) -> Iterator[int]:
     """Write ``SCORE/PLACE.npy`` (float32, on the grid) and ``classes/PLACE.png`` of each picture.
+
+    Statistics that a score needs (SML) are those of the predictions on these pictures.
 
     Parameters
     ----------
@@ -38,6 +49,8 @@ def predict(
         Keys of `owlabel.ood.registry.SCORES`.
     pictures : sequence of Path
     folder : Path
+    residual : Path, optional
+        Residual block (RPL) of this model.
 
     Yields
     ------
@@ -49,20 +62,44 @@ def predict(
     ValueError
         If the model, a score or a picture cannot be used.
     """
+    device = chosen_device()
     segmenter, header = load(model)
-    segmenter.to(chosen_device())
-    for name in (*scores, "classes"):
+    segmenter.to(device)
+    head, length = header.heads[0], header.prototype_length
+    block = None if residual is None else load_block(residual, head.hash)[0].to(device)
+    statistics = ClassStatistics(head.outputs)
+    wait = any("statistics" in SCORES[name].needs for name in scores)
+    for name in (*scores, "classes", "waiting"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for place, path in enumerate(pictures):
-        image = images.read(path)
-        embedding = embed_image(segmenter, image)[0]
-        shape = (image.shape[0], image.shape[1])
-        classes = argmax_upsampled(embedding, shape)
-        Image.fromarray(classes).save(folder / "classes" / f"{place}.png", compress_level=1)
-        maps = all_scores(embedding.astype(np.float32), header.prototype_length, list(scores))
+
+    def write(place: int, embedding: Floats, energy: Floats | None) -> None:
+        usual = statistics.mean_and_std() if wait else None
+        maps = all_scores(embedding, length, list(scores), statistics=usual, residual=energy)
         for name, values in maps.items():
             np.save(folder / name / f"{place}.npy", np.asarray(values, np.float32))
+
+    for place, path in enumerate(pictures):
+        image = images.read(path)
+        shape = (image.shape[0], image.shape[1])
+        embedding = embed_image(segmenter, image)[0].astype(np.float32)
+        energy = None
+        if block is not None:
+            features = image_features(segmenter, image)
+            energy = residual_energy(segmenter, block, features, shape).astype(np.float32)
+        classes = argmax_upsampled(embedding, shape)
+        Image.fromarray(classes).save(folder / "classes" / f"{place}.png", compress_level=1)
+        if wait:
+            statistics.update(2 * length * embedding)
+            kept = {"embedding": embedding} | ({} if energy is None else {"energy": energy})
+            np.savez(folder / "waiting" / f"{place}.npz", **kept)  # type: ignore[arg-type]
+        else:
+            write(place, embedding, energy)
         yield place + 1
+    for place in range(len(pictures) if wait else 0):
+        kept_file = folder / "waiting" / f"{place}.npz"
+        with np.load(kept_file) as arrays:
+            write(place, arrays["embedding"], arrays.get("energy"))
+        kept_file.unlink()
 
 
 def main(arguments: list[str]) -> int:
@@ -70,7 +107,9 @@ def main(arguments: list[str]) -> int:
     job = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     pictures = [Path(text) for text in job["pictures"]]
     try:
-        for done in predict(Path(job["model"]), job["scores"], pictures, Path(job["folder"])):
+        residual = None if job["residual"] is None else Path(job["residual"])
+        folder = Path(job["folder"])
+        for done in predict(Path(job["model"]), job["scores"], pictures, folder, residual):
             print(done, flush=True)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -74,7 +74,7 @@ def click_region(
     negatives = [(c.row, c.col) for c in clicks if not c.add]
     if output is None:
         return click_regions.propose_from_colour(image(), positives, negatives)
-    score = SCORES["eds_absolute"].function(output.embedding, rule.prototype_length)
+    score = SCORES["eds_absolute"].of(output.embedding, rule.prototype_length)
     picture = None
     with suppress(ImageError):
         picture = image()

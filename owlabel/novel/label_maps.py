@@ -136,7 +136,7 @@ def abstain(model: LabelMap, output: ModelOutput, rule: Rule, threshold: float) 
     Pixels of novel classes keep their label.  The score is taken on the grid and enlarged
     (distance-first), as the overlay shows it.
     """
-    score = SCORES["eds_absolute"].function(output.embedding, rule.prototype_length)
+    score = SCORES["eds_absolute"].of(output.embedding, rule.prototype_length)
     lost = (embedding_grid.upsample(score, output.shape) > threshold) & (
         model.source == Source.BASE
     )
@@ -193,9 +193,3 @@ def confidence(output: ModelOutput, rule: Rule, labelled: LabelMap) -> Labels:
     result[labelled.source == Source.HUMAN] = 1.0
     rounded: Labels = np.rint(np.clip(result, 0, 1) * 255).astype(np.uint8)
     return rounded
-
-
-def count_by_source(source: Labels) -> dict[str, int]:
-    """Return how many pixels each source claims, by its name in lower case."""
-    counts = np.bincount(source.ravel(), minlength=len(Source))
-    return {s.name.lower(): int(counts[s]) for s in Source}

@@ -1,4 +1,4 @@
-"""Whether a claim of a novel class in an image is a find: one connected piece of sensible size."""
+"""When a claim counts as an occurrence of a novel class: one connected piece, large enough."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def smallest(sizes: Iterable[ShotSize | None]) -> ShotSize | None:
     return ShotSize(min(s.area for s in shots), min(s.width for s in shots))
 
 
-def find_pixels(mask: Mask, shots: ShotSize | None) -> int:
-    """Return the pixels of the largest solid piece of a claim, 0 where it is too small for a find.
+def occurrence_pixels(mask: Mask, shots: ShotSize | None) -> int:
+    """Return the pixels of the largest solid piece of a claim, 0 where it is too small to count.
 
     Where two known classes meet, interpolated embeddings pass between their prototypes, and thin
     lines may be claimed.  So what is thinner than `SEAM_SHARE` of the longer side is taken away

@@ -15,7 +15,7 @@ from owlabel.novel.prototypes import NovelPrototype, image_mean, novel_prototype
 Vector = NDArray[np.float64]
 Means = dict[int, dict[int, Vector]]
 """Class id to image id to the mean embedding of that image's shot."""
-FINDS_VERSION = 2
+RULE_VERSION = 2
 """Version of the rule of `owlabel.novel.occurrences`; results of other versions are not read."""
 
 
@@ -44,23 +44,23 @@ def prototypes(means: Means) -> tuple[NovelPrototype, ...]:
     )
 
 
-def findings_key(
+def occurrence_key(
     head_hash: str,
-    found: Sequence[NovelPrototype],
+    prototypes: Sequence[NovelPrototype],
     lambda_novel: float,
     heads: Sequence[tuple[int, str]] = (),
 ) -> str:
-    """Return the key under which the finds of these prototypes over the data set are stored.
+    """Return the key under which the occurrences of these classes in the data set are stored.
 
     Parameters
     ----------
     head_hash : str
         The base head.
-    found : sequence of NovelPrototype
+    prototypes : sequence of NovelPrototype
     lambda_novel : float
     heads : sequence of (class id, head hash)
         The PLM heads.
     """
-    rule = [[p.class_id, p.vector.tolist()] for p in found]
-    value = [FINDS_VERSION, head_hash, lambda_novel, rule, [list(head) for head in heads]]
+    rule = [[p.class_id, p.vector.tolist()] for p in prototypes]
+    value = [RULE_VERSION, head_hash, lambda_novel, rule, [list(head) for head in heads]]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

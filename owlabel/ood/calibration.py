@@ -7,7 +7,7 @@ can be compared, and a threshold can be read as a number of false alarms.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from owlabel.ood.prototype_scores import (
     mixture,
     spread_mmsp,
 )
-from owlabel.ood.registry import OVERLAYS, SCORES, all_scores
-from owlabel.ood.standardized_logits import STANDARDISED, ClassStatistics
+from owlabel.ood.registry import SCORES, all_scores, available
+from owlabel.ood.standardized_logits import ClassStatistics
 
 Doubles = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -34,8 +34,6 @@ LEVELS: Doubles = np.concatenate(
     [np.linspace(0, 0.98, 99), 1 - np.logspace(-2, -6, 161), np.ones(1)]
 )
 """The quantiles that are kept: every hundredth, then ever finer towards the strangest pixels."""
-TWINS = {"mmsp": "msp", "variation_ratio": "msp"}
-"""Scores that are another one by another name."""
 _WAITING = 1 << 19
 _SIDE = 256
 _NORMS: tuple[MmspNorm, ...] = ("none", "minmax")
@@ -48,7 +46,7 @@ class Calibration:
     Attributes
     ----------
     score : str
-        A key of `OVERLAYS`.
+        A key of `SCORES`.
     low, high : float
         The values shown as no and as full colour, low < high.
     quantiles : ndarray of float64, shape of `LEVELS`
@@ -123,17 +121,20 @@ class Basis:
         Images of these that a human had reviewed.
     residual : str
         Hash of the residual block (RPL) in use, or empty.
+    packages : frozenset of str
+        Scores that installed packages add.
     """
 
     embedded: int = 0
     reviewed: int = 0
     residual: str = ""
+    packages: frozenset[str] = field(default_factory=lambda: frozenset(SCORES.plugins()))
 
     def outgrown(self, now: Basis, total: int) -> bool:
         """Tell whether enough has changed since to calibrate again.
 
         That is: the images have doubled or are all there, a fifth of the reviews (at least three)
-        has come or gone, or another residual block is in use.
+        has come or gone, another residual block is in use, or a package adds a score.
 
         Parameters
         ----------
@@ -144,6 +145,8 @@ class Basis:
         if now.embedded == 0:
             return False
         if now.residual != self.residual or now.embedded >= 2 * self.embedded:
+            return True
+        if now.packages - self.packages:
             return True
         if now.embedded >= total and now.embedded != self.embedded:
             return True
@@ -160,7 +163,7 @@ class Calibrator:
     length : float
         T, length of the prototypes.
     statistics : ClassStatistics or None
-        Of the same data set, for SML; without them there is no scale for SML.
+        Of the same data set; without them the scores that need them, as SML, have no scale.
 
     Attributes
     ----------
@@ -188,7 +191,7 @@ class Calibrator:
         self,
         embedding: NDArray[Any],
         where: NDArray[np.bool_] | None = None,
-        others: Mapping[str, NDArray[Any]] | None = None,
+        residual: NDArray[Any] | None = None,
     ) -> None:
         """Count the pixels of one image; a score that is no finite number is left out.
 
@@ -197,8 +200,8 @@ class Calibrator:
         embedding : ndarray, shape (N, h, w)
         where : ndarray of bool, shape (h, w), optional
             Only these pixels; EDS still refers to the whole image.
-        others : mapping of str to ndarray, shape (h, w), optional
-            Scores that do not come from the embedding, e.g. ``rpl_energy``.
+        residual : ndarray, shape (h, w), optional
+            Energy of the residual path.
 
         Raises
         ------
@@ -208,12 +211,13 @@ class Calibrator:
         if embedding.ndim != 3 or len(embedding) != self.classes:
             raise ValueError(f"expected shape ({self.classes}, h, w), got {embedding.shape}")
         values = np.asarray(embedding, np.float32)
-        names = [n for n in SCORES if n not in TWINS and n != "mixture"]
-        maps = all_scores(values, self.length, names)
-        if self.usual is not None:
-            for name, function in STANDARDISED.items():
-                maps[name] = function(2 * self.length * values, *self.usual)
-        maps.update(others or {})
+        there = {"metric head"}
+        there |= set() if self.usual is None else {"statistics"}
+        there |= set() if residual is None else {"residual"}
+        names = [n for n in available(there) if n != "mixture" and not SCORES[n].twin]
+        maps = all_scores(
+            values, self.length, names, statistics=self.usual, residual=residual, skip_failing=True
+        )
         chosen = np.ones(values.shape[1:], bool) if where is None else where
         for name, one in maps.items():
             picked = one[chosen].astype(np.float32)
@@ -303,12 +307,12 @@ class CalibrationSet:
         ValueError
             If there is no score of this name.
         """
-        if score not in OVERLAYS:
-            raise ValueError(f"there is no score {score!r}; there are {list(OVERLAYS)}")
+        if score not in SCORES:
+            raise ValueError(f"there is no score {score!r}; there are {', '.join(SCORES)}")
         if score == "mixture":
             joint = self.joint[_NORMS.index(mmsp_norm)]
             return _mixed(joint, beta, gamma) if joint.any() else None
-        found = self.quantiles.get(TWINS.get(score, score))
+        found = self.quantiles.get(SCORES[score].twin or score)
         return None if found is None else Calibration.of(score, found)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -328,6 +332,7 @@ class CalibrationSet:
             "embedded": str(self.basis.embedded),
             "reviewed": str(self.basis.reviewed),
             "residual": self.basis.residual,
+            "packages": " ".join(sorted(self.basis.packages)),
         }
 
     @classmethod
@@ -343,10 +348,13 @@ class CalibrationSet:
         """
         try:
             basis = Basis(
-                int(metadata["embedded"]), int(metadata["reviewed"]), metadata["residual"]
+                int(metadata["embedded"]),
+                int(metadata["reviewed"]),
+                metadata["residual"],
+                frozenset(metadata.get("packages", "").split()),
             )
             made = cls(
-                dict(_under("quantiles.", arrays)),
+                {n: values for n, values in _under("quantiles.", arrays) if n in SCORES},
                 arrays["joint"],
                 ClassStatistics.from_arrays(dict(_under("statistics.", arrays))),
                 metadata["source"],
@@ -360,8 +368,10 @@ class CalibrationSet:
             raise ValueError(f"the stored calibration has pairs of shape {made.joint.shape}")
         for name in made.quantiles:
             made.calibration(name)
-        if 0 < len(STANDARDISED.keys() & made.quantiles.keys()) < len(STANDARDISED):
-            raise ValueError(f"the stored calibration lacks one of {list(STANDARDISED)}")
+        standardised = {n for n, s in SCORES.items() if s.needs == ("statistics",)}
+        standardised -= made.basis.packages
+        if 0 < len(standardised & made.quantiles.keys()) < len(standardised):
+            raise ValueError(f"the stored calibration lacks one of {sorted(standardised)}")
         return made
 
 

@@ -1,60 +1,33 @@
 """The table of anomaly scores, and several of them in one pass; higher is stranger, always.
 
-The formulas are in `logit_scores`, `metric_scores` and `standardised`; they are offered from here.
+The formulas are in `logit_scores`, `prototype_scores` and `standardized_logits`.  A package adds a
+score through an entry point of the group ``owlabel.scores`` whose object is a `Score`; it then
+stands in the window, the command line, the calibration and the evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from owlabel.arrays.cache_blocks import Array, Scratch, by_blocks, softmax_terms, unit
-from owlabel.ood.logit_scores import (
-    energy,
-    energy_of,
-    entropy,
-    entropy_of,
-    margin,
-    margin_of,
-    max_logit,
-    max_logit_of,
-    msp,
-    msp_of,
-    scored,
-    variation_ratio,
-)
-from owlabel.ood.prototype_scores import (
-    BETA,
-    CLIP_FACTOR,
-    GAMMA,
-    PROTOTYPE_LENGTH,
-    MmspNorm,
-    absolute_of,
-    checked_length,
-    distance_sum,
-    distance_sum_of,
-    eds,
-    mixture,
-    mixture_weight,
-    mmsp,
-    turned_minmax,
-)
+from owlabel.arrays.cache_blocks import Array
+from owlabel.ood import terms
+from owlabel.ood.prototype_scores import BETA, GAMMA, PROTOTYPE_LENGTH, MmspNorm
+from owlabel.ood.terms import Mixing, PixelFormula, Terms
+from owlabel.registry import Registry, instance_of
 
-__all__ = [
-    "BETA", "CLIP_FACTOR", "GAMMA", "OVERLAYS", "PROTOTYPE_LENGTH", "SCORES", "Score", "all_scores",
-    "distance_sum", "eds", "energy", "entropy", "margin", "max_logit", "mixture", "mixture_weight",
-    "mmsp", "msp", "variation_ratio",
-]  # fmt: skip
-
-Need = Literal["logits", "prototypes", "statistics", "residual"]
+_log = logging.getLogger("owlabel.plugins")
+Need = Literal["metric head", "statistics", "residual"]
 NEEDS: dict[Need, str] = {
-    "logits": "any segmentation model",
-    "prototypes": "a model with a metric head",
-    "statistics": "any segmentation model, and each class's mean and variance over the data set",
+    "metric head": "a model with a metric head",
+    "statistics": "each class's mean and variance over the data set",
     "residual": "a trained residual block (RPL)",
 }
-"""What a score may need, in words."""
+"""What a score may need beyond the embedding that any segmentation model gives, in words."""
+Scale = Literal["unit", "image", "unbounded"]
+"""Values in 0 .. 1 that mean the same in all images; in 0 .. 1 of this image; any number."""
 
 
 @dataclass(frozen=True)
@@ -63,33 +36,55 @@ class Score:
 
     Attributes
     ----------
-    name, label : str
-        Its key in `OVERLAYS`, and its name for people.
+    name : str
+        Its key in `SCORES`, in commands and in files.
+    title : str
+        Its name in the window and the manual: `name` as the papers write it.
     formula, range, source : str
         One line each, for the table in the window and the manual; z = 2T f.
     function : callable
-        ``function(embedding, T) -> map``: shapes (N, H, W) to (H, W).  Raises ValueError where the
-        embedding of the image is not enough.
-    display : tuple of float or None
-        The values shown as no and full colour before there is a calibration; None: those of the
-        image.
-    needs : str
-        A key of `NEEDS`.
+        ``function(terms) -> map`` of shape (H, W), from the `Terms` of one image.
+    scale : {"unit", "image", "unbounded"}
+        What its values can be compared with.
+    needs : tuple of str
+        Keys of `NEEDS`: what must be there beyond an embedding.
+    parts : tuple of callable
+        Formulas of `owlabel.ood.terms` that the function gets from `Terms.pixelwise`.  They share
+        one pass with those of the other scores; one that is not listed costs a pass of its own.
+    twin : str
+        Another score that is the same by another name: they share map and calibration.
     """
 
     name: str
-    label: str
+    title: str
     formula: str
     range: str
     source: str
-    function: Callable[[Array, float], Array]
-    display: tuple[float, float] | None = (0.0, 1.0)
-    needs: Need = "logits"
+    function: Callable[[Terms], Array]
+    scale: Scale = "unit"
+    needs: tuple[Need, ...] = ()
+    parts: tuple[PixelFormula, ...] = ()
+    twin: str = ""
 
     @property
     def need(self) -> str:
         """What it needs, in words."""
-        return NEEDS[self.needs]
+        return ", and ".join(NEEDS[need] for need in self.needs) or "any segmentation model"
+
+    @property
+    def display(self) -> tuple[float, float] | None:
+        """The values shown as no and full colour while uncalibrated; None: those of the image."""
+        return None if self.scale == "unbounded" else (0.0, 1.0)
+
+    def of(self, embedding: Array, T: float = PROTOTYPE_LENGTH) -> Array:
+        """Return this score of one embedding, shape (N, H, W) to (H, W).
+
+        Raises
+        ------
+        ValueError
+            If the score needs more than an embedding, or the embedding or T is unfit.
+        """
+        return all_scores(embedding, T, [self.name])[self.name]
 
 
 def all_scores(
@@ -99,8 +94,11 @@ def all_scores(
     beta: float = BETA,
     gamma: float = GAMMA,
     mmsp_norm: MmspNorm = "none",
+    statistics: tuple[Any, Any] | None = None,
+    residual: Array | None = None,
+    skip_failing: bool = False,
 ) -> dict[str, Array]:
-    """Compute several scores in one pass that shares the exponentials.
+    """Compute several scores of an image; what they have in common is computed once.
 
     Parameters
     ----------
@@ -109,128 +107,122 @@ def all_scores(
     T : float
         Length of the prototypes.
     names : sequence of str, optional
-        Keys of `SCORES`; all by default.
+        Keys of `SCORES`; by default all for which there is what they need.
     beta, gamma, mmsp_norm
         Of the mixture, see there.
+    statistics : tuple of ndarray, shape (N,), optional
+        Mean and standard deviation of each class's largest logit over the data set
+        (`ClassStatistics.mean_and_std`).
+    residual : array, shape (H, W), optional
+        Energy of the residual path (RPL) of this image.
+    skip_failing : bool
+        Leave out a score that fails or returns no map of this image, with a line in the log.
 
     Returns
     -------
     dict of str to array, shape (H, W)
-        In the order of `SCORES`; equal to what each score's own function gives.  "msp", "mmsp" and
-        "variation_ratio" are one array.
+        In the order of `SCORES`.  Twins are one array.
 
     Raises
     ------
     ValueError
-        If a name is unknown.
+        If a name is unknown, or a score fails or lacks what it needs.
     """
-    wanted = set(SCORES if names is None else names)
-    if unknown := wanted - set(SCORES):
-        raise ValueError(f"unknown scores {sorted(unknown)}; there are {list(SCORES)}")
-    scale = 2 * checked_length(T) * unit(embedding)
-    if wanted & {"eds", "mixture"}:
-        wanted |= {"sums"}
-    if "mixture" in wanted:
-        wanted |= {"mmsp"}
-    lowest = (embedding.shape[0] - 1) * T * T
-    made = [name for name, group in _ONE_PASS.items() if wanted & group]
-
-    def kernel(block: Array, scratch: Scratch) -> tuple[Array, ...]:
-        found = {}
-        if wanted & {"sums", "eds_absolute"}:
-            found["sums"] = distance_sum_of(block, T, scratch, scale)
-        if "eds_absolute" in wanted:
-            found["eds_absolute"] = absolute_of(found["sums"], lowest)
-        terms = softmax_terms(block, scratch, "margin" in wanted)
-        for name in made:
-            if name in _FROM_TERMS:
-                found[name] = _FROM_TERMS[name](terms)
-        return tuple(found[name] for name in made)
-
-    maps = dict(zip(made, by_blocks(kernel, embedding, scale), strict=True))
-    if "sums" in maps:
-        maps["eds"] = turned_minmax(maps.pop("sums"), CLIP_FACTOR * 2 * lowest)
-    if "mixture" in wanted:
-        maps["mixture"] = mixture(maps["eds"], maps["msp"], beta, gamma, mmsp_norm)
-    for twin in ("mmsp", "variation_ratio"):
-        if twin in wanted:
-            maps[twin] = maps["msp"]
-    asked = set(SCORES if names is None else names)
-    return {name: maps[name] for name in SCORES if name in asked}
-
-
-_FROM_TERMS = {
-    "msp": msp_of,
-    "margin": margin_of,
-    "entropy": entropy_of,
-    "energy": energy_of,
-    "max_logit": max_logit_of,
-}
-_ONE_PASS = {
-    "sums": {"sums"},
-    "eds_absolute": {"eds_absolute"},
-    "msp": {"msp", "mmsp", "variation_ratio"},
-    **{name: {name} for name in ("margin", "entropy", "energy", "max_logit")},
-}
-"""The maps that the pass makes, each with the names for which it is needed."""
-
-
-def _of_logits(score: Callable[..., Array]) -> Callable[[Array, float], Array]:
-    """Return a score of logits as one of an embedding, z = 2T f."""
-    second = score is margin_of
-    return lambda f, T: scored(score, f, 2 * checked_length(T), second)
-
-
-def _refuse(name: str, needs: Need) -> Callable[[Array, float], Array]:
-    """Return a function that says what the score needs beyond an embedding."""
-
-    def refuse(embedding: Array, T: float) -> Array:
-        raise ValueError(f"{name} cannot be had from an embedding alone: it needs {NEEDS[needs]}")
-
-    return refuse
-
-
-_CEN, _CHAN = "Cen et al. 2021 (DMLNet)", "Chan et al. 2020"
-OVERLAYS: dict[str, Score] = {
-    score.name: score
-    for score in (
-        Score("eds", "Distance sum, this image", "1 - minmax(S), S = sum of d over all classes",
-              "0 .. 1, relative to the image", _CEN, lambda f, T: eds(f, T), needs="prototypes"),
-        Score("eds_absolute", "Distance sum, absolute", "clip(2 - S / ((N - 1) T^2), 0, 1)",
-              "0 on a prototype .. 1 at their centroid", f"after {_CEN}",
-              lambda f, T: eds(f, T, mode="absolute"), needs="prototypes"),
-        Score("mmsp", "Metric softmax", "1 - max softmax(-d)", "0 .. 1 - 1/N", _CEN, mmsp,
-              needs="prototypes"),
-        Score("mixture", "Distance sum and metric softmax",
-              "a EDS + (1 - a) MMSP, a = 1 / (1 + exp(-beta (EDS - gamma)))",
-              "0 .. 1, relative to the image", f"{_CEN}, eq. 10",
-              lambda f, T: mixture(eds(f, T), mmsp(f, T)), needs="prototypes"),
-        Score("entropy", "Softmax entropy", "-sum p log p / log N", "0 .. 1", f"{_CHAN}, eq. 1",
-              _of_logits(entropy_of)),
-        Score("energy", "Energy", "-log sum exp z", "unbounded", "Liu et al. 2020, eq. 4",
-              _of_logits(energy_of), None),
-        Score("msp", "Softmax probability", "1 - max p", "0 .. 1 - 1/N",
-              "Hendrycks and Gimpel 2017", mmsp),
-        Score("variation_ratio", "Variation ratio", "1 - max p (the same as MSP)", "0 .. 1 - 1/N",
-              f"{_CHAN}, eq. 12", mmsp),
-        Score("margin", "Probability margin", "1 - p_1 + p_2", "0 .. 1", f"{_CHAN}, eq. 13",
-              _of_logits(margin_of)),
-        Score("max_logit", "Largest logit", "-max z", "unbounded", "Hendrycks et al. 2022",
-              lambda f, T: max_logit(f) * (2 * checked_length(T)), None),
-        Score("sml", "Largest logit, standardised", "-(max z - mean_c) / std_c, c = argmax z",
-              "unbounded, in standard deviations", "Jung et al. 2021",
-              _refuse("sml", "statistics"), None, "statistics"),
-        Score("sml_smooth", "Largest logit, standardised, smooth",
-              "SML; seams take the mean beside them; Gaussian of 6 pixels",
-              "unbounded, in standard deviations", "Jung et al. 2021, sec. 3.3 and 3.4",
-              _refuse("sml_smooth", "statistics"), None, "statistics"),
-        Score("rpl_energy", "Residual energy (RPL)",
-              "-log sum exp of the residual path, 7 x 7 Gaussian", "unbounded",
-              "Liu et al. 2023 (RPL)", _refuse("rpl_energy", "residual"), None, "residual"),
+    image = Terms(
+        embedding,
+        T,
+        mixing=Mixing(beta, gamma, mmsp_norm),
+        statistics=statistics,
+        residual=residual,
     )
-}  # fmt: skip
-"""Everything that can be shown by name, in the order it is offered."""
-SCORES: dict[str, Score] = {
-    name: score for name, score in OVERLAYS.items() if score.needs in ("logits", "prototypes")
-}
-"""The scores that need the embedding of the image alone."""
+    there = {"metric head"}
+    there |= {"statistics"} if statistics is not None else set()
+    there |= {"residual"} if residual is not None else set()
+    if names is None:
+        names = available(there)
+    chosen = SCORES.pick(names)
+    for score in chosen:
+        if lacking := [NEEDS[need] for need in score.needs if need not in there]:
+            needs = ", and ".join(lacking)
+            raise ValueError(f"{score.name} cannot be computed here: it needs {needs}")
+    image.prepare(part for score in chosen for part in score.parts if part in _SHARED)
+    maps = {}
+    for score in chosen:
+        try:
+            maps[score.name] = _map_of(score, image)
+        except ValueError as error:
+            if not skip_failing:
+                raise
+            _log.warning("the score %s is left out: %s", score.name, error)
+    return maps
+
+
+def _map_of(score: Score, image: Terms) -> Array:
+    """Return one score of an image; whatever goes wrong in a package's score is a ValueError."""
+    if SCORES.is_builtin(score.name):
+        return image.of(score.function)
+    try:
+        values = image.of(score.function)
+    except Exception as error:
+        raise ValueError(f"{score.name} failed: {type(error).__name__}: {error}") from error
+    shape = tuple(image.embedding.shape[1:])
+    if tuple(getattr(values, "shape", ())) != shape:
+        returned = getattr(values, "shape", type(values).__name__)
+        raise ValueError(f"{score.name} must return a map of shape {shape}, returned {returned}")
+    return values
+
+
+def available(there: Iterable[str]) -> list[str]:
+    """Return the names of the scores that need no more than `there`, keys of `NEEDS`."""
+    held = set(there)
+    return [name for name, score in SCORES.items() if held.issuperset(score.needs)]
+
+
+def _pixelwise(formula: PixelFormula) -> dict[str, Any]:
+    """Return function and parts of a score that is one formula of single pixels."""
+    return {"function": lambda image: image.pixelwise(formula), "parts": (formula,)}
+
+
+_METRIC: tuple[Need, ...] = ("metric head",)
+_CEN, _CHAN = "Cen et al. 2021 (DMLNet)", "Chan et al. 2020"
+_BUILTIN = (
+    Score("eds", "EDS", "1 - minmax(S), S = sum of d over all classes",
+          "0 .. 1, relative to the image", _CEN, terms.eds, "image", _METRIC,
+          (terms.distance_sum,)),
+    Score("eds_absolute", "EDS absolute", "clip(2 - S / ((N - 1) T^2), 0, 1)",
+          "0 on a prototype .. 1 at their centroid", f"after {_CEN}",
+          needs=_METRIC, **_pixelwise(terms.eds_absolute)),
+    Score("mmsp", "MMSP", "1 - max softmax(-d)", "0 .. 1 - 1/N", _CEN, needs=_METRIC, twin="msp",
+          **_pixelwise(terms.msp)),
+    Score("mixture", "Mixture of EDS and MMSP",
+          "a EDS + (1 - a) MMSP, a = 1 / (1 + exp(-beta (EDS - gamma)))",
+          "0 .. 1, relative to the image", f"{_CEN}, eq. 10", terms.eds_mmsp_mixture, "image",
+          _METRIC, (terms.distance_sum, terms.msp)),
+    Score("entropy", "Entropy", "-sum p log p / log N", "0 .. 1", f"{_CHAN}, eq. 1",
+          **_pixelwise(terms.entropy)),
+    Score("energy", "Energy", "-log sum exp z", "unbounded", "Liu et al. 2020, eq. 4",
+          scale="unbounded", **_pixelwise(terms.energy)),
+    Score("msp", "MSP", "1 - max p", "0 .. 1 - 1/N", "Hendrycks and Gimpel 2017",
+          **_pixelwise(terms.msp)),
+    Score("variation_ratio", "Variation ratio", "1 - max p (the same as MSP)", "0 .. 1 - 1/N",
+          f"{_CHAN}, eq. 12", twin="msp", **_pixelwise(terms.msp)),
+    Score("margin", "Margin", "1 - p_1 + p_2", "0 .. 1", f"{_CHAN}, eq. 13",
+          **_pixelwise(terms.margin)),
+    Score("max_logit", "Max logit", "-max z", "unbounded", "Hendrycks et al. 2022",
+          scale="unbounded", **_pixelwise(terms.max_logit)),
+    Score("sml", "SML", "-(max z - mean_c) / std_c, c = argmax z",
+          "unbounded, in standard deviations", "Jung et al. 2021", terms.sml,
+          "unbounded", ("statistics",)),
+    Score("sml_smooth", "SML smooth", "SML; seams take the mean beside them; Gaussian of 6 pixels",
+          "unbounded, in standard deviations", "Jung et al. 2021, sec. 3.3 and 3.4",
+          terms.sml_smooth, "unbounded", ("statistics",)),
+    Score("rpl_energy", "RPL energy", "-log sum exp of the residual path, 7 x 7 Gaussian",
+          "unbounded", "Liu et al. 2023 (RPL)", terms.residual_energy, "unbounded",
+          ("residual",)),
+)  # fmt: skip
+_SHARED = {part for score in _BUILTIN for part in score.parts}
+"""Formulas that may share a pass: an error in a package's own formula must not end the others."""
+SCORES: Registry[Score] = Registry(
+    "owlabel.scores", "score", {score.name: score for score in _BUILTIN}, instance_of(Score)
+)
+"""Every score by its name, in the order in which they are offered."""

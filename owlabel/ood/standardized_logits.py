@@ -7,7 +7,7 @@ Road Obstacles in Urban-Scene Segmentation", ICCV 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -301,10 +301,3 @@ def smooth_dilated(score: Floats, size: int = 7, sigma: float = 1.0, dilation: i
     taps[::dilation] = cv2.getGaussianKernel(size, sigma, cv2.CV_32F).ravel()
     plain = np.asarray(score, np.float32)
     return np.asarray(cv2.sepFilter2D(plain, -1, taps, taps, borderType=cv2.BORDER_REPLICATE))
-
-
-STANDARDISED: dict[str, Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Floats]] = {
-    "sml": sml,
-    "sml_smooth": sml_smooth,
-}
-"""The scores that need the statistics of the data set: ``function(logits, means, stds)``."""

@@ -13,8 +13,8 @@ from owlabel.project.storage.records import ImageRecord
 from owlabel.project.store import Project
 
 SETTING = "cache_limit_gib"
-LOOK_AFTER = (64, 4096)
-"""Images between two looks at a cache: at least where it is small, at most while it has room."""
+CHECK_AFTER = (64, 4096)
+"""Images between two checks of a cache: at least where it is small, at most while it has room."""
 LIMIT_GIB = 20.0
 """How large the cache of a project may grow unless its annotator says otherwise."""
 
@@ -55,35 +55,35 @@ def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
 def until_full(
     project: Project, trimmed: Trimmed, heads: Iterable[str], record: ImageRecord
 ) -> int:
-    """Return how many more images like this one to embed before the cache is looked at again.
+    """Return how many more images like this one to embed before the cache is checked again.
 
-    A look goes through all files.  The next one comes when half of the room is filled, and where
-    there is none after a sixteenth as many images as there are files: looks stay few, however large
-    the cache is.
+    A check goes through all files.  The next one comes when half of the room is filled; without
+    room, after a sixteenth as many images as there are files.  So checks stay rare in a large
+    cache.
     """
     each = sum(project.cache.bytes_of(head, record.content_hash) for head in heads)
     room = int(cache_limit(project) * GIB) - trimmed.left
-    few, many = LOOK_AFTER
+    few, many = CHECK_AFTER
     return max(few, trimmed.kept // 16, min(room // (2 * max(each, 1)), many))
 
 
 def _clusters(project: Project) -> set[str]:
     """Return the keys of the clusters that were built last."""
-    found = project.cache.metadata(CURRENT, SUMMARY)
-    return {CURRENT} if found is None else {CURRENT, str(json.loads(found["set"])["key"])}
+    metadata = project.cache.metadata(CURRENT, SUMMARY)
+    return {CURRENT} if metadata is None else {CURRENT, str(json.loads(metadata["set"])["key"])}
 
 
-def told(done: Trimmed, limit_gib: float) -> tuple[str, str] | None:
+def trim_message(trimmed: Trimmed, limit_gib: float) -> tuple[str, str] | None:
     """Return level and text of a message about a trimmed cache, None where there is none."""
-    if done.left > limit_gib * GIB:
+    if trimmed.left > limit_gib * GIB:
         return "warning", (
-            f"The cache has {done.left / GIB:.1f} GiB, more than its limit of {limit_gib:g}: the "
-            "model in use needs it.  Raise the limit with `owlabel cache DIR --limit GIB`."
+            f"The cache has {trimmed.left / GIB:.1f} GiB, more than its limit of {limit_gib:g}: "
+            "the model in use needs it.  Raise the limit with `owlabel cache DIR --limit GIB`."
         )
-    if done.files:
+    if trimmed.files:
         return "info", (
-            f"Removed {done.files} cached embeddings of models not in use "
-            f"({done.freed / GIB:.1f} GiB) to stay under {limit_gib:g} GiB."
+            f"Removed {trimmed.files} cached embeddings of models not in use "
+            f"({trimmed.freed / GIB:.1f} GiB) to stay under {limit_gib:g} GiB."
         )
     return None
 

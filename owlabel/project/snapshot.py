@@ -50,11 +50,11 @@ def snapshot(project: Project) -> tuple[ClassTable, list[FrozenImage]]:
             if labels is not None and source is not None
         }
         records = select_records(session, project.images_root)
-        found = []
+        images = []
         for record in records:
             review = reviews.get(record.id)
             if record.state == "reviewed" and review is None:
                 record = replace(record, state="edited")
             if record.error is None:
-                found.append(FrozenImage(record, review))
-        return class_table(session), found
+                images.append(FrozenImage(record, review))
+        return class_table(session), images

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from owlabel.classes import UNSET, ClassTable, Labels
 from owlabel.project import creation, model_versions
@@ -29,13 +28,13 @@ from owlabel.project.storage.records import (
 )
 from owlabel.project.storage.revisions import Revisions
 from owlabel.project.storage.schema import REVISION, MetaRow, SettingRow
-from owlabel.project.tables import candidate_rows, catalog
+from owlabel.project.tables import catalog
+from owlabel.project.tables.candidate_rows import Candidates
 from owlabel.project.tables.label_index import LabelIndex
+from owlabel.project.tables.occurrences import Occurrences
 from owlabel.project.tables.proposals import Proposals
+from owlabel.project.tables.shot_means import ShotMeans
 from owlabel.project.tables.tags import Tags
-
-if TYPE_CHECKING:
-    from owlabel.ood.candidates import Candidate
 
 __all__ = [
     "Action",
@@ -67,6 +66,9 @@ class Project:
         self.cache = FeatureCache(folder / "cache")
         self.tags = Tags(self.database)
         self.proposals = Proposals(self.database)
+        self.candidates = Candidates(self.database)
+        self.occurrences = Occurrences(self.database)
+        self.shot_means = ShotMeans(self.database)
         self.label_index = LabelIndex(self.database)
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
@@ -332,68 +334,7 @@ class Project:
         with self.database.reading() as session:
             return journal.events(session, since)
 
-    def effective_events(self) -> list[Event]:
-        """Return the actions that are not undone, oldest first."""
-        return journal.effective(self.events())
-
     def trailing_events(self, image_id: int, *kinds: str) -> list[Event]:
         """Return the effective actions that end the log but for others' on other images."""
         with self.database.reading() as session:
             return journal.trailing(session, kinds, image_id, self._opened_at, self.own_events)
-
-    # -- discoveries -----------------------------------------------------------------------------
-
-    def replace_candidates(
-        self, image_id: int, head_hash: str, candidates: Sequence[Candidate], **details: Any
-    ) -> None:
-        """Store an image's candidates under a head, see `discoveries.replace_candidates`."""
-        with self.database.writing() as session:
-            candidate_rows.replace_candidates(session, image_id, head_hash, candidates, **details)
-            catalog.image_row(session, image_id).proposed = True
-
-    def candidates(self, head_hash: str, limit: int = 200, **which: Any) -> list[CandidateRow]:
-        """Return candidates under a head, see `discoveries.candidates`."""
-        with self.database.reading() as session:
-            return candidate_rows.candidates(session, head_hash, limit, **which)
-
-    def set_claims(self, claims: Mapping[int, int | None]) -> None:
-        """Say which class explains each candidate (by its row's id); None: none does."""
-        with self.database.writing() as session:
-            candidate_rows.set_claims(session, claims)
-
-    def set_findings(
-        self,
-        key: str,
-        image_id: int,
-        pixels: Mapping[int, int],
-        claims: Mapping[int, int | None] | None = None,
-    ) -> None:
-        """Store pixels per novel class of an image under the rule `key`, and claims with them."""
-        with self.database.writing() as session:
-            candidate_rows.set_findings(session, key, image_id, pixels)
-            candidate_rows.set_claims(session, claims or {})
-
-    def found(self, key: str) -> dict[int, int]:
-        """Return class id to number of images in which the rule `key` found it, 0 for nowhere."""
-        with self.database.reading() as session:
-            return candidate_rows.found(session, key)
-
-    def looked_at(self, key: str) -> set[int]:
-        """Return the ids of the images to which the rule `key` was applied."""
-        with self.database.reading() as session:
-            return candidate_rows.looked_at(session, key)
-
-    def shot_means(self, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
-        """Return revision to class to the stored mean embedding, (N,), of every shot under a head.
-
-        A revision without shots is there with an empty dict once it was looked at.
-        """
-        with self.database.reading() as session:
-            return candidate_rows.shot_means(session, head_hash)
-
-    def store_shot_means(
-        self, revision_id: int, head_hash: str, means: Mapping[int, NDArray[np.float64]]
-    ) -> None:
-        """Store the mean embedding, (N,), of every shot of a revision under a head."""
-        with self.database.writing() as session:
-            candidate_rows.store_shot_means(session, revision_id, head_hash, means)

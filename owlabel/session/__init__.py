@@ -1,1 +1,1 @@
-"""One annotator's work on a project.  Knows no window."""
+"""One annotator's session on a project, without a window."""

@@ -1,4 +1,4 @@
-"""A sitting as a recording; doing it again gives the same labels, byte for byte."""
+"""Record a session, and replay the recording: the labels are the same, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from owlabel.classes import Labels
 from owlabel.project.store import Event
 from owlabel.project.tables.proposals import NewProposal
 from owlabel.session.session import Session
-from owlabel.view.proposal_correction import mask_of
+from owlabel.view.proposal_correction import payload_mask
 from owlabel.view.view import View
 
 FORMAT = 1
+Values = dict[str, Any]
 
 
 def digests(view: View) -> dict[str, str]:
-    """Return the sha256 of the labels and sources of every image that has any, by its name."""
+    """Return the sha256 of labels and sources of each image that has labels, by its name."""
     result = {}
-    for record in view.records:
+    for record in view.images.records:
         if view.output(record.id) is None and record.revision_id is None:
             continue
         labelled = view.labels(record.id)
@@ -35,19 +36,19 @@ def digests(view: View) -> dict[str, str]:
     return result
 
 
-def _pack(labels: Labels) -> dict[str, Any]:
+def _pack(labels: Labels) -> Values:
     raw = base64.b64encode(zlib.compress(labels.tobytes(), 6)).decode()
     return {"shape": list(labels.shape), "zlib": raw}
 
 
-def _unpack(packed: dict[str, Any]) -> Labels:
+def _unpack(packed: Values) -> Labels:
     height, width = (int(v) for v in packed["shape"])
     raw = zlib.decompressobj().decompress(base64.b64decode(packed["zlib"]), height * width)
     return np.frombuffer(raw, np.uint8).reshape(height, width)
 
 
-def recorded(session: Session) -> Iterator[dict[str, Any]]:
-    """Yield the recording of a project: a head, one line an event, and the labels' digests."""
+def recording_lines(session: Session) -> Iterator[Values]:
+    """Yield the recording of a project: a header, one line for each event, and the digests."""
     names = {r.id: r.relative for r in session.records}
     yield {
         "owlabel_recording": FORMAT,
@@ -58,18 +59,18 @@ def recorded(session: Session) -> Iterator[dict[str, Any]]:
         payload = dict(event.payload)
         if "image_id" in payload:
             payload["image"] = names[payload.pop("image_id")]
-        line: dict[str, Any] = {"seq": event.seq, "kind": event.kind, "payload": payload}
+        line: Values = {"seq": event.seq, "kind": event.kind, "payload": payload}
         if event.kind in ("paint", "touch_up"):
             after = next(c.after for c in event.changes if c.field == "revision_id")
             line["labels"] = _pack(session.project.revision(after))
         if event.kind == "tag":
             line["tags"] = _tags(event, names)
         yield line
-    yield {"digests": digests(session)}
+    yield {"digests": digests(session.view)}
 
 
 def _tags(event: Event, names: dict[int, str]) -> dict[str, dict[str, str]]:
-    """Return class id to image to state, as an act has tagged them."""
+    """Return the tags that an act set: class id to image name to state."""
     return {
         change.row: {
             names[int(i)]: state or "unknown"
@@ -81,13 +82,14 @@ def _tags(event: Event, names: dict[int, str]) -> dict[str, dict[str, str]]:
     }
 
 
-def read_recording(path: Path) -> list[dict[str, Any]]:
-    """Read a recording.
+def read_recording(path: Path) -> list[Values]:
+    """Read a recording: its header, its events and its digests.
 
     Raises
     ------
     ValueError
-        If a line is not JSON or the head is not that of a recording this version knows.
+        If the file is not a recording of this version, or an event is malformed or of an unknown
+        kind.
     """
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -97,26 +99,34 @@ def read_recording(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
     whole = lines and all(isinstance(line, dict) for line in lines)
     if not whole or lines[0].get("owlabel_recording") != FORMAT or "digests" not in lines[-1]:
-        raise ValueError(f"{path} is no recording of this version: make one with `owlabel log`")
+        raise ValueError(
+            f"{path} is not a recording of this version: make a new one with `owlabel log`"
+        )
+    for number, line in enumerate(lines[1:-1], 2):
+        kind = line.get("kind")
+        if not isinstance(kind, str) or kind not in HANDLERS:
+            raise ValueError(f"{path}, line {number}: unknown kind of event {kind!r}")
+        if not isinstance(line.get("payload"), dict):
+            raise ValueError(f"{path}, line {number}: the event has no payload")
     return lines
 
 
 def replay(session: Session, recording: Path, work: Callable[[], None]) -> list[str]:
-    """Do a recorded sitting again on a fresh session.
+    """Replay a recorded session on a new project.
 
     Parameters
     ----------
     session : Session
-        Of a new project on the same pictures and model, without a worker of its own.
+        A session on a new project with the same images and base model, without a worker.
     recording : Path
-        What `recorded` yielded, one JSON a line.
+        The lines of `recording_lines` as JSON.
     work : callable
-        Runs all queued jobs to their end.
+        Runs all queued jobs until they end.
 
     Returns
     -------
     list of str
-        The images whose labels differ from the recorded ones; empty is success.
+        Names of the images whose labels differ from the recording; empty on success.
 
     Raises
     ------
@@ -124,157 +134,187 @@ def replay(session: Session, recording: Path, work: Callable[[], None]) -> list[
         If the recording is malformed, or was made with another base model.
     """
     lines = read_recording(recording)
-    if lines[0]["base_model"] != session.project.models()[0].hash:
-        raise ValueError("the recording was made with another base model: name it with --model")
+    if lines[0].get("base_model") != session.project.models()[0].hash:
+        raise ValueError(
+            f"{recording} was made with another base model: choose that model with --model"
+        )
     session.submit_embedding()
     work()
     player = _Player(session, work)
     for line in lines[1:-1]:
         player.play(line)
     work()
-    expected, now = lines[-1]["digests"], digests(session)
+    expected, now = lines[-1]["digests"], digests(session.view)
     return sorted(n for n in {*expected, *now} if expected.get(n) != now.get(n))
 
 
 class _Player:
-    """Carries out recorded events one by one."""
+    """Repeats recorded events, one by one."""
 
     def __init__(self, session: Session, work: Callable[[], None]) -> None:
         self.session = session
         self.work = work
         self.ids = {r.relative: r.id for r in session.records}
-        self.models = {session.model.id: session.model.id}
-        self.proposals: dict[int, int] = {}  # their number there to their number here
+        self.models = {session.models.active.id: session.models.active.id}
+        self.proposals: dict[int, int] = {}  # recorded proposal id to proposal id in this project
 
-    def play(self, line: dict[str, Any]) -> None:
-        """Carry out one event."""
-        kind, payload = line["kind"], line["payload"]
-        if "image" in payload:
-            if payload["image"] not in self.ids:
-                raise ValueError(f"the recording names {payload['image']!r}, which is not there")
-            if self.session.image_id != self.ids[payload["image"]]:
-                self.session.go_to(self.ids[payload["image"]])
-        act = getattr(self, f"_{kind}", None)
-        if act is None:
-            raise ValueError(f"event {line['seq']} is of an unknown kind: {kind!r}")
-        act(payload, line)
+    def play(self, event: Values) -> None:
+        """Repeat one event, on its image; raises ValueError if the event is malformed."""
+        kind, payload = event["kind"], event["payload"]
+        try:
+            if "image" in payload:
+                self._go_to(payload["image"])
+            HANDLERS[kind](self, payload, event)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"event {event.get('seq')} ({kind}) is malformed: {error!r}"
+            ) from error
 
-    def _click(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.click(payload["row"], payload["col"], payload["add"])
+    def _go_to(self, image: str) -> None:
+        if image not in self.ids:
+            raise ValueError(f"the recording needs the image {image!r}, which is not there")
+        if self.session.image_id != self.ids[image]:
+            self.session.go_to(self.ids[image])
 
-    def _cancel(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.cancel_region()
+    def click(self, payload: Values, event: Values) -> None:
+        self.session.labels.click(payload["row"], payload["col"], payload["add"])
 
-    def _accept(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.accept(payload["name"], by_colour=payload["by_colour"])
+    def cancel(self, payload: Values, event: Values) -> None:
+        self.session.labels.cancel_region()
 
-    def _ignore(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.mark_ignore(peak=payload.get("peak"))
+    def accept(self, payload: Values, event: Values) -> None:
+        self.session.labels.accept(payload["name"], by_colour=payload["by_colour"])
 
-    def _known(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.mark_known(peak=payload.get("peak"))
+    def ignore(self, payload: Values, event: Values) -> None:
+        self.session.labels.mark_ignore(peak=payload.get("peak"))
 
-    def _paint(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.paint(_unpack(line["labels"]))
+    def known(self, payload: Values, event: Values) -> None:
+        self.session.labels.mark_known(peak=payload.get("peak"))
 
-    _touch_up = _paint
+    def paint(self, payload: Values, event: Values) -> None:
+        self.session.labels.paint(_unpack(event["labels"]))
 
-    def _add_class(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.add_class(payload["name"])
+    def add_class(self, payload: Values, event: Values) -> None:
+        self.session.labels.add_class(payload["name"])
 
-    def _tag(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def tag(self, payload: Values, event: Values) -> None:
         tags = {
             int(class_id): {self.ids[name]: state for name, state in of_class.items()}
-            for class_id, of_class in line["tags"].items()
+            for class_id, of_class in event["tags"].items()
         }
-        first = 1 + max(c.id for c in self.session.classes.classes)  # ids are given in a row
+        first = 1 + max(c.id for c in self.session.classes.classes)  # new classes get ids in a row
         new = {name: tags.pop(first + i, {}) for i, name in enumerate(payload["new"])}
-        self.session.tag_all(tags, new)
+        self.session.tags.tag_all(tags, new)
 
-    def _accept_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.accept_proposal(self._proposal(payload))
+    def accept_proposal(self, payload: Values, event: Values) -> None:
+        self.session.proposals.accept(self._proposal(payload))
 
-    def _reject_proposal(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.reject_proposal(self._proposal(payload))
+    def reject_proposal(self, payload: Values, event: Values) -> None:
+        self.session.proposals.reject(self._proposal(payload))
 
-    def _correct(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.correct_proposal(self._proposal(payload))
+    def correct(self, payload: Values, event: Values) -> None:
+        self.session.proposals.correct(self._proposal(payload))
 
-    def _proposal(self, payload: dict[str, Any]) -> int:
-        """Return the proposal here that stands for one there, made where there is none yet."""
-        there = int(payload["proposal_id"])
-        if there not in self.proposals:
+    def _proposal(self, payload: Values) -> int:
+        """Return the proposal that stands for the recorded one; create it if it is missing."""
+        recorded_id = int(payload["proposal_id"])
+        if recorded_id not in self.proposals:
             image_id = self.ids[payload["image"]]
-            mask = mask_of(payload, self.session.human(image_id).shape)
+            mask = payload_mask(payload, self.session.labels.human(image_id).shape)
             item = NewProposal(payload["class_id"], mask, payload["confidence"])
-            self.proposals[there] = self.session.project.proposals.restore(
+            self.proposals[recorded_id] = self.session.project.proposals.restore(
                 image_id, payload["source"], payload["origin"], item
             )
-        return self.proposals[there]
+        return self.proposals[recorded_id]
 
-    def _review(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.review(payload["done"])
+    def review(self, payload: Values, event: Values) -> None:
+        self.session.labels.review(payload["done"])
 
-    def _rename(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.rename_class(payload["class_id"], payload["name"])
+    def rename(self, payload: Values, event: Values) -> None:
+        self.session.labels.rename_class(payload["class_id"], payload["name"])
 
-    def _recolor(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def recolor(self, payload: Values, event: Values) -> None:
         red, green, blue = payload["color"]
-        self.session.recolor_class(payload["class_id"], (red, green, blue))
+        self.session.labels.recolor_class(payload["class_id"], (red, green, blue))
 
-    def _setting(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        setters: dict[str, Callable[[Any], None]] = {
-            "lambda_novel": self.session.set_lambda,
-            "threshold": self.session.set_threshold,
-            "cache_limit_gib": self.session.set_cache_limit,
-            "hide_above": self.session.set_hide_above,
-            "beta": lambda value: self.session.set_mixture(beta=value),
-            "gamma": lambda value: self.session.set_mixture(gamma=value),
-            "mmsp_norm": lambda value: self.session.set_mixture(mmsp_norm=value),
-        }
-        setters[payload["key"]](payload["value"])
+    def setting(self, payload: Values, event: Values) -> None:
+        self.session.settings.set(**{payload["key"]: payload["value"]})
 
-    def _undo(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def undo(self, payload: Values, event: Values) -> None:
         self.session.undo()
 
-    def _redo(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def redo(self, payload: Values, event: Values) -> None:
         self.session.redo()
 
-    def _retrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.retrain(payload["class_name"], payload["iterations"])
+    def retrain(self, payload: Values, event: Values) -> None:
+        from owlabel.jobs.requests.plm import PlmRequest
+
+        keys = ("class_name", "iterations", "seed")
+        self.session.training.plm(PlmRequest(**{key: payload[key] for key in keys}))
         self.work()
 
-    def _train_ood(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def train_ood(self, payload: Values, event: Values) -> None:
         from owlabel.jobs.requests.ood import OodRequest
 
-        self.session.train_ood(OodRequest(**payload))
+        self.session.training.ood(OodRequest(**payload))
         self.work()
 
-    def _name_cluster(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.name_cluster(payload["cluster"], payload["name"], key=payload["key"])
-
-    def _pretrain(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
+    def pretrain(self, payload: Values, event: Values) -> None:
         from owlabel.jobs.requests.pretraining import PretrainRequest
 
-        self.session.pretrain(PretrainRequest(**payload))
+        self.session.training.pretrain(PretrainRequest(**payload))
         self.work()
 
-    def _adopt(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.adopt(self._model(payload["model_id"]))
+    def name_cluster(self, payload: Values, event: Values) -> None:
+        self.session.clusters.name(payload["cluster"], payload["name"], key=payload["key"])
+
+    def adopt(self, payload: Values, event: Values) -> None:
+        self.session.models.adopt(self._model(payload["model_id"]))
         self.work()
 
-    def _discard(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.discard(self._model(payload["model_id"]))
+    def discard(self, payload: Values, event: Values) -> None:
+        self.session.models.discard(self._model(payload["model_id"]))
 
-    def _switch(self, payload: dict[str, Any], line: dict[str, Any]) -> None:
-        self.session.switch_model(self._model(payload["model_id"]))
+    def switch(self, payload: Values, event: Values) -> None:
+        self.session.models.switch(self._model(payload["model_id"]))
         self.work()
 
     def _model(self, recorded_id: int) -> int:
-        """Return the model here that stands for a model there: the newest not settled one."""
+        """Return the model that stands for a recorded one: the newest without a decision."""
         if recorded_id not in self.models:
-            result = self.session.result() or self.session.ood_result()
+            results = map(self.session.training.result, ("plm", "ood", "pretrain"))
+            result = next(filter(None, results), None)
             if result is None:
                 raise ValueError(f"the recording uses model {recorded_id}, which was not trained")
             self.models[recorded_id] = result.model_id
         return self.models[recorded_id]
+
+
+HANDLERS: dict[str, Callable[[_Player, Values, Values], None]] = {
+    "accept": _Player.accept,
+    "accept_proposal": _Player.accept_proposal,
+    "add_class": _Player.add_class,
+    "adopt": _Player.adopt,
+    "cancel": _Player.cancel,
+    "click": _Player.click,
+    "correct": _Player.correct,
+    "discard": _Player.discard,
+    "ignore": _Player.ignore,
+    "known": _Player.known,
+    "name_cluster": _Player.name_cluster,
+    "paint": _Player.paint,
+    "pretrain": _Player.pretrain,
+    "recolor": _Player.recolor,
+    "redo": _Player.redo,
+    "reject_proposal": _Player.reject_proposal,
+    "rename": _Player.rename,
+    "retrain": _Player.retrain,
+    "review": _Player.review,
+    "setting": _Player.setting,
+    "switch": _Player.switch,
+    "tag": _Player.tag,
+    "touch_up": _Player.paint,
+    "train_ood": _Player.train_ood,
+    "undo": _Player.undo,
+}
+"""Kind of a recorded event to the function that repeats it: nothing else in a file runs code."""

@@ -1,349 +1,367 @@
-"""One annotator's sitting: labels, models, jobs, export.  Knows no window, no thread, no torch."""
+"""One annotator's session on a project: its parts, and the one place that refreshes memory."""
 
 from __future__ import annotations
 
-import subprocess
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-from owlabel.checkpoints.header import read_header
-from owlabel.checkpoints.residual_header import MODEL_KIND
+import numpy as np
+from numpy.typing import NDArray
+
+from owlabel.classes import ClassTable
 from owlabel.jobs.kinds.export import ExportJob
-from owlabel.jobs.queue import JobQueue, JobRow
+from owlabel.jobs.queue import JobRow
 from owlabel.jobs.registry import KINDS, run_on_done, title_of
-from owlabel.jobs.worker import start_worker
-from owlabel.jobs.worker_identity import lives_here, worker_name
-from owlabel.project.store import ModelVersion, Project
-from owlabel.session.background.meta_classifier import Judging
-from owlabel.session.edits.proposals import Proposing
-from owlabel.session.training.ood import OodTraining, StaleResultError
-from owlabel.session.training.pretraining import Pretraining
-from owlabel.session.training.result import PlmResult
-from owlabel.session.training.weak_shot import TagTraining
-from owlabel.view.review_queue import QueueItem
+from owlabel.jobs.worker_identity import worker_name
+from owlabel.project.storage.records import ProjectError
+from owlabel.project.store import ImageRecord, Project
+from owlabel.session.background.calibration import CalibrationSchedule
+from owlabel.session.background.clusters import Clusters
+from owlabel.session.background.due import Due, submit_due
+from owlabel.session.background.meta_classifier import MetaClassifierFit
+from owlabel.session.background.novel_search import NovelSearch
+from owlabel.session.core.acts import Acts, Changes
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.session.edits.labels import LabelEdits
+from owlabel.session.edits.models import Models, StaleResultError
+from owlabel.session.edits.proposals import ProposalReview
+from owlabel.session.edits.settings import Settings
+from owlabel.session.edits.tags import TagEdits
+from owlabel.session.review.queue import ReviewQueue
+from owlabel.session.review.scores import Scores
+from owlabel.session.training.training import Training
+from owlabel.view.clusters.catalog import NAMES
+from owlabel.view.settings import MIXTURE
+from owlabel.view.view import View
 
-__all__ = ["PlmResult", "QueueItem", "Session", "StaleResultError"]
+__all__ = ["Session", "StaleResultError"]
 
 QUEUE_EVERY = 1.0
-"""Seconds between two signals that the queue has grown."""
+"""Smallest time in seconds between two signals that the queue has grown."""
+CALIBRATION_EVERY = 2.0
+"""Time in seconds between two checks whether a calibration is due."""
+ON_QUEUE = {"lambda_novel", "threshold", "hide_above"}
+"""Settings that change the review queue."""
 
 
-class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
-    """Everything an annotator can do.  Each act is durable when its method returns.
+class Session:
+    """Everything an annotator can do. Each act is on disk when its method returns.
 
     Parameters
     ----------
     project : Project
-        The open project; `close` closes it.
+        The open project. `close` closes it.
     start_worker : bool
-        Start the worker process and submit the embedding of all images.
+        Whether to start the worker process and embed all images.
+
+    Attributes
+    ----------
+    view : View
+        What the annotator sees: the current image, its labels, the model.
+    labels : LabelEdits
+    shots : ShotMemory
+    settings : Settings
+    scores : Scores
+    queue : ReviewQueue
+    tags : TagEdits
+    proposals : ProposalReview
+    clusters : Clusters
+    models : Models
+    training : Training
+    worker : WorkerLink
+    search, calibration, meta_classifier
+        Jobs that the session submits in the background.
     """
 
     def __init__(self, project: Project, *, start_worker: bool = True) -> None:
-        self._jobs = JobQueue(project)
-        self._with_worker = start_worker
-        self._worker: subprocess.Popen[bytes] | None = None
-        ended = [r for r in self._jobs.recent() if r.state not in ("queued", "running")]
-        self._seen: dict[int, tuple[Any, ...]] = {r.id: (r.state,) for r in ended}  # told already
-        self._shown: tuple[int | None, int] = (None, 0)
-        self._queue_told = 0.0
-        self._relabelling_due = False
-        self._drop_foreign_exports()
-        super().__init__(project)
+        self.project = project
+        self.view = View(project)
+        self.image_changed = self.view.image_changed
+        self.classes_changed = self.view.classes_changed
+        self.history_changed = self.view.history_changed
+        self.message = self.view.message
+        self._acts = acts = Acts(project, self.refresh)
+        self.worker = WorkerLink(project, runs=start_worker)
+        self.shots = self.view.shots
+        self.settings = Settings(self.view, acts)
+        self.scores = Scores(self.view, self.settings)
+        self.queue = ReviewQueue(self.view, self.scores, self.settings, self.go_to)
+        self.labels = LabelEdits(self.view, acts, lambda: self.queue.shown)
+        self.tags = TagEdits(self.view, acts)
+        self.proposals = ProposalReview(self.view, acts, self.go_to)
+        self.models = Models(self.view, acts)
+        self.clusters = Clusters(self.view, acts, self.worker)
+        self.training = Training(self.view, acts, self.worker, self.clusters)
+        self.search = NovelSearch(self.view, self.queue, self.worker)
+        self.calibration = CalibrationSchedule(self.view, self.scores, self.worker)
+        self.meta_classifier = MetaClassifierFit(self.view, self.queue, self.worker)
+        self._dues = (
+            Due("relabel", self.search.take_due),
+            Due(
+                "calibrate", self.calibration.due_in_background, CALIBRATION_EVERY,
+                first=lambda: self.calibration.first,
+            ),
+        )  # fmt: skip
+        self._heads_shown: tuple[int | None, int] = (None, 0)
+        self._queue_grew = 0.0
+        self._go_to_first()
         if start_worker:
-            self._ensure_worker()  # jobs that a killed window left behind go on
+            self.worker.start()  # continues the jobs that a killed window left behind
             self.submit_embedding()
-            self._relabelling_due = bool(self.rule.prototypes or self._trained_heads())
-            self.refit_where_others_decided()
+            self.meta_classifier.fit_if_outdated()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
-        """End the worker and close the project; what was acknowledged is on disk already."""
-        if self._worker is not None and self._worker.poll() is None:
-            self._worker.terminate()
-        self.store_measured()
+        """Stop the worker and close the project; every act is already on disk."""
+        self.worker.close()
+        self.shots.store()
         self.project.close()
 
-    # -- the worker --------------------------------------------------------------------------
-
-    def _ensure_worker(self) -> None:
-        """Start the worker process where none is running."""
-        if self._with_worker and (self._worker is None or self._worker.poll() is not None):
-            self._worker = start_worker(self.project.folder)
-
-    def _submit(self, kind: str, payload: dict[str, Any], *, first: bool = False) -> int:
-        """Queue a job, in place of the active ones of its kind where the kind replaces them."""
-        if KINDS[kind].replaces:
-            for row in self._jobs.active():
-                if row.kind == kind:
-                    self._jobs.cancel(row.id)
-        job_id = self._jobs.submit(kind, payload, KINDS[kind].priority_of(first=first))
-        self._ensure_worker()
-        self.jobs_changed.emit()
-        return job_id
-
-    def _drop_foreign_exports(self) -> None:
-        """Cancel exports that nobody here waits for: what comes from elsewhere must not write."""
-        for row in self._jobs.active():
-            if row.kind == "export" and not lives_here(str(row.payload.get("asked_by", ""))):
-                self._jobs.cancel(row.id)
-
-    def _revive_worker(self) -> None:
-        """Start the worker again where it died with jobs left; the queue counts the attempts."""
-        died = self._worker is not None and self._worker.poll() is not None
-        if died and self._jobs.active():
-            self._ensure_worker()
-            self.message.emit("warning", "The worker process had stopped; it was started again.")
+    # -- questions ---------------------------------------------------------------------------
 
     @property
-    def worker_pid(self) -> int | None:
-        """The process number of the running worker, or None."""
-        return self._worker.pid if self._worker and self._worker.poll() is None else None
+    def classes(self) -> ClassTable:
+        """The class table of the project."""
+        return self.view.classes
 
-    def submit_embedding(self) -> None:
-        """Queue a job: embed every image that is not in the cache, the current one first."""
-        if self._missing or len(self.header.heads) > 1:
-            self._submit("embed", {"checkpoint": self._relative(self.model.path)})
+    @property
+    def image_id(self) -> int | None:
+        """The current image; None if the project has no readable image."""
+        return self.view.image_id
 
-    def submit_relabelling(self) -> None:
-        """Queue a job: look for the novel classes in the whole data set."""
-        prototypes = [[p.class_id, p.vector.tolist()] for p in self.rule.prototypes]
-        payload = {
-            "head_hash": self.header.heads[0].hash, "prototypes": prototypes, "key":
-            self._findings_key(), "lambda_novel": self.lambda_novel, "heads": self._trained_heads(),
-        }  # fmt: skip
-        if prototypes or payload["heads"]:
-            self._submit("relabel", payload)
-        else:
-            self.candidates.forget_claims()
-            self.queue_changed.emit()
+    @property
+    def records(self) -> list[ImageRecord]:
+        """The readable images of the project, in order."""
+        return self.view.images.records
 
-    def _rule_changed(self) -> None:
-        """Soon look for the novel classes in the whole data set, unless that was done before."""
-        self._relabelling_due = self._with_worker
+    @property
+    def broken(self) -> list[ImageRecord]:
+        """The images that cannot be read, with the reason in `error`."""
+        return self.project.images(broken=True)
 
-    def _catch_up(self) -> None:
-        """Do what an act has left for later, so that its effect was seen first."""
-        self.store_measured()
-        due, self._relabelling_due = self._relabelling_due, False
-        if due and not self.found:
-            self.submit_relabelling()
+    def record(self, image_id: int | None = None) -> ImageRecord:
+        """Return the record of an image, by default the current one; raises ValueError."""
+        return self.view.record(image_id)
+
+    def position(self, image_id: int) -> tuple[int, int]:
+        """Return the position of an image, counted from 0, and the number of images."""
+        return self.view.images.position(image_id)
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the current image, uint8 (H, W, 3); raises ImageError if it cannot be read."""
+        return self.view.image()
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many images are embedded, of how many."""
-        row = next((r for r in self._jobs.active() if r.kind == "embed"), None)
+        """Number of embedded images and number of all images."""
+        row = next(iter(self.worker.active("embed")), None)
         if row is None:
-            return super().progress
-        left = row.total - row.done if row.total else len(self._missing)
-        return len(self._ids) - left, len(self._ids)
+            return self.view.progress
+        count = len(self.view.images.ids)
+        left = row.total - row.done if row.total else self.view.missing
+        return count - left, count
 
-    def jobs(self) -> list[JobRow]:
-        """Return the jobs of this project, newest first."""
-        self._catch_up()
-        return self._jobs.recent()
+    @property
+    def can_undo(self) -> str | None:
+        """The name of the act that `undo` would revert, or None."""
+        return self.project.can_undo
 
-    def metrics(self, job_id: int, since: int = 0) -> list[Any]:
-        """Return the numbers a job has reported after its event `since`."""
-        return self._jobs.events(job_id, since)
+    @property
+    def can_redo(self) -> str | None:
+        """The name of the act that `redo` would repeat, or None."""
+        return self.project.can_redo
 
-    def cancel_job(self, job_id: int) -> None:
-        """Ask a job to stop; it stops at its next step."""
-        self._jobs.cancel(job_id)
-        self.jobs_changed.emit()
+    # -- moving and history ------------------------------------------------------------------
+
+    def go_to(self, image_id: int) -> None:
+        """Show another image, with the clicks on it that have no class yet."""
+        record = self.record(image_id)
+        with suppress(ProjectError):  # on a full disk the worker keeps its old focus
+            self.project.set_focus(record.id)
+        self.view.image_id = record.id
+        self.refresh(Changes(region=True, moved=True, history=False))
+
+    def next_image(self) -> None:
+        """Show the next image; after the last comes the first."""
+        self._step(1)
+
+    def previous_image(self) -> None:
+        """Show the previous image; before the first comes the last."""
+        self._step(-1)
+
+    def _step(self, by: int) -> None:
+        if self.image_id is not None:
+            self.go_to(self.view.images.neighbour(self.image_id, by))
+
+    def _go_to_first(self) -> None:
+        if self.image_id is None and self.view.images.ids:
+            self.go_to(self.view.images.ids[0])
+
+    def undo(self) -> None:
+        """Revert the last act of any kind and show its image."""
+        event = self._acts.undo()
+        self._show_touched(None if event is None else event.payload.get("image_id"))
+
+    def redo(self) -> None:
+        """Repeat the act that was undone last and show its image."""
+        event = self._acts.redo()
+        self._show_touched(None if event is None else event.payload.get("image_id"))
+
+    def _show_touched(self, image_id: int | None) -> None:
+        if image_id in self.view.images.by_id and image_id != self.image_id:
+            self.go_to(image_id)
+
+    # -- refreshing --------------------------------------------------------------------------
+
+    def refresh(self, changes: Changes) -> None:
+        """Update memory after changes, then emit the signals.
+
+        All changes pass through here: acts of this session, undo, and acts of other processes.
+        """
+        view, key = self.view, self.shots.key
+        if changes.model:
+            view.load_model()
+        elif changes.classes:
+            view.read_classes()
+        view.read_labels(changes.images)
+        if changes.settings:
+            view.read_settings()
+        if changes.images or changes.classes or changes.settings:
+            view.rebuild_rule()
+        if changes.model:
+            self.scores.use(view.reader)
+            self.queue.use(view.header.heads[0].hash)
+            self.meta_classifier.forget()
+        other_residual = bool(changes.settings) and self.scores.read_settings()
+        self.queue.read_settings()
+        if self.image_id is not None:
+            self.queue.leave(self.image_id)
+            if changes.region or changes.model:
+                self.labels.pending.read()
+        new_rule = key != self.shots.key
+        self._emit(changes, new_rule=new_rule, new_scores=other_residual)
+        self._submit_what_follows(changes, new_rule=new_rule, new_residual=other_residual)
+        self.meta_classifier.collect(changes.images)
+        self._go_to_first()  # if the current image is gone
+
+    def _emit(self, changes: Changes, *, new_rule: bool, new_scores: bool) -> None:
+        """Emit the signals for everything that changed."""
+        settings, current = changes.settings, self.image_id
+        if changes.model:
+            self.models.changed.emit()
+        if current is not None:
+            if changes.region or changes.model:
+                self.labels.region_changed.emit()
+            if changes.moved:
+                self.image_changed.emit(current)
+            for image_id in sorted(self.view.images.by_id.keys() & changes.images):
+                self.labels.changed.emit(image_id)
+            if new_rule or changes.model or changes.elsewhere or "threshold" in settings:
+                self.labels.prediction_changed.emit(current)
+        if new_rule or changes.classes or changes.model or changes.elsewhere:
+            self.classes_changed.emit()
+        if settings:
+            self.settings.changed.emit(settings)
+        if new_scores or settings & set(MIXTURE):
+            self.scores.changed.emit()
+        if changes.tags:
+            self.tags.changed.emit(self.tags.states(changes.tags))
+        if any(key.startswith("settled_") for key in settings):
+            self.worker.changed.emit()
+        on_queue = bool(settings & ON_QUEUE) or changes.model or changes.elsewhere
+        if on_queue or changes.images or changes.tags or changes.proposals:
+            self.queue.changed.emit()
+        if changes.history:
+            self.history_changed.emit()
+
+    def _submit_what_follows(self, changes: Changes, *, new_rule: bool, new_residual: bool) -> None:
+        """Submit the jobs that changes require at once; `poll` submits the others."""
+        here = self.worker.runs or not changes.elsewhere
+        if changes.model and here:
+            self.submit_embedding()
+        if new_rule or changes.model:
+            self.search.wanted = True
+        if new_residual and here:
+            self._submit_energy()
+        if NAMES in changes.settings and (payload := self.clusters.take_due()):
+            self.worker.submit("cluster_proposals", payload)
+
+    def submit_embedding(self) -> None:
+        """Submit a job that embeds every image not in the cache, the current one first."""
+        embedded, images = self.view.progress
+        if embedded < images or len(self.view.header.heads) > 1:
+            checkpoint = self.worker.relative(self.view.model.path)
+            self.worker.submit("embed", {"checkpoint": checkpoint})
+
+    def _submit_energy(self) -> None:
+        """Submit a job that computes the residual energy, if a residual block is in use."""
+        if self.scores.has_residual:
+            checkpoint = self.worker.relative(self.view.model.path)
+            self.worker.submit("residual", {"checkpoint": checkpoint})
+
+    # -- polling -----------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Look what the worker and other processes have done, and tell: five times a second."""
-        self._follow()
-        self._revive_worker()
-        self._calibrate_if_due()
-        rows = self.jobs()
-        now = {r.id: (r.state, r.done, r.total, r.message, r.error) for r in rows}
-        if now == self._seen:
+        """Apply what the worker and other processes have done; call it five times a second."""
+        self._acts.refresh_from_others()
+        if self.worker.restart_if_dead():
+            self.message.emit("warning", "The worker process stopped and was started again.")
+        self.shots.store()
+        if self.worker.runs:
+            submit_due(self._dues, self.worker)
+        if self.scores.energy_arrived() and self.image_id is not None:
+            self.labels.prediction_changed.emit(self.image_id)
+        changes = self.worker.changes()
+        if changes is None:
             return
-        before, self._seen = self._seen, now
-        ended = {i for i, row in now.items() if row[0] != before.get(i, (None,))[0]}
-        moved = {row.kind for row in rows if now[row.id] != before.get(row.id)}
-        self._take_embeddings(grown=any(k in KINDS and KINDS[k].fills_queue for k in moved))
-        for row in rows:
-            if row.id in ended:
-                self._job_turned(row)
-        self.jobs_changed.emit()
+        kinds = [kind for name in changes.kinds if (kind := KINDS.get(name)) is not None]
+        self._use_embeddings(queue_grew=any(kind.fills_queue for kind in kinds))
+        for row in changes.rows:
+            self._use_job(row)
+        self.worker.changed.emit()
 
-    def _take_embeddings(self, *, grown: bool) -> None:
-        """Use embeddings that have come since: overlays of this image, shots that waited."""
-        waiting = [i for i in self._shots_waiting if self.reader.embedded(self.record(i))]
-        for image_id in waiting:
-            self._refresh_shots(self.record(image_id))
-        if waiting:
-            self._refresh_rule()
-            self._rule_changed()
+    def _use_embeddings(self, *, queue_grew: bool) -> None:
+        """Use new embeddings: for the overlays of the current image and for unmeasured shots."""
+        if self.shots.measure_waiting(self.records, self.classes):
+            self.view.rebuild_rule()
+            self.search.wanted = True
         current = self.image_id
-        shown = (current, 0 if current is None else self.embedded_heads())
-        before, self._shown = self._shown, shown
+        shown = (current, 0 if current is None else self.view.embedded_heads())
+        before, self._heads_shown = self._heads_shown, shown
         if current is not None and before[0] == current and before != shown:
-            self._refresh_region()
-            self.prediction_changed.emit(current)
-        if grown and monotonic() - self._queue_told > QUEUE_EVERY:
-            self._queue_told = monotonic()
-            self.queue_changed.emit()
+            self.labels.pending.read()
+            self.labels.region_changed.emit()
+            self.labels.prediction_changed.emit(current)
+        if queue_grew and monotonic() - self._queue_grew > QUEUE_EVERY:
+            self._queue_grew = monotonic()
+            self.queue.changed.emit()
 
-    def _job_turned(self, row: JobRow) -> None:
-        """Do what follows from a job that has started, ended or failed."""
+    def _use_job(self, row: JobRow) -> None:
+        """Report a failed job, or use the result of a finished one."""
         if row.state == "failed":
             self.message.emit("error", f"{title_of(row.kind)}: {row.error}")
-        if row.state != "done":
-            return
-        run_on_done(self, row)
-        if row.kind == "relabel":
-            self.found = self.project.found(self._findings_key())
-            self.classes_changed.emit()
-        elif row.kind == "judge":
-            self._take_judge()
-        elif row.kind in ("calibrate", "residual"):
-            self.scoring.forget()
-            self.scores_changed.emit()
-        elif row.kind == "export":
-            done = row.result or {}
-            self.message.emit("info", f"Exported {done['images']} images to {done['folder']}")
-        elif row.kind == "embed":
-            self._read_images_again()
-            if row.result is not None and row.result.get("told"):
-                self.message.emit(*row.result["told"])
-            if self._with_worker:
-                self.submit_relabelling()  # images that came after the class was named
-                self.refit_where_others_decided()
-        self.queue_changed.emit()
+        if row.state == "done":
+            run_on_done(self, row)
+            self.queue.changed.emit()
 
-    # -- training ----------------------------------------------------------------------------
-
-    def retrain(self, class_name: str, iterations: int | None = None, seed: int = 0) -> int:
-        """Train a head for a novel class on its shots in the worker (PLM); return the job's id.
-
-        Raises
-        ------
-        ValueError
-            If the class is unknown, not novel, or has no shot yet, or a value is out of range.
-        """
-        from owlabel.jobs.requests.plm import PlmRequest
-
-        steps = {} if iterations is None else {"iterations": iterations}
-        request = PlmRequest(class_name=class_name, seed=seed, **steps)
-        named = self.classes.find(request.class_name)
-        if named is None or not named.novel:
-            raise ValueError(f"{class_name!r} is no novel class of this project")
-        shots = sorted(self._means.get(named.id, {}))
-        if not shots:
-            raise ValueError(f"{named.name!r} has no shot yet: click an object and name it first")
-        payload = request.payload(
-            self._relative(self.model.path),
-            self.model.name,
-            named,
-            [{"image_id": i, "revision_id": self.record(i).revision_id} for i in shots],
-        )
-        with self.project.action("retrain", payload, f"train {named.name}"):
-            pass
-        self.history_changed.emit()
-        return self._submit("plm", payload)
-
-    def result(self) -> PlmResult | None:
-        """Return the newest trained head that was neither adopted nor discarded, or None."""
-        for row in self.jobs():
-            if row.kind == "plm" and row.state == "done" and row.result is not None:
-                model_id = int(row.result["model_id"])
-                if self.project.setting(f"settled_{model_id}") is None:
-                    return self._result_of(row, model_id)
-        return None
-
-    def _result_of(self, row: JobRow, model_id: int) -> PlmResult:
-        version = next(m for m in self.models() if m.id == model_id)
-        comparison = (row.result or {}).get("comparison", {})
-        return PlmResult(model_id, row.payload["class_name"], comparison, version.parent_id or 0)
-
-    def adopt(self, model_id: int) -> None:
-        """Use a trained model from now on.
-
-        Raises
-        ------
-        StaleResultError
-            If the model it was trained from is not the active one any more.
-        """
-        version = self._version(model_id)
-        if version.kind == MODEL_KIND:
-            self._adopt_residual(version)
-            return
-        if version.parent_id != self.model.id:
-            raise StaleResultError(
-                f"{version.name!r} was trained from another model than {self.model.name!r}: "
-                "train again, or switch to the model it was trained from first"
-            )
-        self._activate("adopt", version)
-
-    def discard(self, model_id: int) -> None:
-        """Leave a trained model aside; it stays among the versions."""
-        version = self._version(model_id)
-        payload = {"model_id": model_id}
-        with self.project.action("discard", payload, f"discard {version.name}") as action:
-            action.set_setting(f"settled_{version.id}", "discarded")
-        self.jobs_changed.emit()
-        self.history_changed.emit()
-
-    def switch_model(self, model_id: int) -> None:
-        """Go over to another model version of the project."""
-        self._activate("switch", self._version(model_id))
-
-    def _activate(self, kind: str, version: ModelVersion) -> None:
-        payload = {"model_id": version.id}
-        with self.project.action(kind, payload, f"use {version.name}") as action:
-            action.set_setting("active_model", version.id)
-            if kind == "adopt":
-                action.set_setting(f"settled_{version.id}", "adopted")
-        self._load()
-        self._leave_unreadable()
-        self.model_changed.emit()
-        self.classes_changed.emit()
-        self._after_model()
-
-    def _model_taken(self) -> None:
-        if self._with_worker:
-            self.submit_embedding()
-
-    def _after_model(self) -> None:
-        self.submit_embedding()
-        self._rule_changed()
-        if self.image_id is not None:
-            self.go_to(self.image_id)
-            self.prediction_changed.emit(self.image_id)
-        self.queue_changed.emit()
-        self.history_changed.emit()
-
-    def _version(self, model_id: int) -> ModelVersion:
-        for version in self.project.models():
-            if version.id == model_id:
-                return version
-        raise ValueError(f"no model version has the id {model_id}")
-
-    def models(self) -> list[ModelVersion]:
-        """Return all whole models of the project, oldest first; residual blocks are none."""
-        return [model for model in self.project.models() if model.kind != MODEL_KIND]
-
-    def add_model_file(self, path: Path) -> ModelVersion:
-        """Add a checkpoint from a file to the project's versions; it is copied.
-
-        Raises
-        ------
-        ValueError
-            If the file is no checkpoint, or its base classes differ from the project's.
-        """
-        header = read_header(path)
-        theirs = {c.id: c.name for c in header.classes.base}
-        ours = {c.id: c.name for c in self.classes.base}
-        if theirs != ours:
-            raise ValueError(
-                f"{path} knows other base classes than this project: make a new project with it"
-            )
-        return self.project.add_model(path, header.name, "base", None, {})
+    def reload_images(self) -> None:
+        """Read the list of images again; leave the current image if it became unreadable."""
+        self.view.read_images()
+        self._go_to_first()
 
     # -- export ------------------------------------------------------------------------------
 
@@ -355,27 +373,27 @@ class Session(OodTraining, TagTraining, Pretraining, Judging, Proposing):
         overwrite: bool = False,
         abstain: float | None = None,
     ) -> int:
-        """Export labels in the worker; return the job's id.
+        """Submit an export of the labels and return the id of the job.
 
         Parameters
         ----------
         folder : Path
-            A folder that does not exist yet, unless `overwrite`.
+            The folder to create; it must not exist unless `overwrite` is set.
         format_name : str
-            ``masks``, ``coco`` or ``panoptic``.
+            A key of `owlabel.formats.labels.registry.exporters`, e.g. ``masks`` or ``coco``.
         which : str
             ``reviewed`` or ``all``.
         overwrite : bool
-            Put the export in the place of an existing folder.
+            Whether to replace an existing folder.
         abstain : float or None
-            Absolute EDS score in [0, 1] from which base labels of images that are not reviewed are
-            withdrawn (255): the model says itself that it is lost there.
+            Absolute EDS score in [0, 1] from which the base labels of images that are not reviewed
+            are exported as void (255), because the model does not know these pixels.
 
         Raises
         ------
         ValueError
-            If the folder exists and `overwrite` is False, or nothing would be exported.
+            If the folder exists and `overwrite` is False, or if no image would be exported.
         """
         job = ExportJob(str(folder), format_name, which, overwrite, abstain, worker_name())
         job.check(self.project)
-        return self._submit("export", asdict(job))
+        return self.worker.submit("export", asdict(job))

@@ -1,1 +1,1 @@
-"""What one annotator sees: the current image, its scores, the queue."""
+"""What one annotator sees: the current image, its labels and scores, the review queue."""

@@ -1,4 +1,4 @@
-"""What a project lacks to learn masks from tags, in plain words, class by class."""
+"""Warnings about a project with too few tags or masks to learn masks from tags."""
 
 from __future__ import annotations
 
@@ -7,85 +7,84 @@ from collections.abc import Mapping
 from owlabel.classes import ClassTable
 from owlabel.project.store import Project
 
-FEWEST = 20
-"""Images with a tag of a novel class, or a mask of a known one, below which it is said aloud."""
-BARE = "without a mask of a known class, and masks there help most"
+ADVISED_IMAGES = 20
+"""Advised number of images: tagged with each novel class, and with masks of each known class."""
 
 
-def too_few_tags(tags: Mapping[str, int], fewest: int = FEWEST) -> list[str]:
-    """Return a line for each novel class that is tagged present in too few images.
+def missing_tags(project: Project, classes: ClassTable, images: int) -> list[str]:
+    """Return a warning for each novel class that is present in too few images.
 
-    Parameters
-    ----------
-    tags : mapping
-        Name of a novel class to the number of images in which it is present.
-    fewest : int
-    """
-    return [
-        f"{name}: present in {_images(count)}, at least {fewest} are advised"
-        for name, count in tags.items()
-        if count < fewest
-    ]
-
-
-def too_few_masks(masks: Mapping[str, int], fewest: int = FEWEST) -> list[str]:
-    """Return one line with all known classes that have masks in too few images, or none.
-
-    Parameters
-    ----------
-    masks : mapping
-        Name of a known class to the number of images in which people labelled it.
-    fewest : int
-    """
-    few = [f"{name} {count}" for name, count in masks.items() if count < fewest]
-    if not few:
-        return []
-    if not any(masks.values()):
-        return [
-            f"No known class has a mask: label them in at least {fewest} images, tagged ones among "
-            "them. The model's own labels do not replace that."
-        ]
-    return [f"Images with masks of known classes, at least {fewest} are advised: {', '.join(few)}"]
-
-
-def tags_lacking(project: Project, classes: ClassTable, images: int) -> list[str]:
-    """Return which novel class has too few tags; an object that people painted counts as one.
+    An image counts if people tagged the class as present or painted an object of it.
 
     Parameters
     ----------
     project : Project
     classes : ClassTable
     images : int
-        How many images can be read.
+        The number of readable images.
     """
     if not classes.novel:
         return ["There is no novel class: name one, then tag images with it."]
     labelled = project.label_index.classes()
-    told = too_few_tags({c.name: len(_held(project, labelled, c.id)) for c in classes.novel})
-    return told + ([f"The project has only {_images(images)}."] if images < FEWEST else [])
+    warnings = []
+    for c in classes.novel:
+        count = len(_images_with(project, labelled, c.id))
+        if count < ADVISED_IMAGES:
+            warnings.append(
+                f"{c.name}: present in {_images(count)}, at least {ADVISED_IMAGES} are advised"
+            )
+    if images < ADVISED_IMAGES:
+        warnings.append(f"The project has only {_images(images)}.")
+    return warnings
 
 
-def masks_lacking(project: Project, classes: ClassTable) -> list[str]:
-    """Return which known class has masks in too few images, and how many tagged images have none.
+def missing_masks(project: Project, classes: ClassTable) -> list[str]:
+    """Return warnings about known classes with too few masks and tagged images without any.
 
-    As far as `project.label_index` has looked.
+    Only the label maps that `project.label_index` has scanned so far count.
+
+    Parameters
+    ----------
+    project : Project
+    classes : ClassTable
     """
     base = {c.id: c.name for c in classes.base}
     labelled = project.label_index.classes()
-    counts = dict.fromkeys(base, 0)
-    for class_id in (c for ids in labelled.values() for c in ids if c in base):
-        counts[class_id] += 1
-    told = too_few_masks({base[c]: count for c, count in counts.items()})
+    counts = {
+        name: sum(class_id in ids for ids in labelled.values()) for class_id, name in base.items()
+    }
+    warnings = _few_masks(counts)
     with_masks = {i for i, ids in labelled.items() if ids & base.keys()}
     for c in classes.novel if with_masks else ():
-        held = _held(project, labelled, c.id)
-        if bare := len(held - with_masks):
-            told.append(f"{c.name}: {bare} of {_images(len(held))} with it {BARE}")
-    return told
+        images = _images_with(project, labelled, c.id)
+        if without := len(images - with_masks):
+            warnings.append(
+                f"{c.name}: {without} of {_images(len(images))} with this class have no mask of a "
+                "known class; masks there help most"
+            )
+    return warnings
 
 
-def _held(project: Project, labelled: Mapping[int, frozenset[int]], class_id: int) -> set[int]:
-    """Return the images in which a class is tagged present or painted."""
+def _few_masks(counts: Mapping[str, int]) -> list[str]:
+    """Return at most one warning about all known classes that have masks in too few images."""
+    few = [f"{name} {count}" for name, count in counts.items() if count < ADVISED_IMAGES]
+    if not few:
+        return []
+    if not any(counts.values()):
+        return [
+            f"No known class has a mask: label known classes in at least {ADVISED_IMAGES} images, "
+            "some of them tagged. The model's own labels do not count."
+        ]
+    return [
+        f"Images with masks of known classes, at least {ADVISED_IMAGES} are advised: "
+        f"{', '.join(few)}"
+    ]
+
+
+def _images_with(
+    project: Project, labelled: Mapping[int, frozenset[int]], class_id: int
+) -> set[int]:
+    """Return the images in which a class is tagged as present or painted."""
     painted = {i for i, ids in labelled.items() if class_id in ids}
     return project.tags.present(class_id) | painted
 

@@ -1,12 +1,12 @@
-"""Pictures and cached embeddings of a project, the last few kept in memory."""
+"""Read images and cached embeddings of a project; the last few stay in memory."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader
@@ -18,40 +18,31 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(OrderedDict[K, V]):
-    """A dict that forgets what was used longest ago.
+class Recent(LRUCache[K, V]):
+    """A cache in memory that keeps the values used last.
 
     Parameters
     ----------
-    limit : int
-        How many values it holds, at least 1.
+    maxsize : int
+        The number of values to keep, at least 1.
     """
 
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-
     def fetch(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of `key`, made by `make` where it is not there."""
-        if key in self:
-            self.move_to_end(key)
-            return self[key]
-        value = make()
-        self[key] = value
-        while len(self) > self.limit:
-            self.popitem(last=False)
-        return value
+        """Return the value of `key`; if it is missing, call `make` and keep the result."""
+        if key not in self:
+            self[key] = make()
+        return self[key]
 
 
 class Reader:
-    """Read pictures and model outputs of one project under one model.
+    """Read the images of a project and the cached outputs of one model.
 
     Parameters
     ----------
     project : Project
-        Where the pictures and the cache are.
+        The project with the images and the cache.
     header : CheckpointHeader
-        The model whose outputs are wanted.
+        The header of the model.
     """
 
     def __init__(self, project: Project, header: CheckpointHeader) -> None:
@@ -61,25 +52,25 @@ class Reader:
         self._outputs: Recent[int, ModelOutput] = Recent(4)
 
     def image(self, record: ImageRecord) -> NDArray[np.uint8]:
-        """Return the picture, uint8 (H, W, 3); raises ImageError."""
+        """Return an image, uint8 (H, W, 3); raises ImageError if it cannot be read."""
         return self._images.fetch(record.id, lambda: images.read(record.path))
 
     def embedded(self, record: ImageRecord) -> bool:
-        """Tell whether the base head's embedding of this image is in the cache."""
+        """Return whether the cache holds the base head's embedding of an image."""
         return self.project.cache.has(self.header.heads[0].hash, record.content_hash)
 
     def output(self, record: ImageRecord) -> ModelOutput | None:
-        """Return what the model made of the image, or None where it is not embedded yet.
+        """Return the model's output for an image, or None if the image is not embedded yet.
 
-        A PLM head whose output is not there yet is left out.
+        PLM heads without a cached output are left out.
         """
         if record.id not in self._outputs:
             output = self._read_output(record)
             if output is None:
                 return None
             if len(output.heads) < len(self.header.heads) - 1:
-                return output  # not complete: look again next time
-            self._outputs.fetch(record.id, lambda: output)
+                return output  # incomplete: read it again next time
+            self._outputs[record.id] = output
         return self._outputs[record.id]
 
     def _read_output(self, record: ImageRecord) -> ModelOutput | None:

@@ -1,4 +1,4 @@
-"""From what a user names (a folder of pictures, a project, a model) to an open project."""
+"""Open the project that a user names: its own folder, or the folder of its images."""
 
 from __future__ import annotations
 
@@ -13,74 +13,78 @@ DATABASE = "project.db"
 
 
 def sample_checkpoint() -> Path:
-    """Return the small checkpoint that is installed with OWLabel.
+    """Return the small sample checkpoint that is installed with OWLabel.
 
     Raises
     ------
     ProjectError
-        If this installation came without sample data.
+        If the sample data is not installed.
     """
     try:
         path = Path(str(resources.files("owlabel_samples") / "sample.safetensors"))
     except ModuleNotFoundError:
         path = Path("sample.safetensors")
     if not path.is_file():
-        raise ProjectError("this installation has no sample model: name one with --model FILE")
+        raise ProjectError("the sample model is not installed: choose a model with --model FILE")
     return path
 
 
 def find_checkpoint(model: str | Path | None) -> Path:
-    """Return the checkpoint that `model` names: a file, or the sample model for None or "sample".
+    """Return the path of a checkpoint; None and "sample" mean the sample model.
 
     Raises
     ------
     ProjectError
-        If there is no such file.
+        If the file does not exist.
     """
     if model is None or str(model) == "sample":
         return sample_checkpoint()
     path = Path(model).expanduser().resolve()
     if not path.is_file():
-        raise ProjectError(f"no model file at {path}: name a .safetensors file, or 'sample'")
+        raise ProjectError(f"no model file at {path}: choose a .safetensors file, or 'sample'")
     return path
 
 
 def project_folder(images: Path) -> Path:
-    """Return where the project of a folder of pictures lies by default: beside it."""
+    """Return the default project folder of an image folder: ``NAME.owlabel`` beside it."""
     return images.parent / (images.name + SUFFIX)
 
 
 def is_project(folder: Path) -> bool:
-    """Tell whether a folder is a project, or one of pictures that has a project beside it."""
+    """Return whether a folder is a project, or an image folder with a project beside it."""
     folder = folder.expanduser().resolve()
-    return any((found / DATABASE).is_file() for found in (folder, project_folder(folder)))
+    return any((path / DATABASE).is_file() for path in (folder, project_folder(folder)))
 
 
-def open_or_create(
-    folder: Path, model: str | Path | None = None, project: Path | None = None
+def open_project(
+    folder: str | Path,
+    model: str | Path | None = None,
+    project: str | Path | None = None,
 ) -> Project:
-    """Open a project, or make one from a folder of pictures, which stays as it is.
+    """Open a project, or create one for a folder of images.
+
+    The image folder is never changed.
 
     Parameters
     ----------
-    folder : Path
-        A project's folder, or a folder of pictures.
+    folder : str or Path
+        A project folder or an image folder.
     model : str or Path, optional
-        Checkpoint for a new project; the sample model by default.  Not used for an existing one.
-    project : Path, optional
-        Where a new project shall lie; beside the pictures by default.
+        Checkpoint for a new project, by default the sample model. An existing project ignores it.
+    project : str or Path, optional
+        Where to create a new project, by default ``FOLDER.owlabel`` beside the images.
 
     Raises
     ------
     ProjectError
-        If the folder is not there, or the project cannot be made or read.
+        If the folder does not exist, or the project cannot be created or read.
     """
-    folder = folder.expanduser().resolve()
+    folder = Path(folder).expanduser().resolve()
     if (folder / DATABASE).is_file():
         return Project.open(folder)
     if not folder.is_dir():
-        raise ProjectError(f"no folder at {folder}: name a folder of pictures or a project")
-    target = (project or project_folder(folder)).expanduser().resolve()
+        raise ProjectError(f"no folder at {folder}: choose a folder of images or a project")
+    target = Path(project or project_folder(folder)).expanduser().resolve()
     if (target / DATABASE).is_file():
         opened = Project.open(target)
         opened.sync_images()
@@ -88,6 +92,6 @@ def open_or_create(
     return Project.create(target, folder, find_checkpoint(model))
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a path is a folder with images, or a project."""
+def can_open(folder: Path) -> bool:
+    """Return whether a path is a project or a folder with images."""
     return folder.is_dir() and ((folder / DATABASE).is_file() or images.holds_images(folder))

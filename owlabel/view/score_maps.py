@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader
-from owlabel.checkpoints.residual_header import RPL_ENERGY, Residual, in_use
+from owlabel.checkpoints.residual_header import RPL_ENERGY, ResidualBlockFile, residual_block_in_use
 from owlabel.ood.calibration import Basis, Calibration, CalibrationSet
 from owlabel.ood.prototype_scores import BETA, GAMMA, MmspNorm
-from owlabel.ood.registry import OVERLAYS, SCORES, all_scores
-from owlabel.ood.standardized_logits import STANDARDISED
+from owlabel.ood.registry import SCORES, all_scores
 from owlabel.project.store import ImageRecord, Project
 from owlabel.view.model_outputs import Reader
 
@@ -22,9 +21,9 @@ CALIBRATION = "calibration"
 Map = NDArray[np.float32]
 
 
-def residual_of(project: Project, header: CheckpointHeader) -> Residual | None:
+def residual_of(project: Project, header: CheckpointHeader) -> ResidualBlockFile | None:
     """Return the residual block (RPL) in use beside a model, or None."""
-    return in_use(header.heads[0].hash, project.setting, project.models)
+    return residual_block_in_use(header.heads[0].hash, project.setting, project.models)
 
 
 def residual_hash(project: Project, header: CheckpointHeader) -> str:
@@ -40,7 +39,7 @@ def basis_of(project: Project, reader: Reader) -> Basis:
     return Basis(len(embedded), reviewed, residual_hash(project, reader.header))
 
 
-class Scoring:
+class ScoreMaps:
     """Scores of the images of one project under one model.
 
     Parameters
@@ -56,22 +55,27 @@ class Scoring:
     """
 
     def __init__(self, project: Project, reader: Reader) -> None:
-        self.project, self.reader, self.header = project, reader, reader.header
+        self.project = project
         self.beta, self.gamma = BETA, GAMMA
         self.mmsp_norm: MmspNorm = "none"
+        self.use(reader)
+
+    def use(self, reader: Reader) -> None:
+        """Compute the scores of another model."""
+        self.reader, self.header = reader, reader.header
         self.forget()
 
     def forget(self) -> None:
         """Read calibration and residual block again when they are needed next."""
-        self._read = False
+        self._loaded = False
         self._set: CalibrationSet | None = None
-        self._residual: Residual | None = None
+        self._residual: ResidualBlockFile | None = None
         self._scales: dict[tuple[Any, ...], Calibration | None] = {}
 
-    def _look(self) -> None:
-        if self._read:
+    def _read(self) -> None:
+        if self._loaded:
             return
-        self._read = True
+        self._loaded = True
         head = self.header.heads[0].hash
         self._residual = residual_of(self.project, self.header)
         arrays = self.project.cache.read(head, CALIBRATION)
@@ -86,7 +90,7 @@ class Scoring:
     @property
     def calibrations(self) -> CalibrationSet | None:
         """The scales of this model over the data set, None while there are none."""
-        self._look()
+        self._read()
         return self._set
 
     def calibration(self, name: str) -> Calibration | None:
@@ -101,14 +105,14 @@ class Scoring:
             self._scales[key] = made
         return self._scales[key]
 
-    def due(self, now: Basis, total: int) -> bool:
+    def calibration_due(self, now: Basis, total: int) -> bool:
         """Tell whether the data set should be calibrated again; see `Basis.outgrown`."""
         held = self.calibrations
         before = Basis() if held is None else held.basis
-        return before.outgrown(replace(now, residual=self._hash()), total)
+        return before.outgrown(replace(now, residual=self._residual_hash()), total)
 
-    def _hash(self) -> str:
-        self._look()
+    def _residual_hash(self) -> str:
+        self._read()
         return "" if self._residual is None else self._residual.header.hash
 
     def unavailable(self, name: str) -> str | None:
@@ -119,24 +123,24 @@ class Scoring:
         ValueError
             If there is no score of this name.
         """
-        if name not in OVERLAYS:
-            raise ValueError(f"there is no score {name!r}; there are {', '.join(OVERLAYS)}")
-        needs = OVERLAYS[name].needs
-        if needs == "prototypes" and self.header.kind != "metric":
+        if name not in SCORES:
+            raise ValueError(f"there is no score {name!r}; there are {', '.join(SCORES)}")
+        needs = SCORES[name].needs
+        if "metric head" in needs and self.header.kind != "metric":
             return (
                 "needs a metric head, and this model was trained with a plain softmax: "
                 "train a model with prototypes, or use entropy, energy or max-logit"
             )
-        if needs == "statistics" and self.calibrations is None:
+        if "statistics" in needs and self.calibrations is None:
             return (
                 "needs each class's usual logit over the data set, which is not counted yet: "
                 "it comes while the images are embedded (or run `owlabel scores`)"
             )
-        if needs == "residual" and not self._hash():
+        if "residual" in needs and not self._residual_hash():
             return "needs a residual block beside this model, and none is in use: train RPL first"
         return None
 
-    def score(self, name: str, record: ImageRecord) -> Map | None:
+    def score_map(self, name: str, record: ImageRecord) -> Map | None:
         """Return a score on the grid of an image, (h, w), or None where it is not computed yet.
 
         Raises
@@ -144,10 +148,12 @@ class Scoring:
         ValueError
             If this model or data set cannot give the score; says why and what helps.
         """
-        found = self.scores(record, [name])
+        found = self.score_maps(record, [name])
         return None if found is None else found.get(name)
 
-    def scores(self, record: ImageRecord, names: list[str] | None = None) -> dict[str, Map] | None:
+    def score_maps(
+        self, record: ImageRecord, names: list[str] | None = None
+    ) -> dict[str, Map] | None:
         """Return scores of an image by name, each (h, w), in one pass; None while not embedded.
 
         Parameters
@@ -161,28 +167,34 @@ class Scoring:
         ValueError
             If one of `names` is not available; says why and what helps.
         """
+        every = names is None
         if names is None:
-            names = [name for name in OVERLAYS if self.unavailable(name) is None]
+            names = [name for name in SCORES if self.unavailable(name) is None]
         for name in names:
             if reason := self.unavailable(name):
-                raise ValueError(f"{OVERLAYS[name].label}: {reason}")
+                raise ValueError(f"{SCORES[name].title}: {reason}")
         output = self.reader.output(record)
         if output is None:
             return None
-        length, plain = self.header.prototype_length, [n for n in names if n in SCORES]
-        found: dict[str, Any] = {}
-        if plain:
-            mixing = (self.beta, self.gamma, self.mmsp_norm)
-            found = all_scores(output.embedding, length, plain, *mixing)
-        if self.calibrations is not None and (asked := [n for n in STANDARDISED if n in names]):
-            usual = self.calibrations.statistics.mean_and_std()
-            for name in asked:
-                found[name] = STANDARDISED[name](2 * length * output.embedding, *usual)
-        if RPL_ENERGY in names:
-            arrays = self.project.cache.read(self._hash(), record.content_hash)
-            if arrays is not None:
-                found[RPL_ENERGY] = arrays["energy"].astype(np.float32)
-        return {name: np.asarray(found[name]) for name in OVERLAYS if name in found}
+        held, residual = self.calibrations, self._residual_energy(record, names)
+        if residual is None:
+            names = [name for name in names if "residual" not in SCORES[name].needs]
+        return all_scores(
+            output.embedding,
+            self.header.prototype_length,
+            names,
+            *(self.beta, self.gamma, self.mmsp_norm),
+            statistics=None if held is None else held.statistics.mean_and_std(),
+            residual=residual,
+            skip_failing=every,
+        )
+
+    def _residual_energy(self, record: ImageRecord, names: list[str]) -> Map | None:
+        """Return the energy of the residual path of an image; None where it is not there."""
+        if not any("residual" in SCORES[name].needs for name in names):
+            return None
+        arrays = self.project.cache.read(self._residual_hash(), record.content_hash)
+        return None if arrays is None else arrays["energy"].astype(np.float32)
 
     def limits(self, name: str, values: Map | None = None) -> tuple[float, float]:
         """Return the scores shown as no and as full colour, the first below the second.
@@ -196,7 +208,7 @@ class Scoring:
         scale = self.calibration(name)
         if scale is not None:
             return scale.low, scale.high
-        display = OVERLAYS[name].display
+        display = SCORES[name].display
         if display is not None:
             return display
         numbers = np.zeros(1) if values is None else values[np.isfinite(values)]
@@ -216,7 +228,7 @@ class Scoring:
         """Whether the scale is of reviewed in-distribution pixels; else its alarms are a bound."""
         return self.calibrations is not None and self.calibrations.source == "reviewed"
 
-    def about_scale(self, name: str) -> str:
+    def describe_scale(self, name: str) -> str:
         """Return in words where the scale of a score comes from; nothing without one."""
         scale, held = self.calibration(name), self.calibrations
         if scale is None or held is None:

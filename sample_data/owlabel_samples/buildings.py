@@ -167,7 +167,7 @@ def _windows(surface: Float, floors: int, rng: Rng, look: Look) -> int:
                 row = top + high - 8
                 paint_over(surface, (row, left - 6, row + 12, left + wide + 6), frame * 0.55, 0.75)
                 surface[row : row + 10, max(left - 6, 0) : left + wide + 6 : 3] *= 1.4
-    return 14 + (floors - 1) * floor
+    return int(14 + (floors - 1) * floor)
 
 
 def _window(

@@ -132,7 +132,7 @@ class Canvas:
         columns = np.arange(window[1].start, window[1].stop)
         inverse = np.interp(columns, *_rising(points[0, 0], points[1, 0], depths))
         depth = np.broadcast_to((1 / inverse).astype(np.float32), part.shape)
-        part.put(mask > 0, picture, label, depth)
+        part.put(mask > 0, np.asarray(picture, np.float32), label, depth)
 
     def stand(
         self, sprite: Sprite, foot: tuple[float, float], height: float, label: int, depth: float

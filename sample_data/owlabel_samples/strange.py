@@ -126,7 +126,7 @@ def sofa(rng: Rng) -> Sprite:
         corner = (col0 + round_by, row0 + round_by), (col1 - round_by, row1 - round_by)
         cv2.rectangle(inner, corner[0], corner[1], 1.0, -1)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round_by + 1, 2 * round_by + 1))
-        inner = cv2.dilate(inner, disc)
+        inner = np.asarray(cv2.dilate(inner, disc), np.float32)
         edge = inner - cv2.erode(inner, np.ones((5, 5), np.uint8))
         light = (np.linspace(1.15, 0.85, shape[0])[:, None] * tone * (1 - 0.45 * edge))[..., None]
         color[:] = np.where(inner[..., None] > 0, plaid * light, color)

@@ -58,7 +58,7 @@ def bricks(rng: Rng, shape: tuple[int, int], color: Float, row: int = 4) -> Floa
     wall = color * (1 + tones[course, stone][..., None])
     mortar = rgb(0.62, 0.58, 0.54) * 0.9
     wall = np.where(joint[..., None], 0.45 * wall + 0.55 * mortar, wall)
-    return (wall * plain(rng, shape, rgb(1, 1, 1), 0.07)).astype(np.float32)
+    return np.asarray(wall * plain(rng, shape, rgb(1, 1, 1), 0.07), np.float32)
 
 
 def streaks(rng: Rng, shape: tuple[int, int], along_rows: bool, length: float = 30) -> Float:

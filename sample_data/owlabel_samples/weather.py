@@ -154,4 +154,4 @@ def photograph(color: Float, size: tuple[int, int], rng: Rng) -> np.ndarray:
     )
     coarse = noise(rng, size, (2, 2), 1)[..., None] * 0.4 + rng.standard_normal((height, width, 3))
     picture = picture + rng.uniform(0.003, 0.022) * coarse
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(picture, 0, 1) * 255), np.uint8)

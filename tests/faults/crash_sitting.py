@@ -54,20 +54,20 @@ def newest(project: Project, since: int = 0) -> int:
 
 def act(session: Session, rng: random.Random, number: int) -> None:
     """Do one random act; acts that are refused in words count as done."""
-    height, width = session.human().shape
+    height, width = session.labels.human().shape
     row, col = rng.randrange(height), rng.randrange(width)
     choice = rng.choice(
         ["click", "click", "click", "accept", "paint", "undo", "redo", "go", "review"]
     )
     try:
         if choice == "click":
-            session.click(row, col, add=rng.random() < 0.8)
+            session.labels.click(row, col, add=rng.random() < 0.8)
         elif choice == "accept":
-            session.accept(rng.choice(["deer", "bale", f"thing {number % 7}"]))
+            session.labels.accept(rng.choice(["deer", "bale", f"thing {number % 7}"]))
         elif choice == "paint":
-            painted = session.human().copy()
+            painted = session.labels.human().copy()
             painted[row : row + 20, col : col + 20] = rng.choice(list(session.classes.names))
-            session.paint(painted)
+            session.labels.paint(painted)
         elif choice == "undo":
             session.undo()
         elif choice == "redo":
@@ -75,7 +75,7 @@ def act(session: Session, rng: random.Random, number: int) -> None:
         elif choice == "go":
             session.go_to(rng.choice(session.records).id)
         else:
-            session.review(rng.random() < 0.7)
+            session.labels.review(rng.random() < 0.7)
     except ValueError:
         pass
 
@@ -112,7 +112,8 @@ def sit(folder: Path, seed: int, window: bool) -> None:
 
 def worker_of(session: Session) -> int | None:
     """Return the process number of the session's worker."""
-    return session.worker_pid
+    process = session.worker._process
+    return process.pid if process is not None and process.poll() is None else None
 
 
 def kill_once(folder: Path, rng: random.Random, window: bool) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_where_the_model_is_lost_nothing_is_claimed(folder: str, tmp_path: Path)
         (["click", "{}", "nobody.png", "1", "1"], "0 images are named"),
         (["click", "{}", "deer_1.png", "99", "1"], "outside"),
         (["learn", "{}", "deer_1.png", "deer"], "click an object first"),
-        (["train", "{}", "deer"], "no novel class"),
+        (["train", "{}", "deer"], "is not a novel class"),
         (["adopt", "{}", "77"], "no model version"),
         (["export", "{}", "/tmp/owlabel-never", "--format", "bmp"], "must be one of"),
         (["export", "{}", "/tmp/owlabel-never"], "no image is reviewed"),

@@ -28,7 +28,7 @@ def as_fruit(name: str, item: object) -> Fruit:
 
 
 def fruits() -> Registry[Fruit]:
-    return Registry("test.fruits", {"apple": Fruit("apple")}, as_fruit)
+    return Registry("test.fruits", "fruit", {"apple": Fruit("apple")}, as_fruit)
 
 
 def test_an_entry_point_follows_the_built_in_items(install: Install) -> None:
@@ -40,6 +40,9 @@ def test_an_entry_point_follows_the_built_in_items(install: Install) -> None:
     assert list(table) == ["apple", "pear"]
     assert len(table) == 2
     assert "plum" not in table
+    assert table.pick(["pear", "apple", "pear"]) == [Fruit("apple"), Fruit("pear")]
+    with pytest.raises(ValueError, match="unknown fruit 'plum'; there are apple, pear"):
+        table.pick(["plum"])
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,8 @@ from owlabel.jobs.kinds.embed import candidates_of, channel_classes
 from owlabel.jobs.pending_images import nearest_first
 from owlabel.ood.segment_features import feature_names
 from owlabel.project.store import Project
-from owlabel.project.tables import candidate_rows
 from owlabel.session.session import Session
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 
 ACTS = 15
 HEIGHT, WIDTH = 24, 32
@@ -52,18 +51,14 @@ def embed_all(project: Project, seed: int = 0) -> None:
     columns = len(feature_names(head.outputs))
     rng = np.random.default_rng(seed)
     shape = (HEIGHT, WIDTH)
-    records = project.images()
-    with project.database.writing() as session:
-        for record in records:
-            grid = np.zeros((head.outputs, HEIGHT // 4, WIDTH // 4), np.float16)
-            grid[0] = 3
-            grid[:, :3, :3] = grid[:, 3:, 5:] = rng.uniform(0, 0.3)
-            found, segments = candidates_of(grid, shape, classes, header, 0.3)
-            project.cache.write(head.hash, record.content_hash, {"embedding": grid})
-            features = rng.normal(size=(len(found), columns))
-            candidate_rows.replace_candidates(
-                session, record.id, head.hash, found, segments, features
-            )
+    for record in project.images():
+        grid = np.zeros((head.outputs, HEIGHT // 4, WIDTH // 4), np.float16)
+        grid[0] = 3
+        grid[:, :3, :3] = grid[:, 3:, 5:] = rng.uniform(0, 0.3)
+        candidates, segments = candidates_of(grid, shape, classes, header, 0.3)
+        project.cache.write(head.hash, record.content_hash, {"embedding": grid})
+        features = rng.normal(size=(len(candidates), columns))
+        project.candidates.replace(record.id, head.hash, candidates, segments, features)
 
 
 def spent(act: Callable[[], Any]) -> float:
@@ -78,28 +73,28 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     make_pictures(folder / "pictures", count)
     opened: list[Project] = []
     result: dict[str, Any] = {
-        "made_ms": spent(lambda: opened.append(open_or_create(folder / "pictures")))
+        "made_ms": spent(lambda: opened.append(open_project(folder / "pictures")))
     }
     embed_all(opened[0])
     opened[0].close()
-    result["opened_again_ms"] = spent(lambda: opened.append(open_or_create(folder / "pictures")))
+    result["opened_again_ms"] = spent(lambda: opened.append(open_project(folder / "pictures")))
     sessions: list[Session] = []
     result["sitting_ms"] = spent(lambda: sessions.append(Session(opened[1], start_worker=False)))
     session, project = sessions[0], opened[1]
     names = iter(f"thing {n % 3}" for n in range(ACTS))
 
     def click_and_name() -> None:
-        session.click(2, 2)
-        session.accept(next(names))
+        session.labels.click(2, 2)
+        session.labels.accept(next(names))
 
     waiting = nearest_first(project.images(), project)
     acts: dict[str, Callable[[], Any]] = {
         "next_image": session.next_image,
-        "next_candidate": session.next_candidate,
+        "next_candidate": session.queue.next,
         "click_and_name": click_and_name,
         "undo": session.undo,
-        "queue": session.queue,
-        "fit_what_is_false": session.refit,
+        "queue": session.queue.items,
+        "fit_what_is_false": session.meta_classifier.fit,
         "poll": session.poll,
         "nearest_of_all": lambda: next(waiting),
     }

@@ -31,7 +31,7 @@ from owlabel.jobs.kinds.find_novel import RelabelJob
 from owlabel.models.weights import load
 from owlabel.project.store import Project
 from owlabel.session.session import Session
-from owlabel.view.open_project import open_or_create
+from owlabel.view.open_project import open_project
 from owlabel_training.core.metric_losses import dce_loss
 from owlabel_training.fewshot.head_training import PlmRecipe
 from owlabel_training.fewshot.job import PlmJob, PlmShot, read_shot
@@ -54,8 +54,8 @@ def open_until_overlay(images: Path, model: Path, project: Path) -> float:
     """Return the seconds from opening until the first picture has its embedding."""
 
     def act() -> Session:
-        session = Session(open_or_create(images, model, project))
-        while session.embedding() is None:
+        session = Session(open_project(images, model, project))
+        while session.view.embedding() is None:
             time.sleep(0.01)
             session.poll()
             if time.perf_counter() - start > WAIT_SECONDS:
@@ -72,22 +72,22 @@ def name_shots(project: Path) -> Session:
     """Name the first candidate of five different pictures."""
     session = Session(Project.open(project), start_worker=False)
     used: set[int] = set()
-    for item in session.queue(1000):
+    for item in session.queue.items(1000):
         if item.record.id not in used and len(used) < SHOTS:
             used.add(item.record.id)
             session.go_to(item.record.id)
-            session.click(*item.row.candidate.peak)
-            session.accept("thing")
+            session.labels.click(*item.peak)
+            session.labels.accept("thing")
     return session
 
 
 def relabelling(session: Session, context: JobContext) -> dict[str, Any]:
     """Time NPM over all pictures; the plain way, distance by distance, on some of them."""
-    rule = session.rule
+    rule = session.shots.rule
     rows = [(p.class_id, p.vector.tolist()) for p in rule.prototypes]
-    job = RelabelJob(session.header.heads[0].hash, rows, rule.lambda_novel)
+    job = RelabelJob(session.models.header.heads[0].hash, rows, rule.lambda_novel)
     ours, _ = timed(lambda: run_to_end(job.run(context)))
-    outputs = [session.output(r.id) for r in session.records[:PLAIN_IMAGES]]
+    outputs = [session.view.output(r.id) for r in session.records[:PLAIN_IMAGES]]
     vector = rule.prototypes[0].vector
 
     def plainly() -> None:
@@ -115,7 +115,7 @@ def training(session: Session, context: JobContext) -> dict[str, Any]:
     shots = [
         {"image_id": r.id, "revision_id": r.revision_id} for r in session.records if r.revision_id
     ]
-    checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
+    checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
     job = PlmJob(checkpoint, deer.id, deer.name, deer.color, shots)
     seconds, _ = timed(lambda: run_to_end(job.run(context)))
     plain = live_step(session, deer.id, shots)
@@ -132,7 +132,7 @@ def live_step(session: Session, class_id: int, shots: list[dict[str, Any]]) -> f
     """Return the seconds of one step in which backbone and head run."""
     import torch
 
-    segmenter, _ = load(session.model.path)
+    segmenter, _ = load(session.models.active.path)
     recipe = PlmRecipe.for_shots(len(shots))
     read = [read_shot(session.project, PlmShot(**row), class_id) for row in shots]
     head = segmenter.renew_head(class_id)

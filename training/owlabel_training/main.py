@@ -33,11 +33,11 @@ def train(
     restart: Annotated[bool, typer.Option(help="Forget an earlier run in the folder.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
-    """Train a base model, or make one know OoD objects (recipes with [entropy] or [residual]).
+    """Train what the recipe's sections ask for: by default, a base model.
 
-    A recipe with [pretraining] pre-trains a backbone without labels, one with [weak_shot] learns
-    masks of novel classes from tags.  Run the same line again to
-    go on after an interruption.
+    With the section "entropy" or "residual" it trains on OoD objects, with "pretraining" it
+    pre-trains a backbone without labels, with "weak_shot" it learns masks of novel classes from
+    tags.  Run the same line again to continue after an interruption.
     """
     try:
         _train(recipe, (data, base), out, change or [], restart, threads)

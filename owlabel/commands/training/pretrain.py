@@ -17,6 +17,6 @@ def pretrain(
 ) -> None:
     """Pre-train backbone and decoder by contrast between all images; compare before and after."""
     with sitting(project) as session:
-        job_id = session.pretrain(make())
+        job_id = session.training.pretrain(make())
         finished(session, job_id, "pre-training")
-        print_result(session, session.pretrain_result(), adopt, as_json)
+        print_result(session, session.training.result("pretrain"), adopt, as_json)

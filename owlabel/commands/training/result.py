@@ -23,7 +23,7 @@ def print_result(session: Any, result: Any, adopt: bool, as_json: bool = False) 
     else:
         out.print("nothing was compared: of the images kept aside, people have labelled none")
     if adopt:
-        session.adopt(result.model_id)
+        session.models.adopt(result.model_id)
         work(session)
     if not as_json:
         number = result.model_id

@@ -13,6 +13,6 @@ def train(project: ProjectArg, make: MakeRequest[PlmRequest], adopt: AdoptOption
     """Train a head for a novel class on its shots (PLM) and compare it with the model before."""
     with sitting(project) as session:
         request = make()
-        job_id = session.retrain(request.class_name, request.iterations, request.seed)
+        job_id = session.training.plm(request)
         finished(session, job_id, "training")
-        print_result(session, session.result(), adopt)
+        print_result(session, session.training.result("plm"), adopt)

@@ -11,7 +11,7 @@ from owlabel.commands.console import JsonOption, ProjectArg, finished, out, sitt
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.commands.training.result import AdoptOption, print_result
 from owlabel.jobs.requests.ood import OodRequest
-from owlabel.session.training.ood import basis
+from owlabel.session.training.results import ood_summary
 
 
 @request_options(OodRequest, leave=("source", "path", "use"))
@@ -34,12 +34,12 @@ def train_ood(
     """Train on OoD objects (entropy maximisation, RPL, RPL + CoroCL); compare before and after."""
     with sitting(project) as session:
         use = "whole" if whole else "pasted"
-        job_id = session.train_ood(make(source=_source(proxy), path=str(proxy or ""), use=use))
+        job_id = session.training.ood(make(source=_source(proxy), path=str(proxy or ""), use=use))
         finished(session, job_id, "training")
-        result = session.ood_result()
+        result = session.training.result("ood")
         print_result(session, result, adopt, as_json)
         if not as_json:
-            out.print(basis(result), highlight=False)
+            out.print(ood_summary(result), highlight=False)
 
 
 def _source(proxy: Path | None) -> str:

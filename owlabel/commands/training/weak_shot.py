@@ -32,9 +32,9 @@ def weak_shot(
     """Learn masks of the tagged novel classes (SimFormer); they become proposals for review."""
     with sitting(project) as session:
         request = make()
-        for line in session.lacking():
+        for line in session.tags.missing():
             err.print(line, style="yellow", markup=False, highlight=False)
-        job_id = session.train_from_tags(request)
+        job_id = session.training.weak_shot(request)
         if not wait:
             out.print(f"job {job_id} is queued: it runs when the project is open", highlight=False)
             return

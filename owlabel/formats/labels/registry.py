@@ -1,37 +1,138 @@
-"""The formats by name."""
+"""The formats of labels by name: what each can write, and what it can read.
+
+A package adds a format through an entry point of the group ``owlabel.formats`` whose object is a
+`Format`; it then stands in the window, in ``owlabel export`` and among the importers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from owlabel.formats.labels import coco_instances, coco_panoptic, indexed_png
-from owlabel.formats.labels.provenance import ReadImage
-from owlabel.formats.labels.stream import Steps
+from owlabel.classes import ClassTable
+from owlabel.formats.atomic_folder import ExportError
+from owlabel.formats.labels import coco_instances, coco_panoptic, indexed_png, stream
+from owlabel.formats.labels.provenance import LabelledImage, Provenance, ReadImage
+from owlabel.formats.labels.stream import Steps, Writer
+from owlabel.registry import Registry, instance_of
 
 
 @dataclass(frozen=True)
-class Exporter:
-    """One format.
+class LabelMaps:
+    """What an import brings.
 
     Attributes
     ----------
-    label : str
-        For people.
-    stream : callable
-        ``(folder, classes, images, provenance, overwrite)`` to a generator, one step an image.
-    read : callable
-        ``(folder)`` to the images that an export holds.
+    classes : ClassTable
+        The classes that the label maps speak of.
+    images : iterable of ReadImage
+        One label map an image, read one at a time: uint8 class ids of `classes`, 255 is void.
     """
 
-    label: str
-    stream: Callable[..., Steps]
-    read: Callable[[Path], Iterator[ReadImage]]
+    classes: ClassTable
+    images: Iterable[ReadImage]
 
 
-EXPORTERS: dict[str, Exporter] = {
-    indexed_png.FORMAT: Exporter("Indexed PNG masks", indexed_png.stream, indexed_png.read),
-    coco_instances.FORMAT: Exporter("COCO instances", coco_instances.stream, coco_instances.read),
-    coco_panoptic.FORMAT: Exporter("COCO panoptic", coco_panoptic.stream, coco_panoptic.read),
-}
+@dataclass(frozen=True)
+class Format:
+    """One format; it writes, reads, or both.
+
+    Attributes
+    ----------
+    name : str
+        Its key in `FORMATS` and in ``owlabel export --format``.
+    title : str
+        Its name in the window.
+    writer : type of Writer, optional
+        Writes one image at a time into a folder; class table and provenance are written for it.
+    probe : callable, optional
+        ``probe(path) -> bool``: whether a file or folder seems to be of this format.  Reads no
+        more than a name list or a header.
+    read : callable, optional
+        ``read(path, classes=None) -> LabelMaps``.  `classes` is the table for files that name no
+        classes.  Raises ValueError, which names the file and the remedy.
+
+    Raises
+    ------
+    ValueError
+        If it has neither a writer nor both of `probe` and `read`.
+    """
+
+    name: str
+    title: str
+    writer: Callable[[Path, ClassTable], Writer] | None = None
+    probe: Callable[[Path], bool] | None = None
+    read: Callable[..., LabelMaps] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.probe is None) != (self.read is None) or not (self.writer or self.read):
+            raise ValueError(f"the format {self.name!r} needs a writer, or a probe and a reader")
+
+    def stream(
+        self,
+        folder: Path,
+        classes: ClassTable,
+        images: Iterable[LabelledImage],
+        provenance: Provenance,
+        overwrite: bool = False,
+    ) -> Steps:
+        """Write an export, see `owlabel.formats.labels.stream.stream`.
+
+        Raises
+        ------
+        ValueError
+            If the format writes nothing.
+        """
+        if self.writer is None:
+            raise ValueError(f"the format {self.name!r} can be read only")
+        return stream.stream(self.name, self.writer, folder, classes, images, provenance, overwrite)
+
+
+def _is_ours(name: str, folder: Path) -> bool:
+    """Return whether a folder is an export of this format."""
+    try:
+        stream.expect(folder, name)
+    except (ExportError, OSError):
+        return False
+    return True
+
+
+def _read_ours(
+    read: Callable[[Path], Iterable[ReadImage]], folder: Path, classes: ClassTable | None = None
+) -> LabelMaps:
+    """Return the labels of an export, whose class table lies beside them."""
+    return LabelMaps(stream.read_classes(folder), read(folder))
+
+
+def _ours(
+    name: str,
+    title: str,
+    writer: Callable[[Path, ClassTable], Writer],
+    read: Callable[[Path], Iterable[ReadImage]],
+) -> Format:
+    return Format(name, title, writer, partial(_is_ours, name), partial(_read_ours, read))
+
+
+_BUILTIN = (
+    _ours(indexed_png.FORMAT, "PNG masks", indexed_png.MaskWriter, indexed_png.read),
+    _ours(coco_instances.FORMAT, "COCO instances (RLE)", coco_instances.InstanceWriter,
+          coco_instances.read),
+    _ours(coco_panoptic.FORMAT, "COCO panoptic", coco_panoptic.PanopticWriter,
+          coco_panoptic.read),
+)  # fmt: skip
+FORMATS: Registry[Format] = Registry(
+    "owlabel.formats", "format", {item.name: item for item in _BUILTIN}, instance_of(Format)
+)
+"""Every format by its name, in the order in which they are offered."""
+
+
+def exporters() -> dict[str, Format]:
+    """Return the formats that write."""
+    return {name: item for name, item in FORMATS.items() if item.writer is not None}
+
+
+def importers() -> dict[str, Format]:
+    """Return the formats that read."""
+    return {name: item for name, item in FORMATS.items() if item.read is not None}

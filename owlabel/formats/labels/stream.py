@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,10 +26,8 @@ VERSION = 1
 class Writer(Protocol):
     """The part that differs from format to format.
 
-    A writer is made with the folder to fill and the class table.
+    ``Writer(folder, classes)`` makes one for the folder to fill and the class table.
     """
-
-    def __init__(self, folder: Path, classes: ClassTable) -> None: ...
 
     def add(self, image: LabelledImage, stem: str) -> None:
         """Write one image; `stem` is its path in the export without suffix."""
@@ -45,7 +43,7 @@ Steps = Generator[str, None, list[Path]]
 
 def stream(
     format_name: str,
-    writer: type[Writer],
+    writer: Callable[[Path, ClassTable], Writer],
     folder: Path,
     classes: ClassTable,
     images: Iterable[LabelledImage],
@@ -95,7 +93,7 @@ def run(steps: Steps) -> list[Path]:
 
 def write(
     format_name: str,
-    writer: type[Writer],
+    writer: Callable[[Path, ClassTable], Writer],
     folder: Path,
     classes: ClassTable,
     images: Iterable[LabelledImage],

@@ -17,7 +17,7 @@ from owlabel.clusters.settings import AuxiliarySettings
 from owlabel.images.files import ImageError, read
 from owlabel.jobs.job import Progress
 from owlabel.project.storage.feature_cache import FeatureCache
-from owlabel.view.cluster_catalog import read_map
+from owlabel.view.clusters.catalog import read_map
 
 FITTED = "clusters"
 """What stands in the place of an image's hash in the cache: centres and limits."""

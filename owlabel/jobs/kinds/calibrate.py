@@ -137,9 +137,7 @@ def in_distribution(labels: NDArray[np.uint8], shape: tuple[int, int], classes: 
     return np.asarray(labels[np.ix_(*middle)] < classes)
 
 
-def _residual_energy(
-    project: Project, residual: str, record: ImageRecord
-) -> dict[str, NDArray[Any]]:
-    """Return the residual energy of an image by name, or nothing where there is none."""
+def _residual_energy(project: Project, residual: str, record: ImageRecord) -> NDArray[Any] | None:
+    """Return the residual energy of an image, (h, w), or None where there is none."""
     arrays = project.cache.read(residual, record.content_hash) if residual else None
-    return {} if arrays is None else {"rpl_energy": arrays["energy"]}
+    return None if arrays is None else arrays["energy"].astype(np.float32)

@@ -20,9 +20,9 @@ from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details
 from owlabel.project.tables.catalog import inside
-from owlabel.view import cluster_catalog
-from owlabel.view.cluster_catalog import ClusterSet, Grouped
-from owlabel.view.cluster_proposals import Proposer
+from owlabel.view.clusters import catalog
+from owlabel.view.clusters.catalog import CandidateClusters, ClusterSet
+from owlabel.view.clusters.proposals import Proposer
 
 LEAST_PER_KIND = 3
 """Candidates for each cluster of them, at least; with fewer there are fewer clusters."""
@@ -64,7 +64,7 @@ class AuxiliaryLabelsJob:
         with Project.open(context.project) as project:
             found = yield from build_clusters(project, self, context.work)
             return {"key": found.key, "clusters": found.clusters, "kinds": found.kinds} | (
-                cluster_catalog.agreement(project, found) or {}
+                catalog.agreement(project, found) or {}
             )
 
     def chosen(self, project: Project) -> AuxiliarySettings:
@@ -99,8 +99,8 @@ def build_clusters(
     stored = settings.replace(weights=_kept(settings))
     length = header.prototype_length
     found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
-    shown = cluster_catalog.current(project.cache)
-    if not (keep_named and shown is not None and cluster_catalog.names(project, shown.key)):
+    shown = catalog.current(project.cache)
+    if not (keep_named and shown is not None and catalog.names(project, shown.key)):
         found.store(project.cache)
     return found
 
@@ -166,7 +166,7 @@ class Pool:
     def look(self, picture: Picture, features: Floats) -> None:
         """Average the features (D, h, w) over each candidate of the image."""
         record = self._records[picture.content_hash]
-        masks = cluster_catalog.candidate_masks(self._project, self._head, record)
+        masks = catalog.candidate_masks(self._project, self._head, record)
         ids = self._ids(picture.content_hash)
         vectors = np.zeros((len(ids), len(features)), np.float32)
         for row, one in enumerate(ids):
@@ -192,10 +192,10 @@ class Pool:
         units = unit_length(vectors)
         labels, _ = nearest(units, clusters.centres)
         near = [
-            cluster_catalog.nearness(units[i : i + STEP], clusters.centres)
+            catalog.nearness(units[i : i + STEP], clusters.centres)
             for i in range(0, len(units), STEP)
         ]
-        made = Grouped(ids, images, labels, np.concatenate(near))
+        made = CandidateClusters(ids, images, labels, np.concatenate(near))
         self._project.cache.write(self._key, f"candidates-{self._head}", made.arrays())
         return kinds
 
@@ -244,7 +244,7 @@ class ClusterProposalsJob:
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
         """Write the proposals of one image after the other."""
         with Project.open(context.project) as project:
-            found = cluster_catalog.current(project.cache)
+            found = catalog.current(project.cache)
             if found is None or found.key != self.key:
                 return {"proposals": 0, "images": 0}
             known = project.classes().names

@@ -17,10 +17,10 @@ from owlabel.jobs.kinds.residual_energy import Residuals
 from owlabel.jobs.pending_images import nearest_first, read_or_note, waiting_images
 from owlabel.ood.candidates import SCORE, THRESHOLD, Candidate, find_segments
 from owlabel.ood.registry import SCORES
-from owlabel.project.cache_eviction import cache_limit, told, trim_cache, until_full
+from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message, until_full
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables.catalog import inside
-from owlabel.view.review_decisions import describe
+from owlabel.view.review_decisions import candidate_features
 
 if TYPE_CHECKING:
     from owlabel.models.segmenter import Segmenter
@@ -68,7 +68,7 @@ class EmbedJob:
                     trimmed = trim_cache(project, heads)
                     look = done + until_full(project, trimmed, heads, record)
                 yield Progress(done, total, record.relative)
-            message = told(trimmed, cache_limit(project))
+            message = trim_message(trimmed, cache_limit(project))
         return {"embedded": total - broken, "errors": broken} | (
             {"told": message} if message else {}
         )
@@ -106,8 +106,8 @@ def embed_one(
     for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
         classes = channel_classes(header, index)
         found, segments = candidates_of(grid, shape, classes, header, threshold)
-        features = describe(grid.astype(np.float32), header.prototype_length, segments)
-        project.replace_candidates(
+        features = candidate_features(grid.astype(np.float32), header.prototype_length, segments)
+        project.candidates.replace(
             record.id, head.hash, found, segments=segments, features=features
         )
     for head, grid in zip(header.heads, grids, strict=True):
@@ -132,6 +132,6 @@ def candidates_of(
 ) -> tuple[list[Candidate], NDArray[np.int32]]:
     """Return candidates and segments (h, w) of an embedding grid (N, h, w) of an image (H, W)."""
     embedding = grid.astype(np.float32)
-    score = np.asarray(SCORES[SCORE].function(embedding, header.prototype_length))
+    score = np.asarray(SCORES[SCORE].of(embedding, header.prototype_length))
     base_map: Labels = classes[embedding.argmax(axis=0)]  # (h, w)
     return find_segments(score, base_map, shape, threshold)

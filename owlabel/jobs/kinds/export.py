@@ -13,7 +13,7 @@ from owlabel import __version__
 from owlabel.checkpoints.header import read_header
 from owlabel.classes import UNSET, Source
 from owlabel.formats.labels.provenance import LabelledImage, Provenance
-from owlabel.formats.labels.registry import EXPORTERS
+from owlabel.formats.labels.registry import FORMATS, exporters
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.novel import label_maps
 from owlabel.novel.label_maps import LabelMap
@@ -34,7 +34,7 @@ class ExportJob:
     folder : str
         Target; nothing is written over unless `overwrite`.
     format : str
-        A key of `owlabel.formats.labels.registry.EXPORTERS`.
+        A key of `owlabel.formats.labels.registry.exporters`.
     which : str
         ``reviewed``, or ``all`` images that have labels.
     overwrite : bool
@@ -55,8 +55,8 @@ class ExportJob:
 
     def check(self, project: Project) -> None:
         """Raise ValueError where the export could not begin."""
-        if self.format not in EXPORTERS:
-            raise ValueError(f"format must be one of {sorted(EXPORTERS)}, got {self.format!r}")
+        if self.format not in exporters():
+            raise ValueError(f"format must be one of {sorted(exporters())}, got {self.format!r}")
         if self.which not in WHICH:
             raise ValueError(f"which must be one of {WHICH}, got {self.which!r}")
         if self.abstain is not None and not 0 <= self.abstain <= 1:
@@ -75,14 +75,14 @@ class ExportJob:
             self.check(project)
             view = View(project)
             classes, frozen = snapshot(project)
-            known = {record.id for record in view.records}
+            known = {record.id for record in view.images.records}
             wanted = [
                 f
                 for f in frozen
                 if f.record.id in known and (self.which == "all" or f.record.state == "reviewed")
             ]
             images = (self._labelled(view, f) for f in wanted if _has_labels(view, f))
-            steps = EXPORTERS[self.format].stream(
+            steps = FORMATS[self.format].stream(
                 Path(self.folder), classes, images, _provenance(view), self.overwrite
             )
             count = 0
@@ -105,8 +105,8 @@ class ExportJob:
             sure = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
             return LabelledImage(record.relative, *labelled, sure, record.state)
         if self.abstain is not None and record.state != "reviewed":
-            labelled = label_maps.abstain(labelled, output, view.rule, self.abstain)
-        sure = label_maps.confidence(output, view.rule, labelled)
+            labelled = label_maps.abstain(labelled, output, view.shots.rule, self.abstain)
+        sure = label_maps.confidence(output, view.shots.rule, labelled)
         return LabelledImage(record.relative, *labelled, sure, record.state)
 
 
@@ -131,5 +131,5 @@ def _provenance(view: View) -> Provenance:
         tool=f"owlabel {__version__}",
         model=view.model.name,
         model_hash=view.header.heads[-1].hash,
-        lambda_novel=view.lambda_novel,
+        lambda_novel=view.settings.lambda_novel,
     )

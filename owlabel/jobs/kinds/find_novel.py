@@ -1,4 +1,4 @@
-"""Looking for novel classes in all images, by prototypes and heads; NumPy on the cache only."""
+"""Find the novel classes in all images by prototypes and heads, with NumPy on the cache alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from owlabel.classes import Labels
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.novel.label_maps import ModelOutput, Rule, predict
-from owlabel.novel.occurrences import ShotSize, find_pixels, shot_size, smallest
+from owlabel.novel.occurrences import ShotSize, occurrence_pixels, shot_size, smallest
 from owlabel.novel.prototypes import LAMBDA_NOVEL, NovelPrototype
-from owlabel.novel.shots import findings_key
+from owlabel.novel.shots import occurrence_key
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 
 CLAIMED_SHARE = 0.5
@@ -22,7 +22,9 @@ CLAIMED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class RelabelJob:
-    """Label every embedded image as the window does; note where classes are, what they explain.
+    """Label every embedded image as the window does; store where novel classes occur.
+
+    The candidates that a class explains are stored with it.
 
     Attributes
     ----------
@@ -33,7 +35,7 @@ class RelabelJob:
     lambda_novel : float
         Squared distance within which a prototype claims, >= 0.
     key : str or None
-        Where the finds are stored; made from the other fields unless given.
+        Where the occurrences are stored; made from the other fields unless given.
     heads : sequence of (class id, head hash)
         The PLM heads, in the order in which they were trained.
 
@@ -49,24 +51,27 @@ class RelabelJob:
     heads: Sequence[tuple[int, str]] = ()
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Look at all images that have not been looked at; yields after each."""
-        rule, key = self._rule(), self.key or self.findings_key()
+        """Scan the images that are new to the rule or have candidates; yield after each."""
+        rule, key = self._rule(), self.key or self.occurrence_key()
         with Project.open(context.project) as project:
             records = self._embedded(project)
-            seen = project.looked_at(key)
+            scanned = project.occurrences.scanned(key)
             shots = _shot_sizes(project, self._classes())
             for done, record in enumerate(records, start=1):
-                candidates = project.candidates(self.head_hash, limit=-1, image_id=record.id)
-                if record.id not in seen or candidates:
+                candidates = project.candidates.ranked(self.head_hash, limit=-1, image_id=record.id)
+                if record.id not in scanned or candidates:
                     labels = self._labels(project, record, rule)
                     if labels is not None:
-                        _note(project, record, key, labels, shots, candidates)
+                        _store_occurrences(project, record, key, labels, shots, candidates)
                 yield Progress(done, len(records), record.relative)
-            return {"key": key, "found": {str(c): n for c, n in project.found(key).items()}}
+            counts = project.occurrences.image_counts(key)
+            return {"key": key, "found": {str(c): n for c, n in counts.items()}}
 
-    def findings_key(self) -> str:
+    def occurrence_key(self) -> str:
         """Return a key that is the same for the same rule."""
-        return findings_key(self.head_hash, self._rule().prototypes, self.lambda_novel, self.heads)
+        return occurrence_key(
+            self.head_hash, self._rule().prototypes, self.lambda_novel, self.heads
+        )
 
     def _rule(self) -> Rule:
         found = [NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes]
@@ -108,7 +113,7 @@ def _shot_sizes(project: Project, classes: Sequence[int]) -> dict[int, ShotSize 
     return {c: smallest(of_class) for c, of_class in sizes.items()}
 
 
-def _note(
+def _store_occurrences(
     project: Project,
     record: ImageRecord,
     key: str,
@@ -116,11 +121,11 @@ def _note(
     shots: Mapping[int, ShotSize | None],
     candidates: Sequence[CandidateRow],
 ) -> None:
-    """Store what is found in the labels (H, W) of one image, and which candidates it explains."""
-    sizes = {c: find_pixels(labels == c, size) for c, size in shots.items()}
+    """Store which classes occur in the labels (H, W) of an image, and what they explain."""
+    sizes = {c: occurrence_pixels(labels == c, size) for c, size in shots.items()}
     claims = {row.id: claimant(labels, row, list(shots)) for row in candidates}
     changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}
-    project.set_findings(key, record.id, sizes, changed)
+    project.occurrences.store(key, record.id, sizes, changed)
 
 
 def claimant(labels: Labels, row: CandidateRow, novel: Sequence[int]) -> int | None:

@@ -12,7 +12,7 @@ from owlabel.project.history.changes_elsewhere import last_event
 from owlabel.project.store import Project
 from owlabel.project.tables.candidate_details import store_judge
 from owlabel.project.tables.catalog import inside
-from owlabel.view.review_decisions import gather, judge_key, said_images
+from owlabel.view.review_decisions import classifier_key, collect_rows, labelled_images
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class JudgeJob:
         """Look at all images that somebody labelled, then fit; yields after each image."""
         with Project.open(context.project) as project:
             header = read_header(inside(project.folder, self.checkpoint))
-            total, event = len(said_images(project)), last_event(project.database)
+            total, event = len(labelled_images(project)), last_event(project.database)
             rows = None
-            for done, found in enumerate(gather(project, header), start=1):
+            for done, found in enumerate(collect_rows(project, header), start=1):
                 rows = found
                 yield Progress(min(done, total), total, "looking at what was decided")
             assert rows is not None  # the last that is yielded
@@ -43,5 +43,5 @@ class JudgeJob:
                 for i, false in zip(rows.ids.tolist(), rows.false.tolist(), strict=True)
             }
             value = {"classifier": classifier.to_json(), "decided": decided, "event": event}
-            store_judge(project.database, judge_key(header.heads[0].hash), value)
+            store_judge(project.database, classifier_key(header.heads[0].hash), value)
             return {"true": classifier.true, "false": classifier.false}

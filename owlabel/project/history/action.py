@@ -59,12 +59,18 @@ class Action:
         Reads the maps that edits rest on.
     event : EventRow
         The event of this action, already in the log of this transaction.
+
+    Attributes
+    ----------
+    changes : list of Change
+        The fields that this action has changed so far.
     """
 
     def __init__(self, session: Session, revisions: Revisions, event: EventRow) -> None:
         self._session = session
         self._revisions = revisions
         self._event = event
+        self.changes: list[Change] = []
         self._fresh: dict[int, Labels] = {}
         self._images: dict[int, ImageRow] = {}  # the session alone would forget and ask again
 
@@ -273,3 +279,4 @@ class Action:
         if before != after:
             change = Change(table, str(row), field, before, after)
             journal.record(self._session, self._event.seq, change)
+            self.changes.append(change)

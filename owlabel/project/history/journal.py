@@ -130,13 +130,13 @@ def changes_of(session: Session, seqs: Iterable[int]) -> dict[int, tuple[Change,
     wanted = sorted(seqs)
     if not wanted:
         return {}
-    found: dict[int, list[Change]] = {}
+    changes_by_seq: dict[int, list[Change]] = {}
     low, high = wanted[0], wanted[-1]
     query = select(ChangeRow).where(ChangeRow.seq >= low, ChangeRow.seq <= high)
     for row in session.scalars(query.order_by(ChangeRow.id)):
         change = Change(row.table, row.row, row.field, row.before, row.after)
-        found.setdefault(row.seq, []).append(change)
-    return {seq: tuple(changes) for seq, changes in found.items()}
+        changes_by_seq.setdefault(row.seq, []).append(change)
+    return {seq: tuple(changes) for seq, changes in changes_by_seq.items()}
 
 
 def as_event(row: EventRow, changes: tuple[Change, ...]) -> Event:
@@ -159,21 +159,6 @@ def event_with_flips(session: Session, seq: int) -> Event:
     return as_event(row, changes_of(session, [source]).get(source, ()))
 
 
-def effective(log: list[Event]) -> list[Event]:
-    """Return the events of a whole log that are not undone, without the undo and redo events."""
-    done: list[Event] = []
-    undone: list[Event] = []
-    for event in log:
-        if event.kind == UNDO:
-            undone.append(done.pop())
-        elif event.kind == REDO:
-            done.append(undone.pop())
-        else:
-            done.append(event)
-            undone.clear()
-    return done
-
-
 def trailing(
     session: Session, kinds: Sequence[str], image_id: int, since: int, own: Set[int]
 ) -> list[Event]:
@@ -181,7 +166,7 @@ def trailing(
 
     Events after `since` that are not `own` are passed over unless they are of the image.
     """
-    found = []
+    events = []
     top, _ = heads(last(session))
     while top is not None:
         row = session.get_one(EventRow, top)
@@ -189,9 +174,9 @@ def trailing(
         if not elsewhere:
             if row.kind not in kinds:
                 break
-            found.append(as_event(row, ()))
+            events.append(as_event(row, ()))
         top, _ = heads(last(session, before=top))
-    return found
+    return events
 
 
 def undo(session: Session) -> Event | None:

@@ -71,13 +71,13 @@ class FeatureCache:
 
     def read(self, head_hash: str, image_hash: str) -> dict[str, NDArray[Any]] | None:
         """Return the arrays, or None where there are none; a damaged file is deleted."""
-        found = self._load(head_hash, image_hash)
-        return None if found is None else found[0]
+        content = self._load(head_hash, image_hash)
+        return None if content is None else content[0]
 
     def metadata(self, head_hash: str, image_hash: str) -> dict[str, str] | None:
         """Return what was written beside the arrays, or None where there is nothing whole."""
-        found = self._load(head_hash, image_hash)
-        return None if found is None else found[1]
+        content = self._load(head_hash, image_hash)
+        return None if content is None else content[1]
 
     def _load(
         self, head_hash: str, image_hash: str
@@ -164,11 +164,6 @@ class FeatureCache:
             with suppress(OSError):  # gone meanwhile
                 facts = path.lstat()
                 yield facts.st_mtime, facts.st_size, path
-
-    def sweep(self) -> None:
-        """Remove what killed writers left behind; call it where nobody else is writing."""
-        for partial in self.folder.glob("*/.*.tmp"):
-            partial.unlink(missing_ok=True)
 
 
 def _with_checksum(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:

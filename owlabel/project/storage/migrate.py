@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from owlabel.project.storage.records import ProjectError
@@ -67,11 +67,6 @@ def upgrade(engine: Engine) -> None:
     with writing.begin() as connection:
         config.attributes["connection"] = connection
         run(config, "head")
-
-
-def revision_of(connection: Connection) -> str:
-    """Return the revision that an open database says it has."""
-    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
 
 
 def ensure(path: Path, engine: Engine) -> None:

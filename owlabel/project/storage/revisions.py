@@ -12,11 +12,11 @@ import io
 import struct
 import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import nullcontext
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image, UnidentifiedImageError
 from sqlalchemy.orm import Session
 
@@ -114,8 +114,7 @@ class Revisions:
     """
 
     def __init__(self, kept: int = 12) -> None:
-        self._kept = kept
-        self._maps: OrderedDict[int, Labels] = OrderedDict()
+        self._maps: LRUCache[int, Labels] = LRUCache(kept)
         self._lock = threading.Lock()
 
     def remember(self, revision_id: int, labels: Labels) -> None:
@@ -123,14 +122,9 @@ class Revisions:
         labels.flags.writeable = False
         with self._lock:
             self._maps[revision_id] = labels
-            self._maps.move_to_end(revision_id)
-            while len(self._maps) > self._kept:
-                self._maps.popitem(last=False)
 
     def _recall(self, revision_id: int) -> Labels | None:
         with self._lock:
-            if revision_id in self._maps:
-                self._maps.move_to_end(revision_id)
             return self._maps.get(revision_id)
 
     def read(self, session: Session, revision_id: int) -> Labels:

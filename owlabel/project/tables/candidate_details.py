@@ -58,8 +58,8 @@ def pack_mask(inside: NDArray[np.bool_]) -> bytes:
     if not rows.size:
         raise ValueError("an empty mask cannot be kept")
     top, left = int(rows[0]), int(cols[0])
-    part = inside[top : rows[-1] + 1, left : cols[-1] + 1]
-    return _BOX.pack(top, left, *part.shape) + np.packbits(part).tobytes()
+    box = inside[top : rows[-1] + 1, left : cols[-1] + 1]
+    return _BOX.pack(top, left, *box.shape) + np.packbits(box).tobytes()
 
 
 def put_mask(segments: Segments, packed: bytes, number: int) -> bool:
@@ -136,15 +136,15 @@ def _unpacked(row: Any) -> Details:
     return Details(row.id, row.image_id, peak, row.mask, unpack_features(row.features))
 
 
-def store(database: Database, found: Iterable[Details]) -> None:
+def store(database: Database, rows: Iterable[Details]) -> None:
     """Store mask and features of candidates; rows that are gone are passed over."""
     with database.writing() as session:
-        for one in found:
-            features = None if one.features is None else pack_features(one.features)
+        for row in rows:
+            features = None if row.features is None else pack_features(row.features)
             session.execute(
                 update(CandidateEntry)
-                .where(CandidateEntry.id == one.id)
-                .values(mask=one.mask, features=features)
+                .where(CandidateEntry.id == row.id)
+                .values(mask=row.mask, features=features)
             )
 
 

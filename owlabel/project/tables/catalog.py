@@ -45,7 +45,7 @@ def inside(root: Path, relative: str) -> Path:
     return root / relative
 
 
-def look_at(path: Path, relative: str) -> FileFacts:
+def read_facts(path: Path, relative: str) -> FileFacts:
     """Return the facts of one file; a file that cannot be read gives its reason."""
     try:
         status = path.stat()
@@ -72,16 +72,16 @@ def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | st
     """
     if not root.is_dir():
         raise ProjectError(f"the images' folder {root} is missing; put it back or move it there")
-    found: list[FileFacts | str] = []
+    files: list[FileFacts | str] = []
     for relative in relative_paths(root):
         path = f"{root}/{relative}"
         with suppress(OSError):  # gone meanwhile: looked at below, for the reason
             status = os.stat(path)
             if known.get(relative) == (status.st_size, status.st_mtime_ns):
-                found.append(relative)
+                files.append(relative)
                 continue
-        found.append(look_at(Path(path), relative))
-    return found
+        files.append(read_facts(Path(path), relative))
+    return files
 
 
 def known_files(session: Session) -> dict[str, tuple[int, int]]:
@@ -95,9 +95,9 @@ def known_files(session: Session) -> dict[str, tuple[int, int]]:
     return {relative: (size, time) for relative, size, time in session.execute(query)}
 
 
-def all_known(session: Session, known: Mapping[str, object], found: list[FileFacts | str]) -> bool:
+def all_known(session: Session, known: Mapping[str, object], files: list[FileFacts | str]) -> bool:
     """Tell whether a survey found nothing but what is known, all of it, and in the same order."""
-    if list(known) != found:
+    if list(known) != files:
         return False
     closed = select(ImageRow.id).where(~ImageRow.gone, ~_opened).limit(1)
     return session.scalar(closed) is None  # one that could not be opened and is gone now
@@ -114,27 +114,27 @@ def sync(database: Database, root: Path) -> tuple[dict[str, int], tuple[str, ...
     """
     with database.reading() as session:
         known = known_files(session)
-    found = survey(root, known)
+    files = survey(root, known)
     with database.reading() as session:
-        if all_known(session, known, found):
+        if all_known(session, known, files):
             return dict(NOTHING_NEW), ()
     with database.writing() as session:
         labelled = ImageRow.revision_id.is_not(None) | ImageRow.review_labels_id.is_not(None)
         hashes = select(ImageRow.id, ImageRow.content_hash).where(labelled)
         before = {row.id: row.content_hash for row in session.execute(hashes)}
-        counts = take(session, found)
+        counts = take(session, files)
         now = session.scalars(select(ImageRow).where(labelled, ~ImageRow.gone))
         replaced = (r.relative for r in now if r.content_hash != before[r.id] and r.error is None)
         return counts, tuple(replaced)
 
 
-def take(session: Session, found: list[FileFacts | str]) -> dict[str, int]:
+def take(session: Session, files: list[FileFacts | str]) -> dict[str, int]:
     """Bring the images' rows up to date with a survey; return how many are new, gone, changed.
 
     An image is its content: labels follow a file that was renamed, also where names were swapped.
     """
     rows = {row.relative: row for row in session.scalars(select(ImageRow))}
-    facts = [item if isinstance(item, FileFacts) else _facts_of(rows[item]) for item in found]
+    facts = [item if isinstance(item, FileFacts) else _facts_of(rows[item]) for item in files]
     matched = _match(list(rows.values()), facts)
     counts = dict(NOTHING_NEW)
     _free_names(session, list(rows.values()), facts, matched)

@@ -1,6 +1,6 @@
 """Which classes people have labelled in which image, without decoding all label maps each time.
 
-A revision never changes, so it is looked at once; what was found is kept in the database.
+A revision never changes, so it is read once; the result is kept in the database.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class LabelIndex:
         self._known: dict[int, frozenset[int]] | None = None
         self._stored = 0
 
-    def look(self, seconds: float | None = None) -> int:
-        """Look at revisions that are new; return how many are left.
+    def scan(self, seconds: float | None = None) -> int:
+        """Read the revisions that are new; return how many are left.
 
         Parameters
         ----------
         seconds : float, optional
-            Stop after this long, but look at one at least; None looks at all.
+            Stop after this long, but read at least one; None reads all.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class LabelIndex:
         waiting = self._waiting()
         began = monotonic()
         while waiting:
-            self._look_at(waiting.pop())
+            self._scan_revision(waiting.pop())
             if seconds is not None and monotonic() - began > seconds:
                 break
         if len(self._load()) - self._stored >= STORE_EVERY:
@@ -66,12 +66,12 @@ class LabelIndex:
         Images without any are left out; void is no class.
         """
         known = self._load()
-        found = {}
+        by_image = {}
         for image_id, revisions in self._current().items():
             ids: Iterable[frozenset[int]] = (known.get(r, frozenset()) for r in revisions)
             if classes := frozenset().union(*ids):
-                found[image_id] = classes
-        return found
+                by_image[image_id] = classes
+        return by_image
 
     def _current(self) -> dict[int, list[int]]:
         """Return image id to the revisions that say what people labelled in it."""
@@ -87,7 +87,7 @@ class LabelIndex:
         known = self._load()
         return [r for revisions in self._current().values() for r in revisions if r not in known]
 
-    def _look_at(self, revision_id: int) -> None:
+    def _scan_revision(self, revision_id: int) -> None:
         with self._database.reading() as session:
             labels = self._revisions.read(session, revision_id)
         self._load()[revision_id] = frozenset(c for c in present(labels) if c < MAX_CLASSES)

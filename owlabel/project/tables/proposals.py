@@ -207,6 +207,14 @@ class Proposals:
             query = select(*_RECORD).where(ProposalRow.id == proposal_id)
             return _record(session.execute(query).one())
 
+    def is_open(self, proposal_id: int) -> bool:
+        """Tell whether a proposal can still be accepted, rejected or corrected."""
+        try:
+            image_id = self.get(proposal_id).image_id
+        except ValueError:  # newer ones have taken its place
+            return False
+        return any(p.id == proposal_id for p in self.open(image_id=image_id))
+
     def mask(self, proposal_id: int) -> BoolArray:
         """Return the mask of a proposal, bool (H, W).
 

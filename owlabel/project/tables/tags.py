@@ -62,19 +62,19 @@ def assign_tags(session: Session, class_id: int, values: object) -> None:
     if not isinstance(values, dict) or set(values.values()) - {"present", "absent", None}:
         raise ProjectError(f"the journal holds tags that are none: {str(values)[:80]}")
     rows = [{"image_id": int(i), "class_id": class_id, "state": s} for i, s in values.items()]
-    gone = [{"image": row["image_id"]} for row in rows if row["state"] is None]
-    said = [row for row in rows if row["state"] is not None]
+    removed = [{"image": row["image_id"]} for row in rows if row["state"] is None]
+    stored = [row for row in rows if row["state"] is not None]
     connection = session.connection()
     of_image = (TagRow.image_id == bindparam("image"), TagRow.class_id == class_id)
-    if gone:
-        connection.execute(delete(TagRow).where(*of_image), gone)
-    if said:
+    if removed:
+        connection.execute(delete(TagRow).where(*of_image), removed)
+    if stored:
         command = insert(TagRow)
         connection.execute(
             command.on_conflict_do_update(
                 index_elements=["image_id", "class_id"], set_={"state": command.excluded.state}
             ),
-            said,
+            stored,
         )
 
 
@@ -100,8 +100,8 @@ class Tags:
         """Return image id to "present" or "absent" of one class, at least of images `among`."""
         near = [] if among is None else _among(TagRow.image_id, among)
         with self._database.reading() as session:
-            found = _read(session, TagRow.class_id == class_id, *near)
-        return {image_id: state for image_id, _, state in found}
+            rows = _read(session, TagRow.class_id == class_id, *near)
+        return {image_id: state for image_id, _, state in rows}
 
     def present(self, class_id: int) -> set[int]:
         """Return the ids of the images in which a class is tagged present."""
@@ -115,15 +115,15 @@ class Tags:
 
     def all(self) -> dict[int, dict[int, str]]:
         """Return image id to class id to "present" or "absent", of all tagged images."""
-        found: dict[int, dict[int, str]] = {}
+        tags: dict[int, dict[int, str]] = {}
         with self._database.reading() as session:
             for image_id, class_id, state in _read(session):
-                found.setdefault(image_id, {})[class_id] = state
-        return found
+                tags.setdefault(image_id, {})[class_id] = state
+        return tags
 
     def counts(self) -> dict[int, dict[str, int]]:
         """Return class id to how many images are "present" and how many "absent"."""
-        found: dict[int, dict[str, int]] = {}
+        counts: dict[int, dict[str, int]] = {}
         query = (
             select(TagRow.class_id, TagRow.state, func.count().label("images"))
             .join(ImageRow, ImageRow.id == TagRow.image_id)
@@ -133,9 +133,9 @@ class Tags:
         )
         with self._database.reading() as session:
             for row in session.execute(query):
-                of_class = found.setdefault(row.class_id, {"present": 0, "absent": 0})
+                of_class = counts.setdefault(row.class_id, {"present": 0, "absent": 0})
                 of_class[row.state] = row.images
-        return found
+        return counts
 
 
 def _read(session: Session, *where: ColumnElement[bool]) -> list[tuple[int, int, str]]:
@@ -152,8 +152,8 @@ def _read(session: Session, *where: ColumnElement[bool]) -> list[tuple[int, int,
 
 def present_in(session: Session, image_id: int) -> set[int]:
     """Return the ids of the classes that are tagged present in an image."""
-    found = _read(session, TagRow.image_id == image_id, TagRow.state == "present")
-    return {class_id for _, class_id, _ in found}
+    rows = _read(session, TagRow.image_id == image_id, TagRow.state == "present")
+    return {class_id for _, class_id, _ in rows}
 
 
 def class_ids(session: Session) -> set[int]:

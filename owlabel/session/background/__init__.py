@@ -1,1 +1,1 @@
-"""What a session starts on its own: calibration, meta classifier, clusters."""
+"""Jobs that a session starts by itself: calibration, meta classifier, search, clusters."""

@@ -1,56 +1,58 @@
-"""When the usual scores of the data set are looked for again, in the background."""
+"""Decide when to calibrate the scores over the data set."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from owlabel.jobs.queue import JobQueue
 from owlabel.ood.calibration import Basis
-from owlabel.session.edits.labels import Editor
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.view.score_maps import ScoreMaps
+from owlabel.view.view import View
 
 FIRST_FROM = 4
-"""Pictures that are embedded before the first calibration, unless there are no more."""
-EVERY = 2.0
-"""Seconds between two looks whether the scale is still good."""
+"""Number of embedded images before the first calibration; smaller data sets need all."""
 
 
-class Calibrating(Editor):
-    """An editor that keeps the scale of its scores up to date; `Session` has the worker."""
+class CalibrationSchedule:
+    """Decides when a calibration is due: after a few images, then after larger changes.
 
-    _jobs: JobQueue
-    _with_worker: bool
-    _scale_looked = 0.0
+    Parameters
+    ----------
+    view : View
+    scores : ScoreMaps
+    worker : WorkerLink
+    """
 
-    def _submit(self, kind: str, payload: dict[str, Any], *, first: bool = False) -> int:
-        """Queue a job."""
-        raise NotImplementedError
+    def __init__(self, view: View, scores: ScoreMaps, worker: WorkerLink) -> None:
+        self._view, self._scores, self._worker = view, scores, worker
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.project.folder).as_posix()
+    @property
+    def first(self) -> bool:
+        """Whether the scores were never calibrated."""
+        return self._scores.calibrations is None
 
-    def submit_calibration(self, *, always: bool = False) -> None:
-        """Queue a job, where one is due: find the usual scores of the data set.
+    def due(self, *, always: bool = False) -> dict[str, Any] | None:
+        """Return the payload of a calibration job if one is due, else None.
 
         Parameters
         ----------
         always : bool
-            Also where little has changed since.
+            Whether to calibrate even if little has changed.
         """
-        embedded, total = self.progress
-        reviewed = sum(r.state == "reviewed" for r in self.records)
-        first = self.scoring.calibrations is None
-        few = first and embedded < min(FIRST_FROM, total)
-        due = self.scoring.due(Basis(embedded, reviewed), total) and not few
-        if embedded and (due or always):
-            payload = {"checkpoint": self._relative(self.model.path)}
-            self._submit("calibrate", payload, first=first)
+        embedded, total = self._view.progress
+        reviewed = sum(r.state == "reviewed" for r in self._view.images.records)
+        few = self.first and embedded < min(FIRST_FROM, total)
+        outgrown = self._scores.calibration_due(Basis(embedded, reviewed), total) and not few
+        if not embedded or not (outgrown or always):
+            return None
+        return {"checkpoint": self._worker.relative(self._view.model.path)}
 
-    def _calibrate_if_due(self) -> None:
-        """Look every few seconds whether the scale of the scores is still good."""
-        if not self._with_worker or monotonic() - self._scale_looked < EVERY:
-            return
-        self._scale_looked = monotonic()
-        if not any(row.kind == "calibrate" for row in self._jobs.active()):
-            self.submit_calibration()
+    def due_in_background(self) -> dict[str, Any] | None:
+        """Return the same as `due`, but None while a calibration waits or runs."""
+        return None if self._worker.active("calibrate") else self.due()
+
+    def submit(self, *, always: bool = False) -> None:
+        """Submit a calibration if one is due."""
+        payload = self.due(always=always)
+        if payload is not None:
+            self._worker.submit("calibrate", payload, first=self.first)

@@ -1,4 +1,4 @@
-"""Clusters of a data set: built in the background, looked at, named; a name proposes labels."""
+"""Clusters of a data set: build them, show them and name them."""
 
 from __future__ import annotations
 
@@ -9,91 +9,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import LabelClass
-from owlabel.session.background.calibration import Calibrating
-from owlabel.view import cluster_catalog as cluster_set
-from owlabel.view.cluster_catalog import NAMES, ClusterInfo, ClusterSet
+from owlabel.session.core.acts import Acts
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.view.clusters import catalog
+from owlabel.view.clusters.catalog import NAMES, ClusterInfo, ClusterSet
+from owlabel.view.view import View
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # pydantic is loaded where a request is made
     from owlabel.jobs.requests.clusters import ClusterRequest
 
-KIND, PROPOSALS = "auxiliary_labels", "cluster_proposals"
 
+class Clusters:
+    """The clusters of a session's data set.
 
-class Clustering(Calibrating):
-    """An editor that has its data set clustered; `Session` has the worker."""
+    Parameters
+    ----------
+    view : View
+    acts : Acts
+    worker : WorkerLink
+    """
 
-    _cluster_names: Any = None
+    def __init__(self, view: View, acts: Acts, worker: WorkerLink) -> None:
+        self._view, self._acts, self._worker = view, acts, worker
+        self._proposed = (
+            self._view.project.setting(NAMES) or {}
+        )  # names for which proposals were submitted
 
-    def cluster_payload(self, request: ClusterRequest) -> dict[str, Any]:
-        """Return the fields of the job that builds what is asked for; raises ValueError."""
-        if not self.records:
-            raise ValueError("this project has no readable image to learn from")
+    def payload(self, request: ClusterRequest) -> dict[str, Any]:
+        """Return the fields of the job that builds clusters; raises ValueError."""
+        if not self._view.images.ids:
+            raise ValueError("this project has no readable image: add images to its folder")
         return {
-            "checkpoint": self._relative(self.model.path),
-            "settings": request.settings(len(self.classes.classes)),
+            "checkpoint": self._worker.relative(self._view.model.path),
+            "settings": request.settings(len(self._view.classes.classes)),
             "kinds": request.kinds,
         }
 
-    def build_clusters(self, request: ClusterRequest) -> int:
-        """Group pixels and OoD candidates of all images in the worker; return the job's id.
+    def build(self, request: ClusterRequest) -> int:
+        """Submit a job that clusters pixels and OoD candidates of all images; return its id.
 
         Raises
         ------
         ValueError
-            If the settings do not fit together, or there is no file of weights.
+            If the project has no readable image.
         """
-        return self._submit(KIND, self.cluster_payload(request))
+        return self._worker.submit("auxiliary_labels", self.payload(request))
 
-    def cluster_set(self) -> ClusterSet | None:
-        """Return what was built last, or None."""
-        return cluster_set.current(self.project.cache)
+    def current(self) -> ClusterSet | None:
+        """Return the clusters that were built last, or None."""
+        return catalog.current(self._view.project.cache)
 
-    def cluster_names(self) -> dict[str, int]:
-        """Return cluster to class id of what was named."""
-        found = self.cluster_set()
-        return {} if found is None else cluster_set.names(self.project, found.key)
+    def names(self) -> dict[str, int]:
+        """Return the class id of each named cluster."""
+        clusters = self.current()
+        return {} if clusters is None else catalog.names(self._view.project, clusters.key)
 
-    def clusters(self) -> list[ClusterInfo]:
-        """Return the clusters of pixels, then those of OoD candidates, the largest first."""
-        found = self.cluster_set()
-        return [] if found is None else cluster_set.infos(self.project, found)
+    def list_all(self) -> list[ClusterInfo]:
+        """Return the clusters of pixels, then those of candidates, each with the largest first."""
+        clusters = self.current()
+        return [] if clusters is None else catalog.list_clusters(self._view.project, clusters)
 
     def auxiliary_labels(self) -> NDArray[np.uint8] | None:
-        """Return the auxiliary labels of the current image, uint8 (H, W), 255 for none; or None.
+        """Return the auxiliary labels of the current image, uint8 (H, W), or None.
 
-        They are no classes: their ids mean nothing beside class ids.
+        Pixels without a label are 255. The labels are numbers of clusters, not ids of classes.
         """
-        found, record = self.cluster_set(), self.record()
-        made = found and cluster_set.read_map(self.project.cache, found.key, record.content_hash)
-        return made.labels if made and made.labels.shape == record.shape else None
+        clusters, record = self.current(), self._view.record()
+        cache = self._view.project.cache
+        stored = clusters and catalog.read_map(cache, clusters.key, record.content_hash)
+        return stored.labels if stored and stored.labels.shape == record.shape else None
 
     def unknown_objects(self, cluster: str) -> NDArray[np.bool_] | None:
-        """Return where the candidates of a cluster, like "c2", lie in the current image, (H, W).
+        """Return the mask (H, W) of a cluster of candidates, e.g. "c2", in the current image.
 
-        None where there are no clusters of candidates.
+        None if there are no clusters of candidates.
         """
-        found = self.cluster_set()
-        kind = int(cluster.removeprefix("c"))
-        if found is None:
+        clusters = self.current()
+        number = int(cluster.removeprefix("c"))
+        if clusters is None:
             return None
-        return cluster_set.kind_mask(self.project, found, self.record(), kind)
+        return catalog.cluster_mask(self._view.project, clusters, self._view.record(), number)
 
-    def cluster_agreement(self) -> Mapping[str, float | int] | None:
-        """Return PmIoU against what people have labelled, None where there is nothing."""
-        found = self.cluster_set()
-        return None if found is None else cluster_set.agreement(self.project, found)
+    def agreement(self) -> Mapping[str, float | int] | None:
+        """Return the PmIoU against human labels, or None if no pixel is labelled."""
+        clusters = self.current()
+        return None if clusters is None else catalog.agreement(self._view.project, clusters)
 
-    def name_cluster(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
-        """Name a cluster: what it holds in all images is proposed for review as this class.
+    def name(self, cluster: str, name: str, *, key: str | None = None) -> LabelClass | None:
+        """Name a cluster: its masks in all images become proposals of this class.
 
         Parameters
         ----------
         cluster : str
             As `ClusterInfo.name`: "7", or "c2" for a cluster of OoD candidates.
         name : str
-            Of an existing class or of a new one; "" takes the name back.
+            Name of a class, existing or new; "" removes the name.
         key : str, optional
-            Replay: of the clusters that were named.
+            For replays: key of the clusters that were named.
 
         Returns
         -------
@@ -105,53 +117,48 @@ class Clustering(Calibrating):
             If there is no such cluster, or the name is malformed.
         """
         key = self._known_cluster(cluster) if key is None else key
-        known = self.classes.find(name) if name.strip() else None
+        known = self._view.classes.find(name) if name.strip() else None
         payload = {"cluster": cluster, "name": name.strip(), "key": key}
         label = f"name cluster {cluster}"
-        with self.project.action("name_cluster", payload, label) as action:
+        with self._acts.act("name_cluster", payload, label) as action:
             named = known or (action.add_class(name) if name.strip() else None)
-            all_names = {k: dict(v) for k, v in (self.project.setting(NAMES) or {}).items()}
+            all_names = {k: dict(v) for k, v in (self._view.project.setting(NAMES) or {}).items()}
             of_key = {k: v for k, v in all_names.get(key, {}).items() if k != cluster}
             all_names[key] = of_key if named is None else {**of_key, cluster: named.id}
             action.set_setting(NAMES, all_names)
-        if named is not None and known is None:
-            self.classes = self.project.classes()
-            self.classes_changed.emit()
-        self._propose_if_renamed()
-        self.history_changed.emit()
         return named
 
     def _known_cluster(self, cluster: str) -> str:
-        """Return the key of the clusters that are shown; raises ValueError where this is none."""
-        found = self.cluster_set()
-        if found is None:
-            raise ValueError("there are no clusters yet: build them first")
-        count = found.kinds if cluster.startswith("c") else found.clusters
+        """Return the key of the current clusters; raises ValueError if `cluster` is unknown."""
+        clusters = self.current()
+        if clusters is None:
+            raise ValueError("this project has no clusters yet: build them first")
+        count = clusters.kinds if cluster.startswith("c") else clusters.clusters
         number = cluster.removeprefix("c")
         if not (number.isdecimal() and int(number) < count):
             raise ValueError(
-                f"there is no cluster {cluster!r}: 0 .. {found.clusters - 1} are of pixels"
-                + (f", c0 .. c{found.kinds - 1} of candidates" if found.kinds else "")
+                f"there is no cluster {cluster!r}: pixels have 0 .. {clusters.clusters - 1}"
+                + (f", candidates have c0 .. c{clusters.kinds - 1}" if clusters.kinds else "")
             )
-        return found.key
+        return clusters.key
 
-    def _read_settings(self) -> None:
-        super()._read_settings()
-        if self._cluster_names is None:
-            self._cluster_names = self.project.setting(NAMES) or {}
-        self._propose_if_renamed()
+    def take_due(self) -> dict[str, Any] | None:
+        """Return the payload of a proposal job once after names have changed, else None."""
+        names = self._view.project.setting(NAMES) or {}
+        if names == self._proposed:
+            return None
+        self._proposed = names
+        return self._proposals_payload()
 
-    def _propose_if_renamed(self) -> None:
-        """Have the proposals made again where names were given or taken back, undo included."""
-        now = self.project.setting(NAMES) or {}
-        if now == self._cluster_names:
-            return
-        self._cluster_names = now
-        self.propose_clusters()
+    def _proposals_payload(self) -> dict[str, Any] | None:
+        clusters = self.current()
+        if clusters is None:
+            return None
+        names = catalog.names(self._view.project, clusters.key)
+        return {"key": clusters.key, "names": names}
 
-    def propose_clusters(self) -> None:
-        """Queue a job: propose in all images what the named clusters hold."""
-        found = self.cluster_set()
-        if found is not None:
-            names = cluster_set.names(self.project, found.key)
-            self._submit(PROPOSALS, {"key": found.key, "names": names})
+    def propose(self) -> None:
+        """Submit a job that proposes the masks of all named clusters."""
+        payload = self._proposals_payload()
+        if payload is not None:
+            self._worker.submit("cluster_proposals", payload)

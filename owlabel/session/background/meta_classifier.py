@@ -1,142 +1,107 @@
-"""When the classifier of false candidates is fitted again, in the background."""
+"""Decide when to fit the meta classifier, which finds false candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.fit_meta_classifier import JudgeJob
-from owlabel.ood.explanation import Explanation, explain
 from owlabel.project.history.changes_elsewhere import last_event
-from owlabel.project.store import CandidateRow, Event
 from owlabel.project.tables.candidate_details import details
-from owlabel.session.background.calibration import Calibrating
-from owlabel.view.review_decisions import EVERY, LEAST, Said, decide
+from owlabel.session.core.worker_link import WorkerLink
+from owlabel.session.review.queue import ReviewQueue
+from owlabel.view.review_decisions import MIN_DECISIONS, REFIT_AFTER, HumanLabels, decide
+from owlabel.view.view import View
 
 
-class Judging(Calibrating):
-    """An annotator's sitting that learns which candidates are false; `Session` has the worker."""
+class MetaClassifierFit:
+    """Collects the decisions on candidates and submits fits of the classifier.
 
-    def _load(self) -> None:
-        super()._load()
-        self._touched: dict[int, dict[int, bool]] = {}  # image to what is decided there now
-        self._ids_of: dict[int, list[int]] = {}  # image to its candidates
+    Parameters
+    ----------
+    view : View
+    queue : ReviewQueue
+        Uses the classifier.
+    worker : WorkerLink
+    """
 
-    # -- what the annotator sets ---------------------------------------------------------------
+    def __init__(self, view: View, queue: ReviewQueue, worker: WorkerLink) -> None:
+        self._view, self._queue, self._worker = view, queue, worker
+        self.forget()
 
-    def set_hide_above(self, probability: float) -> None:
-        """Hide candidates that are false with more than this probability; 1 hides none.
-
-        Raises
-        ------
-        ValueError
-            If it is outside 0 .. 1.
-        """
-        if not 0 <= probability <= 1:
-            raise ValueError(f"hide_above must lie in [0, 1], got {probability}")
-        value = float(probability)
-        if value == self.candidates.hide_above:
-            return
-        payload = {"key": "hide_above", "value": value}
-        with self.project.action("setting", payload, "set hide_above") as action:
-            action.set_setting("hide_above", value)
-        self.candidates.hide_above = value
-        self.rank_queue()
-        self.history_changed.emit()
-
-    def show_hidden(self, on: bool) -> None:
-        """Show likely false candidates in the queue, or hide them again."""
-        self.candidates.show_hidden = bool(on)
-        self.rank_queue()
-
-    def rank_queue(self) -> None:
-        """Put every candidate of the queue where it belongs by what is known now."""
-        self.candidates.release()
-        self.queue_changed.emit()
-
-    def explain(self, row: CandidateRow) -> Explanation | None:
-        """Say what speaks for and against a candidate, None while nothing is known about that."""
-        known, features = self.candidates.classifier, row.features
-        if known is None or known.keeps_all or features is None:
-            return None
-        if len(features) != len(known.columns):
-            return None
-        channels = range(self.header.heads[0].outputs)
-        return explain(known, features, self.classes.names, list(channels))
-
-    # -- fitting -------------------------------------------------------------------------------
+    def forget(self) -> None:
+        """Drop the decisions of this session; another model has other candidates."""
+        self._changed: dict[int, dict[int, bool]] = {}  # image id to decisions on its candidates
+        self._rows: dict[int, list[int]] = {}  # image id to its candidates
 
     @property
     def decisions(self) -> dict[int, bool]:
-        """Row id to whether it is false, of the candidates that are decided now."""
-        now = dict(self.candidates.decided)
-        for image_id, decided in self._touched.items():
-            for row_id in self._ids_of[image_id]:
+        """Row id of each candidate with a decision, to whether it is false."""
+        now = dict(self._queue.decided)
+        for image_id, decided in self._changed.items():
+            for row_id in self._rows[image_id]:
                 now.pop(row_id, None)
             now |= decided
         return now
 
     @property
     def new_decisions(self) -> int:
-        """How many candidates are decided otherwise than when the classifier was fitted."""
-        fitted, now = self.candidates.decided, self.decisions
+        """Number of candidates whose decision has changed since the last fit."""
+        fitted, now = self._queue.decided, self.decisions
         return sum(fitted.get(i) != now.get(i) for i in {*fitted, *now})
 
     @property
-    def refit_due(self) -> bool:
-        """Whether to fit: as soon as each class has enough rows, then every few decisions."""
-        kinds = list(self.decisions.values())
-        if min(sum(kinds), len(kinds) - sum(kinds)) < LEAST:
+    def due(self) -> bool:
+        """Whether to fit: once there are enough decisions of each kind, then after every few."""
+        false = list(self.decisions.values())
+        if min(sum(false), len(false) - sum(false)) < MIN_DECISIONS:
             return False
-        known = self.candidates.classifier
-        first = known is None or known.keeps_all
-        return self.new_decisions >= (1 if first else EVERY)
+        classifier = self._queue.classifier
+        first = classifier is None or classifier.keeps_all
+        return self.new_decisions >= (1 if first else REFIT_AFTER)
 
-    def refit(self) -> None:
-        """Fit the classifier to all decisions: in the worker, or at once where there is none."""
-        job = JudgeJob(self._relative(self.model.path))
-        if self._with_worker:
-            if not any(row.kind == "judge" for row in self._jobs.active()):
-                self._submit("judge", asdict(job))
+    def fit(self) -> None:
+        """Fit the classifier to all decisions, in the worker or, without one, at once."""
+        job = JudgeJob(self._worker.relative(self._view.model.path))
+        if self._worker.runs:
+            if not self._worker.active("judge"):
+                self._worker.submit("judge", asdict(job))
             return
-        run_to_end(job.run(JobContext(self.project.folder, self.project.folder)))
-        self._take_judge()
+        folder = self._view.project.folder
+        run_to_end(job.run(JobContext(folder, folder)))
+        self.use_fitted()
 
-    def refit_where_others_decided(self) -> None:
-        """Fit again where labels have changed since, in another sitting or under another model."""
-        decided = any(r.state in ("edited", "reviewed") for r in self.records)
-        if decided and self.candidates.event != last_event(self.project.database):
-            self.refit()
+    def fit_if_outdated(self) -> None:
+        """Fit again if labels changed in another session or under another model."""
+        labelled = any(r.state in ("edited", "reviewed") for r in self._view.images.records)
+        if labelled and self._queue.event != last_event(self._view.project.database):
+            self.fit()
 
-    def _take_judge(self) -> None:
-        """Use the classifier that was just fitted; what is on the screen stays in its place."""
-        self.candidates.take_judge()
-        self.queue_changed.emit()
+    def use_fitted(self) -> None:
+        """Use the new classifier; items on the screen stay in their places."""
+        self._queue.read_classifier()
+        self._queue.changed.emit()
 
-    def _after_labels(self, image_id: int) -> None:
-        super()._after_labels(image_id)
-        self._look_at_decisions(image_id)
+    def collect(self, image_ids: Iterable[int]) -> None:
+        """Collect the decisions on images whose labels changed; fit again after enough of them."""
+        for image_id in sorted(self._view.images.by_id.keys() & set(image_ids)):
+            self._collect(image_id)
 
-    def _take(self, events: Sequence[Event]) -> None:
-        super()._take(events)
-        images = {int(c.row) for e in events for c in e.changes if c.table == "image"}
-        for image_id in sorted(images & self._by_id.keys()):
-            self._look_at_decisions(image_id)
-
-    def _look_at_decisions(self, image_id: int) -> None:
-        """Note what is decided on an image now; fit again after enough new decisions."""
-        output = self.output(image_id)
+    def _collect(self, image_id: int) -> None:
+        view = self._view
+        output = view.output(image_id)
         if output is None:
             return
-        head = self.header.heads[0]
-        found = details(self.project.database, head.hash, image_id)
-        frozen = self.project.reviewed(image_id)
-        reviewed = None if frozen is None else np.asarray(frozen[0])
-        said = Said(self.human(image_id), reviewed, head.outputs)
-        self._ids_of[image_id] = [one.id for one in found]
-        self._touched[image_id] = decide(found, output.embedding, said)
-        if self.refit_due:
-            self.refit()
+        head = view.header.heads[0]
+        candidates = details(view.project.database, head.hash, image_id)
+        frozen = view.project.reviewed(image_id)
+        reviewed: Any = None if frozen is None else np.asarray(frozen[0])
+        labels = HumanLabels(view.human(image_id), reviewed, head.outputs)
+        self._rows[image_id] = [candidate.id for candidate in candidates]
+        self._changed[image_id] = decide(candidates, output.embedding, labels)
+        if self.due:
+            self.fit()

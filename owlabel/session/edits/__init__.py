@@ -1,1 +1,1 @@
-"""The annotator's acts: labels, tags, proposed masks."""
+"""The annotator's acts on labels, tags, proposed masks, models and settings."""

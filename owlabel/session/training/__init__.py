@@ -1,1 +1,1 @@
-"""Training jobs that an annotator starts, and their results."""
+"""Training jobs that the annotator starts, and their results."""

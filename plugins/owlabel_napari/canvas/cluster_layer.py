@@ -75,24 +75,16 @@ class ClusterLayer:
     def _values(self) -> NDArray[np.uint8] | None:
         """Return a number above 0 for each cluster that is shown, uint8 (H, W); or None."""
         if self.only is not None and self.only.startswith("c"):
-            objects = self.session.unknown_objects(self.only)
+            objects = self.session.clusters.unknown_objects(self.only)
             kind = int(self.only.removeprefix("c"))
             return None if objects is None else objects.astype(np.uint8) * np.uint8(kind + 1)
-        found = self.session.auxiliary_labels()
+        found = self.session.clusters.auxiliary_labels()
         if found is None:
             return None
         values = np.where(found == REMOVED, 0, found + 1).astype(np.uint8)
         if self.only is not None:
             values[found != int(self.only)] = 0
         return values
-
-    def cluster_at(self, row: int, col: int) -> int | None:
-        """Return the cluster that is shown at a pixel, None where none is."""
-        layer = self.layers.get(KIND)
-        if layer is None or not layer.visible:
-            return None
-        value = int(layer.data[row, col])
-        return value - 1 if value else None
 
 
 def _colors() -> DirectLabelColormap:

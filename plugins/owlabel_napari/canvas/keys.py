@@ -34,10 +34,29 @@ NAMES: dict[str, str] = {
     "Control-Shift-Z": "redo",
     "Control-S": "export again",
 }
-"""Key as napari writes it, and what it does."""
+"""Key as napari writes it, and what it does: tooltips, the panel's help and the docs show this."""
 
 CANVAS_ONLY = ("Enter", "Escape")
 """Keys that mean something else to a form field, so they are not bound on the panel."""
+
+
+def shown(key: str) -> str:
+    """Return a key of `NAMES` as it stands on keyboards: ``"Control-Shift-Z"`` is Ctrl+Shift+Z."""
+    return key.replace("Control", "Ctrl").replace("Escape", "Esc").replace("-", "+")
+
+
+def tip(key: str, text: str = "") -> str:
+    """Return a tooltip for what has a key: `text`, else what `NAMES` says, and the key."""
+    does = text or NAMES[key]
+    return f"{does[0].upper()}{does[1:]} ({shown(key)})"
+
+
+def rows() -> list[tuple[str, str]]:
+    """Return each key and what it does, in the order of docs/reference/keys.md."""
+    table = [(shown(key), does) for key, does in NAMES.items()]
+    first = table.index((shown("Control-1"), NAMES["Control-1"]))
+    table[first : first + 9] = [("Ctrl+1 .. Ctrl+9", "name the region: class 1 .. 9 of the list")]
+    return table
 
 
 class Keys:
@@ -134,7 +153,7 @@ def _napari_key(layer: Any, key: str) -> None:
 
 def _sequence(key: str) -> QKeySequence:
     """Return a key of `NAMES` for Qt."""
-    return QKeySequence(key.replace("Control", "Ctrl").replace("-", "+"))
+    return QKeySequence(shown(key))
 
 
 def _menu_actions(

@@ -79,7 +79,7 @@ def colormap_of(colors: tuple[Color, ...]) -> DirectLabelColormap:
 def class_features(classes: ClassTable) -> dict[str, list[Any]]:
     """Return the class names by layer value, as a Labels layer shows them in the status bar."""
     values = [NOTHING, *(layer_value(c.id) for c in classes.classes), VOID]
-    names = ["nothing said", *(c.name for c in classes.classes), "ignore"]
+    names = ["unlabelled", *(c.name for c in classes.classes), "ignore"]
     return {"index": values, "class": names}
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image, Shapes
+from napari.layers import Labels as LabelsLayer
+from napari.utils.colormaps import DirectLabelColormap
 
 from owlabel.classes import ClassTable, Labels
 from owlabel_napari.canvas.layer_values import class_colors, class_features, colormap_of
-from owlabel_napari.canvas.partial_repaint import Box, PartialRepaint, changed_box, draw_layer
+from owlabel_napari.canvas.partial_repaint import Box, PartialRepaint, changed_box
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -59,8 +62,6 @@ class OurLayers:
 
     def add(self, kind: str, layer: Any) -> Any:
         """Put a new layer at its place among ours; the active layer stays active."""
-        from napari.layers import Shapes
-
         self.repaint.whole()
         active = self.viewer.layers.selection.active
         above = [self.get(k) for k in ORDER[ORDER.index(kind) + 1 :]]
@@ -99,8 +100,6 @@ class OurLayers:
 
     def show_image(self, kind: str, data: np.ndarray, **settings: Any) -> Any:
         """Show an image layer with this data."""
-        from napari.layers import Image
-
         layer = self.get(kind)
         if layer is None:
             return self.add(kind, Image(data.copy(), **settings))
@@ -133,8 +132,6 @@ class OurLayers:
 
     def show_labels(self, kind: str, values: Labels, classes: ClassTable) -> Any:
         """Show layer values, uint8 (H, W), in the colours of the classes."""
-        from napari.layers import Labels as LabelsLayer
-
         layer = self.get(kind)
         if layer is not None:
             self.put(layer, values)
@@ -196,13 +193,10 @@ class OurLayers:
                 _fill(layer, before.mask_box, before.mask, 0)
             if region is not None:
                 _fill(layer, region.mask_box, region.mask, 1)
-            draw_layer(self.viewer, layer, region is not None)
+            self.repaint.draw_layer(layer, region is not None)
         return layer
 
     def _add_region(self, shape: tuple[int, int], color: tuple[float, ...]) -> Any:
-        from napari.layers import Labels as LabelsLayer
-        from napari.utils.colormaps import DirectLabelColormap
-
         clear = (0.0, 0.0, 0.0, 0.0)
         colormap = DirectLabelColormap(color_dict={None: clear, 0: clear, 1: color})
         data = np.zeros(shape, np.uint8)
@@ -215,8 +209,6 @@ class OurLayers:
         self, box: tuple[int, int, int, int] | None, color: str, width: float = 1.0
     ) -> Any:
         """Show a frame, `width` image pixels wide, around the current candidate, or none."""
-        from napari.layers import Shapes
-
         self.repaint.whole()
         layer = self.get("candidates")
         if box is None:

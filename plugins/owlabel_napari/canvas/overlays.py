@@ -8,7 +8,7 @@ import numpy as np
 
 from owlabel.arrays.embedding_grid import nearest_point
 from owlabel.ood.candidates import SCORE
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
 from owlabel_napari.canvas.fitted_view import FittedView
 from owlabel_napari.canvas.layer_values import layer_value, score_colormap, to_layer
 from owlabel_napari.canvas.layers import OurLayers
@@ -45,7 +45,7 @@ class Overlays:
         self.layers = OurLayers(viewer)
         self.score_name = SCORE
         self.opacity = 0.5
-        self._shown_candidate: int | None = None
+        self._shown_candidate: str | None = None
         self._wanted = {"prediction": True, "score": True}
         self._connections = Connections()
         self.painting = Painting(self.layers, session)
@@ -57,14 +57,14 @@ class Overlays:
     def _connect(self) -> None:
         session, add = self.session, self._connections.add
         add(session.image_changed, self._show_image)
-        add(session.labels_changed, self._show_labels)
-        add(session.region_changed, self._show_region)
-        add(session.prediction_changed, self._prediction_changed)
+        add(session.labels.changed, self._show_labels)
+        add(session.labels.region_changed, self._show_region)
+        add(session.labels.prediction_changed, self._prediction_changed)
         add(session.classes_changed, self._show_classes)
         self._connections.add_later([session.classes_changed], self._show_names)
-        add(session.model_changed, self._ask_model_output)
-        add(session.scores_changed, self._ask_score)
-        add(session.queue_changed, self._show_candidate)
+        add(session.models.changed, self._ask_model_output)
+        add(session.scores.changed, self._ask_score)
+        add(session.queue.changed, self._show_candidate)
 
     @property
     def drawn(self) -> bool:
@@ -84,7 +84,7 @@ class Overlays:
     # -- what the overlay form asks for ------------------------------------------------------
 
     def show_score(self, name: str) -> None:
-        """Show another score of `OVERLAYS`."""
+        """Show another score of `SCORES`."""
         self.score_name = name
         self._ask_score()
 
@@ -173,7 +173,7 @@ class Overlays:
 
     def _show_prediction(self) -> None:
         wanted = self._wanted["prediction"] and self.session.image_id is not None
-        predicted = self.session.prediction() if wanted else None
+        predicted = self.session.labels.prediction() if wanted else None
         if predicted is None:
             self._hide("prediction")
             return
@@ -182,7 +182,7 @@ class Overlays:
     def _show_score(self) -> None:
         wanted = self._wanted["score"] and self.session.image_id is not None
         session, name = self.session, self.score_name
-        values = attempt(session, session.score, name) if wanted else None
+        values = attempt(session, session.scores.current, name) if wanted else None
         if values is None:
             self._hide("score")
             return
@@ -190,16 +190,16 @@ class Overlays:
         self.layers.show_score(
             np.nan_to_num(values, nan=limits[1]),  # what is no number is as strange as can be
             self._shape(),
-            name=f"OoD: {OVERLAYS[name].label}",
+            name=f"OoD: {SCORES[name].title}",
             contrast_limits=limits,
             opacity=self.opacity,
             colormap=score_colormap(),
         )
 
     def _limits(self, values: np.ndarray) -> tuple[float, float]:
-        scoring, name = self.session.scoring, self.score_name
+        scoring, name = self.session.scores, self.score_name
         low, high = scoring.limits(name, values)
-        start = scoring.cut(name, self.session.threshold, values)
+        start = scoring.cut(name, self.session.settings.threshold, values)
         return min(start, high - 0.02 * (high - low)), high  # the strangest stay in sight
 
     def _show_labels(self, _image_id: int) -> None:
@@ -211,7 +211,7 @@ class Overlays:
         if session.image_id is None or self.layers.get("image") is None:
             return
         if self._shape() == (session.record().shape or self._shape()):
-            region = session.region or session.proposed_region()
+            region = session.labels.region or session.proposals.region(session.queue.shown)
             self.layers.show_region(self._shape(), region, REGION_COLOR)
 
     def _show_classes(self) -> None:
@@ -223,19 +223,19 @@ class Overlays:
             self.layers.show_names(kind, self.session.classes)
 
     def _show_candidate(self) -> None:
-        item = self.session.candidate
+        item = self.session.queue.shown
         if item is None or item.record.id != self.session.image_id:
             self._shown_candidate = None
             self.steps.ask("box", self._show_box)
-        elif item.row.id != self._shown_candidate:
-            self._shown_candidate = item.row.id
-            self._look_at(item.row.candidate.box)
+        elif item.key != self._shown_candidate:
+            self._shown_candidate = item.key
+            self._look_at(item.box)
             self.steps.ask("box", self._show_box)
         self.steps.ask("region", self._show_region)  # a proposed mask may have come or gone
 
     def _show_box(self) -> None:
-        item = self.session.candidate
-        box = None if item is None or self._shown_candidate is None else item.row.candidate.box
+        item = self.session.queue.shown
+        box = None if item is None or self._shown_candidate is None else item.box
         self.layers.show_box(box, BOX_COLOR, BOX_WIDTH / self.viewer.scene.camera.zoom)
 
     def _look_at(self, box: tuple[int, int, int, int]) -> None:

@@ -39,7 +39,7 @@ class Painting:
 
     def show(self) -> None:
         """Put the session's human labels into the layer, and forget napari's own undo steps."""
-        values = to_layer(self.session.human())
+        values = to_layer(self.session.labels.human())
         layer = self.layers.get("labels")
         same_image = self._image_id == self.session.image_id
         if layer is not None and same_image and np.array_equal(layer.data, values):
@@ -96,12 +96,14 @@ class Painting:
         unknown = strangers(layer.data, self.session.classes)
         if unknown:
             self.session.message.emit(
-                "warning", f"No class has the layer value {unknown[0]}: choose one under Classes."
+                "warning",
+                f"No class has the layer value {unknown[0]}, so the stroke was undone. "
+                "Select a class in the tab Classes, then paint.",
             )
             layer.data[...] = self._known
             layer.refresh()
             layer._reset_history()
             return
         painted = layer.data.copy()
-        if not refusal(self.session, self.session.paint, from_layer(painted)):
+        if not refusal(self.session, self.session.labels.paint, from_layer(painted)):
             self._known = painted  # else it stays on the screen and comes with the next stroke

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QOpenGLWidget
+from vispy.gloo import gl
 
+from owlabel_napari.canvas.napari_window import layer_node, scene_canvas
 from owlabel_napari.events.connections import Connections
 
 if TYPE_CHECKING:
@@ -46,8 +49,7 @@ class PartialRepaint:
         self._canvas = scene_canvas(viewer)
         if self._canvas is None:
             return
-        native = self._canvas.native
-        native.setUpdateBehavior(getattr(native, "UpdateBehavior", native).PartialUpdate)
+        self._canvas.native.setUpdateBehavior(QOpenGLWidget.UpdateBehavior.PartialUpdate)
         self._heal = QTimer()
         self._heal.setSingleShot(True)
         self._heal.setInterval(HEAL_MS)
@@ -78,6 +80,18 @@ class PartialRepaint:
         """Draw everything next time."""
         self._boxes = []
 
+    def draw_layer(self, layer: Layer, wanted: bool) -> None:
+        """Let OpenGL pass over a layer that holds nothing to see, or draw it again.
+
+        Without a GPU an empty layer costs as much as a full one (about 10 ms).  The layer's own
+        `visible` stays as it is: no event, and a layer that the user has hidden stays hidden.
+        """
+        if self._canvas is None:
+            return
+        node = layer_node(self._viewer, self._canvas, layer)
+        if node is not None and node.visible != (wanted and layer.visible):
+            node.visible = wanted and layer.visible
+
     def close(self) -> None:
         """Stop."""
         self._connections.close()
@@ -94,8 +108,6 @@ class PartialRepaint:
 
     def _before(self, _event: Any) -> None:
         """Set the scissor, in pixels of the framebuffer from its lower left corner."""
-        from vispy.gloo import gl
-
         if not self._boxes or self._canvas is None:
             self._heal.stop()  # everything is drawn now
             return
@@ -113,8 +125,6 @@ class PartialRepaint:
     def _after(self, _event: Any) -> None:
         if not self._cut or self._canvas is None:
             return
-        from vispy.gloo import gl
-
         self._canvas.context.flush_commands()
         gl.glDisable(gl.GL_SCISSOR_TEST)
         self._cut = False
@@ -142,29 +152,3 @@ def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
         return None
     columns = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def scene_canvas(viewer: napari.viewer.Viewer) -> Any | None:
-    """Return vispy's canvas of a viewer that has a window of a kind that we know."""
-    found = getattr(_napari_canvas(viewer), "_scene_canvas", None)
-    found = getattr(found, "__wrapped__", found)  # plugins get everything in a proxy
-    return found if hasattr(getattr(found, "native", None), "setUpdateBehavior") else None
-
-
-def draw_layer(viewer: napari.viewer.Viewer, layer: Layer, wanted: bool) -> None:
-    """Let OpenGL pass over a layer that holds nothing to see, or draw it again.
-
-    Without a GPU an empty layer costs as much as a full one (about 10 ms).  What napari calls
-    visible stays as it is: no event, and a layer that the user has hidden stays hidden.
-    """
-    visuals = getattr(_napari_canvas(viewer), "layer_to_visual", {})
-    node = getattr(visuals.get(layer), "node", None)
-    if node is not None and node.visible != (wanted and layer.visible):
-        node.visible = wanted and layer.visible
-
-
-def _napari_canvas(viewer: napari.viewer.Viewer) -> Any | None:
-    found: Any = viewer
-    for name in ("window", "_qt_viewer", "canvas"):
-        found = getattr(getattr(found, "__wrapped__", found), name, None)
-    return getattr(found, "__wrapped__", found)

@@ -95,7 +95,7 @@ class Pointer:
         if pixel is None:
             return
         self._last = (pixel, _adds(event))
-        attempt(self.session, self.session.click, *pixel, add=_adds(event))
+        attempt(self.session, self.session.labels.click, *pixel, add=_adds(event))
 
     def _pixel(self, position: Any) -> tuple[int, int] | None:
         """Return the (row, col) of a position in the world, or None outside the image."""

@@ -17,13 +17,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
 
-from owlabel_napari.canvas.partial_repaint import scene_canvas
+import owlabel_samples
+from owlabel.jobs.requests.plm import PlmRequest
+from owlabel_napari.canvas.napari_window import scene_canvas
+from owlabel_napari.entry.windows import new_window
 
 if TYPE_CHECKING:
     from owlabel_napari.window.panel import OWLabelPanel
@@ -49,8 +55,6 @@ class Stalls:
     """Watches the event loop: a timer that comes late tells how long the window was blocked."""
 
     def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
-
         self.late: list[float] = []
         self._last = time.perf_counter()
         self._timer = QTimer()
@@ -82,15 +86,15 @@ class Bench:
     def __init__(
         self, panel: OWLabelPanel, folder: Path, size: tuple[int, int], count: int
     ) -> None:
-        import owlabel_samples
-
         enlarge(owlabel_samples.images(), folder / "pictures", size, count)
         self.panel = panel
         self.rng = np.random.default_rng(0)
         start = time.perf_counter()
         panel.open(folder / "pictures", None, folder / "project.owlabel")
-        self.session = panel.session
-        self.until("the first overlay", lambda: self.session.embedding() is not None)
+        if panel.session is None or panel.workspace is None:
+            raise RuntimeError("the pictures did not open: see the message above")
+        self.session, self.overlays = panel.session, panel.workspace.overlays
+        self.until("the first overlay", lambda: self.session.view.embedding() is not None)
         self.first_overlay = time.perf_counter() - start
         self.until("embedding", lambda: self.session.progress[0] == self.session.progress[1])
         self.turn(1.0)
@@ -106,8 +110,6 @@ class Bench:
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let the event loop run once, or for a while."""
-        from qtpy.QtWidgets import QApplication
-
         until = time.perf_counter() + seconds
         QApplication.processEvents()
         while time.perf_counter() < until:
@@ -124,13 +126,10 @@ class Bench:
 
     def timed(self, act: Callable[[], Any]) -> tuple[float, float]:
         """Return the milliseconds until `act` returned, and until the screen shows all of it."""
-        from qtpy.QtCore import QEventLoop
-        from qtpy.QtWidgets import QApplication
-
         start = time.perf_counter()
         act()
         acted = time.perf_counter()
-        while not self.panel.workspace.overlays.drawn:
+        while not self.overlays.drawn:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 1)
         shown = self.swapped if self.swapped > start else time.perf_counter()
         self.turn()
@@ -139,7 +138,8 @@ class Bench:
     @contextmanager
     def writes(self) -> Iterator[list[float]]:
         """Collect the milliseconds of each transaction with the database in the block."""
-        project, taken = self.session.project, list[float]()
+        project: Any = self.session.project
+        taken = list[float]()
         action = project.action
 
         @contextmanager
@@ -158,17 +158,17 @@ class Bench:
     def clicks(self, count: int) -> dict[str, Any]:
         """Click `count` places, each on its own region."""
         written, acts, visible = [], [], []
-        height, width = self.session.human().shape
+        height, width = self.session.labels.human().shape
         self.stalls.take()
         for _ in range(count):
             row, col = int(self.rng.integers(height)), int(self.rng.integers(width))
             with self.writes() as taken:
-                acted, drawn = self.timed(lambda r=row, c=col: self.session.click(r, c))
+                acted, drawn = self.timed(partial(self.session.labels.click, row, col))
             written.append(sum(taken))
             acts.append(acted - sum(taken))
             visible.append(drawn)
             self.turn(0.05)
-            self.session.cancel_region()
+            self.session.labels.cancel_region()
             self.turn(0.05)
         return {
             "click_durable_ms": spread(written),
@@ -181,14 +181,14 @@ class Bench:
         """Name `count` regions; until the picture is relabelled and drawn."""
         taken = []
         for index in range(count):
-            self.session.next_candidate()
+            self.session.queue.next()
             self.turn(0.4)
-            item = self.session.candidate
+            item = self.session.queue.shown
             if item is None:
                 break
-            self.session.click(*item.row.candidate.peak)
+            self.session.labels.click(*item.peak)
             self.turn(0.2)
-            taken.append(self.timed(lambda i=index: self.session.accept(f"thing {i % 3}"))[1])
+            taken.append(self.timed(partial(self.session.labels.accept, f"thing {index % 3}"))[1])
             self.turn(0.3)
         return spread(taken)
 
@@ -206,12 +206,14 @@ class Bench:
         result["alone"] = self.clicks(count)
         result["name_to_relabelled_ms"] = self.names(12)
         result["switch_ms"] = self.switches(10)
-        self.session.retrain("thing 0", 2000)
-        self.until("training", lambda: any(j.kind == "plm" and j.done for j in self.session.jobs()))
+        self.session.training.plm(PlmRequest(class_name="thing 0", iterations=2000))
+        self.until(
+            "training", lambda: any(j.kind == "plm" and j.done for j in self.session.worker.jobs())
+        )
         result["while_a_worker_trains"] = self.clicks(count)
-        for job in self.session.jobs():
+        for job in self.session.worker.jobs():
             if job.kind == "plm":
-                self.session.cancel_job(job.id)
+                self.session.worker.cancel(job.id)
         self.panel.close_project()
         return result
 
@@ -226,8 +228,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    from owlabel_napari.entry.windows import new_window
-
     viewer, panel = new_window()
     viewer.window.resize(1600, 1000)
     results: dict[str, Any] = {

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from owlabel.view.open_project import is_ours
+from owlabel.view.open_project import can_open
+from owlabel_napari.entry import windows
 from owlabel_napari.entry.samples import URI, street_scenes
 
 
@@ -18,13 +19,11 @@ def napari_get_reader(
     The command palette lists this, too, and names no path: then the annotator is asked.
     """
     if path is None:
-        from owlabel_napari.entry.windows import choose_folder
-
-        choose_folder()
+        windows.choose_folder()
         return None
     if path == URI:
         return open_samples
-    if not isinstance(path, str) or not is_ours(Path(path)):
+    if not isinstance(path, str) or not can_open(Path(path)):
         return None
     return open_folder
 
@@ -37,7 +36,5 @@ def open_samples(_uri: str | list[str]) -> list[Any]:
 
 def open_folder(path: str | list[str]) -> list[Any]:
     """Open the folder as a project; the panel makes the layers, so none are returned."""
-    from owlabel_napari.entry.windows import current_panel
-
-    current_panel().open_later(path if isinstance(path, str) else path[0])
+    windows.current_panel().open_later(path if isinstance(path, str) else path[0])
     return [(None,)]

@@ -54,7 +54,7 @@ def show_gallery() -> None:
     """Show the panel and the gallery in which images are tagged; without a project, what to do."""
     panel = current_panel()
     if panel.workspace is None:
-        panel.start.say("Open a project first: then its images can be tagged.")
+        panel.start.say("Open a project first. Then you can tag its images.")
     else:
         panel.workspace.show_gallery()
 

@@ -28,11 +28,6 @@ class Steps(QObject):
             self._timer.start()
 
     @property
-    def idle(self) -> bool:
-        """Tell whether nothing waits."""
-        return not self._waiting
-
-    @property
     def waiting(self) -> set[str]:
         """The names of what waits."""
         return set(self._waiting)

@@ -45,11 +45,11 @@ class Findings:
 
     def __init__(self, session: Session, connections: Connections) -> None:
         self.session = session
-        self._told = dict(session.found)
+        self._told = dict(session.shots.occurrences)
         connections.add(session.classes_changed, self._look)
 
     def _look(self) -> None:
-        found, names = self.session.found, self.session.classes.names
+        found, names = self.session.shots.occurrences, self.session.classes.names
         for class_id, count in found.items():
             if self._told.get(class_id) != count and class_id in names:
                 total = len(self.session.records)

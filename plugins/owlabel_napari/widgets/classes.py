@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, FloatSlider
@@ -17,11 +18,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.classes import VOID, LabelClass
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import hint, swatch, tight, title
+from owlabel_napari.widgets.common.parts import existing, hint, swatch, tight, title
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -42,11 +44,18 @@ class ClassesWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.table = QTableWidget(0, 4)
-        most = max(FARTHEST, session.lambda_novel)
+        most = max(FARTHEST, session.settings.lambda_novel)
         self.reach = FloatSlider(
-            value=session.lambda_novel, min=0, max=most, step=0.05, label="Reach λ", tracking=True
+            value=session.settings.lambda_novel,
+            min=0,
+            max=most,
+            step=0.05,
+            label="Reach λ",
+            tracking=True,
         )
-        self.reach.tooltip = "Squared distance to a novel prototype within which a pixel is claimed"
+        self.reach.tooltip = (
+            "A pixel joins a novel class if its squared distance to the prototype is below this"
+        )
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(200)
@@ -63,8 +72,8 @@ class ClassesWidget(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
-        table.verticalHeader().setDefaultSectionSize(24)
-        header = table.horizontalHeader()
+        existing(table.verticalHeader()).setDefaultSectionSize(24)
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (COLOR, SHOTS, FOUND):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -76,8 +85,8 @@ class ClassesWidget(QWidget):
         layout.addWidget(table, 1)
         layout.addWidget(
             hint(
-                "A row chooses what napari's brush, fill and polygon paint; "
-                "Ctrl and its number names the region."
+                "Select a row to set the class that brush, fill and polygon paint. "
+                "Ctrl+1 to Ctrl+9 name the pending region."
             )
         )
         layout.addWidget(title("Novel classes from shots (NPM)"))
@@ -86,13 +95,15 @@ class ClassesWidget(QWidget):
     def _connect(self) -> None:
         self.table.itemClicked.connect(self._choose)
         self.table.itemChanged.connect(self._rename)
-        self.table.itemDelegate().closeEditor.connect(lambda *_: QTimer.singleShot(0, self.refresh))
+        existing(self.table.itemDelegate()).closeEditor.connect(
+            lambda *_: QTimer.singleShot(0, self.refresh)
+        )
         self.reach.changed.connect(lambda _value: self._later.start())
         for signal in (
             self.session.classes_changed,
-            self.session.labels_changed,
-            self.session.model_changed,
-            self.session.prediction_changed,
+            self.session.labels.changed,
+            self.session.models.changed,
+            self.session.labels.prediction_changed,
         ):
             self._connections.add(signal, self.refresh)
 
@@ -105,7 +116,14 @@ class ClassesWidget(QWidget):
         if self.table.state() == QAbstractItemView.State.EditingState:
             return
         rows = self.session.classes.listed
-        self.table.blockSignals(True)
+        with signals_blocked(self.table):
+            self._fill_table(rows)
+        if not self._later.isActive() and self.reach.value != self.session.settings.lambda_novel:
+            with self.reach.changed.blocked():
+                self.reach.max = max(self.reach.max, self.session.settings.lambda_novel)
+                self.reach.value = self.session.settings.lambda_novel
+
+    def _fill_table(self, rows: Sequence[LabelClass]) -> None:
         self.table.setRowCount(len(rows) + 1)
         for index, one in enumerate(rows):
             self._fill(index, one)
@@ -115,11 +133,6 @@ class ClassesWidget(QWidget):
         self.table.removeCellWidget(len(rows), COLOR)
         void = self._put(len(rows), COLOR, "", VOID, editable=False)
         void.setIcon(swatch((235, 235, 235)))
-        self.table.blockSignals(False)
-        if not self._later.isActive() and self.reach.value != self.session.lambda_novel:
-            with self.reach.changed.blocked():
-                self.reach.max = max(self.reach.max, self.session.lambda_novel)
-                self.reach.value = self.session.lambda_novel
 
     def _fill(self, index: int, one: LabelClass) -> None:
         item = self._put(index, NAME, one.name, one.id, editable=one.novel)
@@ -127,8 +140,8 @@ class ClassesWidget(QWidget):
         font = item.font()
         font.setBold(one.novel)
         item.setFont(font)
-        shots = self.session.shots(one.id) if one.novel else None
-        found = self.session.found.get(one.id) if one.novel else None
+        shots = self.session.shots.count(one.id) if one.novel else None
+        found = self.session.shots.occurrences.get(one.id) if one.novel else None
         self._put(index, SHOTS, "" if shots is None else str(shots), one.id, editable=False)
         text = "" if not one.novel else "…" if found is None else _images(found)
         self._put(index, FOUND, text, one.id, editable=False)
@@ -138,8 +151,8 @@ class ClassesWidget(QWidget):
     ) -> QTableWidgetItem:
         item = QTableWidgetItem(text)
         item.setData(ID, class_id)
-        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
+        if not editable:  # as every new item is
+            item.setFlags(item.flags() ^ Qt.ItemFlag.ItemIsEditable)
         if column != NAME:
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.table.setItem(index, column, item)
@@ -170,18 +183,18 @@ class ClassesWidget(QWidget):
 
     def recolor(self, class_id: int, color: tuple[int, int, int]) -> None:
         """Show a class in this colour from now on."""
-        attempt(self.session, self.session.recolor_class, class_id, color)
+        attempt(self.session, self.session.labels.recolor_class, class_id, color)
 
     def _choose(self, item: QTableWidgetItem) -> None:
         self.overlays.choose_brush(int(item.data(ID)))
 
     def _rename(self, item: QTableWidgetItem) -> None:
         if item.column() == NAME:
-            attempt(self.session, self.session.rename_class, int(item.data(ID)), item.text())
+            attempt(self.session, self.session.labels.rename_class, int(item.data(ID)), item.text())
             self.refresh()
 
     def _keep_reach(self) -> None:
-        attempt(self.session, self.session.set_lambda, float(self.reach.value))
+        attempt(self.session, self.session.settings.set, lambda_novel=float(self.reach.value))
 
 
 def _images(count: int) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container, LineEdit, RadioButtons
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from owlabel.formats.labels.registry import exporters
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
@@ -15,11 +17,6 @@ from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
 if TYPE_CHECKING:
     from owlabel.session.session import Session
 
-FORMATS = [
-    ("PNG masks + class table", "masks"),
-    ("COCO instances (RLE)", "coco"),
-    ("COCO panoptic", "panoptic"),
-]
 WHICH = [("reviewed images", "reviewed"), ("all images", "all")]
 
 
@@ -30,18 +27,22 @@ class ExportWidget(QWidget):
         super().__init__(parent)
         self.session = session
         self.folder = LineEdit(value=str(_proposal(session)), label="Into")
-        self.format = ComboBox(choices=FORMATS, value="masks", label="Format")
-        self.which = RadioButtons(choices=WHICH, value="reviewed", label="Which")
-        self.start = button("Export", self.export, "Ctrl+S exports again with these settings")
-        self.replace = button("Replace it", self._replace, "What is in the folder now is lost")
-        self.keep = button("Keep it", self._refresh)
+        formats = [(item.title, name) for name, item in exporters().items()]
+        self.format = ComboBox(choices=formats, value="masks", label="Format")
+        self.which = RadioButtons(choices=WHICH, label="Which")
+        self.which.value = "reviewed"
+        self.start = button("Export", self.export, tip("Control-S", "Export with these settings"))
+        self.replace = button(
+            "Replace it", self._replace, "Delete what the folder holds now, then export"
+        )
+        self.keep = button("Keep it", self._refresh, "Export nothing")
         self.note = hint()
         self.done_once = False
         self._connections = Connections()
         self._lay_out()
         self.folder.changed.connect(self._refresh)
         self.format.changed.connect(self._propose)
-        signals = (session.history_changed, session.labels_changed)
+        signals = (session.history_changed, session.labels.changed)
         self._connections.add_later(signals, self._refresh)
         self._refresh()
 
@@ -58,8 +59,8 @@ class ExportWidget(QWidget):
         )
         layout.addWidget(
             hint(
-                "Every image gets a sidecar: model version, who said what "
-                "(human, base, NPM, PLM), confidence. 255 stands where nothing is claimed."
+                "Each image gets a sidecar file with the model version, the source of each label "
+                "(human, base, NPM, PLM) and its confidence. Unlabelled pixels have the value 255."
             )
         )
         layout.addStretch(1)
@@ -87,7 +88,7 @@ class ExportWidget(QWidget):
 
     def _ask(self) -> None:
         self._buttons(asking=True)
-        self.note.setText(f"{self.folder.value} is there already. Replace it by this export?")
+        self.note.setText(f"{self.folder.value} already exists. Replace it with this export?")
 
     def _refresh(self, *_: Any) -> None:
         self._buttons(asking=False)
@@ -104,7 +105,7 @@ class ExportWidget(QWidget):
             self.folder.value = str(_proposal(self.session, str(self.format.value)))
 
     def _choose(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Export into a new folder in …")
+        name = QFileDialog.getExistingDirectory(self, "Choose where to create the export folder")
         if name:
             self.folder.value = str(Path(name) / f"labels-{self.format.value}")
 

@@ -7,9 +7,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtGui import QCursor
+from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from owlabel.project.tables.catalog import REPLACED
+from owlabel_napari.canvas.keys import NAMES, rows, tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
@@ -29,18 +31,19 @@ class ReviewWidget(QFrame):
         super().__init__(parent)
         self.session = session
         self.name, self.state, self.place = title(""), QLabel(), QLabel()
-        self.back = button("‹", lambda: attempt(session, session.previous_image), "Previous (A)")
-        self.forth = button("›", lambda: attempt(session, session.next_image), "Next (D)")
+        self.back = button("‹", lambda: attempt(session, session.previous_image), tip("A"))
+        self.forth = button("›", lambda: attempt(session, session.next_image), tip("D"))
         self.reviewed = button("Mark reviewed", self._review)
         self.undo = button("↶ Undo", lambda: attempt(session, session.undo))
         self.redo = button("↷ Redo", lambda: attempt(session, session.redo))
+        self.help = button("?", self._show_keys, _key_table())
         self.done, self.broken = Bar(), hint()
         self._progress, self._looked = (-1, -1), -LOOK_EVERY
         self._connections = Connections()
         self._lay_out()
         signals = (
-            session.image_changed, session.labels_changed, session.history_changed,
-            session.jobs_changed, session.model_changed, session.prediction_changed,
+            session.image_changed, session.labels.changed, session.history_changed,
+            session.worker.changed, session.models.changed, session.labels.prediction_changed,
         )  # fmt: skip
         self._connections.add_later(signals, self.refresh)
         self.refresh()
@@ -49,14 +52,14 @@ class ReviewWidget(QFrame):
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.state.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        for small in (self.back, self.forth):
+        for small in (self.back, self.forth, self.help):
             small.setFixedWidth(28)
         layout = QVBoxLayout(self)
         tight(layout)
         top = row(self.back, self.place, self.forth, self.name, self.state)
         top.setStretch(3, 1)
         layout.addLayout(top)
-        layout.addLayout(row(self.reviewed, None, self.undo, self.redo))
+        layout.addLayout(row(self.reviewed, None, self.undo, self.redo, self.help))
         layout.addWidget(self.done)
         layout.addWidget(self.broken)
 
@@ -73,7 +76,7 @@ class ReviewWidget(QFrame):
             record = session.record()
             self.name.setText(Path(record.relative).name)
             self.name.setToolTip(str(record.path))
-            place, total = session.place(record.id)
+            place, total = session.position(record.id)
             self.place.setText(f"{place + 1} / {total}")
             self.state.setText(record.state)
             self.reviewed.setText("Reopen" if record.state == "reviewed" else "Mark reviewed")
@@ -82,12 +85,12 @@ class ReviewWidget(QFrame):
         self._show_progress()
 
     def _show_history(self) -> None:
-        for one, act, keys in (
-            (self.undo, self.session.can_undo, "Ctrl+Z"),
-            (self.redo, self.session.can_redo, "Ctrl+Shift+Z"),
+        for one, act, key in (
+            (self.undo, self.session.can_undo, "Control-Z"),
+            (self.redo, self.session.can_redo, "Control-Shift-Z"),
         ):
             one.setEnabled(act is not None)
-            one.setToolTip(f"{act} ({keys})" if act else f"Nothing ({keys})")
+            one.setToolTip(tip(key, act or f"Nothing to {NAMES[key]}"))
 
     def _show_progress(self) -> None:
         done, total = self.session.progress
@@ -102,13 +105,24 @@ class ReviewWidget(QFrame):
         self.broken.setVisible(bool(broken or replaced))
         names = ", ".join(Path(r.relative).name for r in broken[:2])
         more = f" and {len(broken) - 2} more" if len(broken) > 2 else ""
-        lines = [f"⚠ not readable: {names}{more} (hover for reasons)"] if broken else []
+        lines = [f"⚠ Cannot read {names}{more} (hover for the reasons)"] if broken else []
         if replaced:
-            lines.append(f"⚠ {len(replaced)} labelled images have another content (hover)")
+            lines.append(
+                f"⚠ {len(replaced)} labelled images have changed on disk (hover for names)"
+            )
         reasons = [f"{r.relative}: {r.error}" for r in broken]
         self.broken.setText("\n".join(lines))
         self.broken.setToolTip("\n".join([*reasons, *(f"{n}{REPLACED}" for n in replaced)]))
 
+    def _show_keys(self) -> None:
+        QToolTip.showText(QCursor.pos(), self.help.toolTip(), self.help)
+
     def _review(self) -> None:
         reviewed = self.session.record().state == "reviewed"
-        attempt(self.session, self.session.review, not reviewed)
+        attempt(self.session, self.session.labels.review, not reviewed)
+
+
+def _key_table() -> str:
+    """Return all keys as a tooltip."""
+    lines = (f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{does}</td></tr>" for key, does in rows())
+    return f"<table>{''.join(lines)}</table>"

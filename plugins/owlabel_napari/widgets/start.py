@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
@@ -30,17 +31,23 @@ class StartWidget(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.folder = FileEdit(mode="d", label="Images", nullable=True, value=None)
+        self.folder = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY, label="Images", nullable=True, value=None
+        )
         self.model = ComboBox(choices=[SAMPLE, FILE], label="Model")
-        self.file = FileEdit(mode="r", label="File", filter="*.safetensors", nullable=True)
+        self.file = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE, label="File", filter="*.safetensors", nullable=True
+        )
         for field in (self.folder, self.file):
             field.choose_btn.text = "Choose …"
         self.form = Container(widgets=[self.folder, self.model, self.file], labels=True)
         self.problem = hint()
         self.open_button = button(
-            "Open folder", self.open, "Make or open the project of this folder"
+            "Open folder", self.open, "Open the project of this folder, or create one"
         )
-        self.sample_button = button("Sample scenes", self.sample.emit, "Try the tool")
+        self.sample_button = button(
+            "Sample scenes", self.sample.emit, "Open the sample street scenes"
+        )
         self.file.visible = False
         self.model.changed.connect(self._show_file)
         self.folder.changed.connect(self._refresh)
@@ -55,8 +62,8 @@ class StartWidget(QWidget):
         layout.addWidget(_headline("No project open"))
         layout.addWidget(
             hint(
-                "Choose a folder of images, or drop one here. The images stay as they are; "
-                "the project becomes a folder beside them."
+                "Choose a folder of images, or drop one here. Your images are not changed; "
+                "the project is saved in a folder beside them."
             )
         )
         layout.addWidget(self.form.native)
@@ -66,7 +73,7 @@ class StartWidget(QWidget):
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         layout.addWidget(line)
-        layout.addWidget(title("How it goes"))
+        layout.addWidget(title("How it works"))
         layout.addWidget(hint(STEPS))
         layout.addStretch(1)
 
@@ -101,20 +108,21 @@ class StartWidget(QWidget):
         model_chosen = self.model.value == SAMPLE or self._model_path() is not None
         self.open_button.setEnabled(folder is not None and folder.is_dir() and model_chosen)
         if folder is not None and not folder.is_dir():
-            self.say(f"There is no folder at {folder}.")
+            self.say(f"There is no folder {folder}. Choose another one.")
         elif folder is not None and _is_project(folder):
-            self.say("There is a project of this folder already: it goes on with its own model.")
+            self.say("This folder already has a project. It opens with its own model.")
         else:
             self.say("")
 
 
 STEPS = (
     "<ol style='margin-left: -22px'>"
-    "<li>A worker looks at every image; candidates for unknown objects appear.</li>"
-    "<li><b>N</b> goes to the next one. <b>Click</b> the object.</li>"
-    "<li><b>Enter</b>, type a name, <b>Enter</b>: a novel class, in all images.</li>"
-    "<li>More shots refine it; <i>Retrain</i> makes it a part of the model.</li>"
-    "<li>Review and export.</li></ol>"
+    "<li>OWLabel searches every image for objects that the model does not know.</li>"
+    "<li>Press <b>N</b> to go to a candidate, then <b>click</b> the object.</li>"
+    "<li>Press <b>Enter</b>, type a name, press <b>Enter</b>: the new class is found in "
+    "all images.</li>"
+    "<li>Label more objects to refine the class. <i>Retrain</i> adds it to the model.</li>"
+    "<li>Review the images and export the labels.</li></ol>"
 )
 
 

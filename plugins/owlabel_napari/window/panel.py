@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -19,16 +19,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from owlabel.view.open_project import is_ours
+from owlabel.novel.click_regions import prepare
+from owlabel.session.session import Session
+from owlabel.view.open_project import can_open, open_project
+from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.events.messages import show
 from owlabel_napari.widgets.start import StartWidget
 from owlabel_napari.window.project_opener import ProjectOpener
+from owlabel_napari.window.sample_folder import sample_folder
 from owlabel_napari.window.workspace import Workspace
 
 if TYPE_CHECKING:
     import napari.viewer
-
-    from owlabel.session.session import Session
 
 WIDTH = 350
 _ASKS_NAPARI = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
@@ -54,12 +56,12 @@ class OWLabelPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
-        self.setMinimumWidth(WIDTH)
+        self.start.setMinimumWidth(WIDTH)  # a page that needs more gets more
         expanding = QSizePolicy.Policy.Expanding
         self.setSizePolicy(QSizePolicy.Policy.Preferred, expanding)  # else napari adds a stretch
         self.setAcceptDrops(True)
         self._canvas_drops = _CanvasDrops(self)
-        Thread(target=_prepare, daemon=True).start()
+        Thread(target=prepare).start()  # a daemon that holds C++ would abort the exit
         self.opener = ProjectOpener(self)
         self.opener.ready.connect(self._show_folder)
         self.opener.refused.connect(self._refuse)
@@ -83,11 +85,8 @@ class OWLabelPanel(QWidget):
 
         A refusal is shown on the start page and as a message.
         """
-        from owlabel.session.session import Session
-        from owlabel.view.open_project import open_or_create
-
         try:
-            session = Session(open_or_create(Path(folder), model, project))
+            session = Session(open_project(Path(folder), model, project))
         except (ValueError, OSError) as error:
             self._refuse(str(error))
             return False
@@ -112,13 +111,11 @@ class OWLabelPanel(QWidget):
 
     def open_sample(self) -> None:
         """Open the sample street scenes."""
-        from owlabel_napari.window.sample_folder import sample_folder
-
         self.open_later(sample_folder())
 
     def choose_folder(self) -> None:
         """Let the annotator choose a folder of images or a project, and open it."""
-        folder = QFileDialog.getExistingDirectory(self, "A folder of images, or a project")
+        folder = QFileDialog.getExistingDirectory(self, "Choose a folder of images or a project")
         if folder:
             self.open_later(folder)
 
@@ -150,23 +147,23 @@ class OWLabelPanel(QWidget):
         workspace.close_workspace()
         workspace.deleteLater()
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: QEvent | None) -> bool:
         """Close the project when napari takes the panel out of its dock."""
-        if event.type() == QEvent.Type.ParentChange:
+        if event is not None and event.type() == QEvent.Type.ParentChange:
             self._taken_out = self.parent() is None
             if self._taken_out:
                 self.close_project()
         return bool(super().event(event))
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Take folders."""
-        if _folder(event) is not None:
+        if event is not None and _folder(event) is not None:
             event.acceptProposedAction()
 
-    def dropEvent(self, event: QDropEvent) -> None:
+    def dropEvent(self, event: QDropEvent | None) -> None:
         """Open the folder that was dropped."""
-        folder = _folder(event)
-        if folder is not None:
+        folder = None if event is None else _folder(event)
+        if event is not None and folder is not None:
             event.acceptProposedAction()
             self.open_later(folder)
 
@@ -185,16 +182,17 @@ class _CanvasDrops(QObject):
     def __init__(self, panel: OWLabelPanel) -> None:
         super().__init__(panel)
         self.panel = panel
-        canvas = getattr(getattr(panel.viewer, "window", None), "_qt_viewer", None)
-        if isinstance(canvas := getattr(canvas, "__wrapped__", canvas), QObject):
-            canvas.installEventFilter(self)
+        for target in drop_targets(panel.viewer):
+            target.installEventFilter(self)
 
-    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+    def eventFilter(self, _watched: QObject | None, event: QEvent | None) -> bool:
         """Take the drops that are ours."""
-        if event.type() != QEvent.Type.Drop or QApplication.keyboardModifiers() & _ASKS_NAPARI:
+        if not isinstance(event, QDropEvent) or event.type() != QEvent.Type.Drop:
+            return False
+        if QApplication.keyboardModifiers() & _ASKS_NAPARI:
             return False
         folder = _folder(event)
-        if folder is None or len(event.mimeData().urls()) != 1 or not is_ours(folder):
+        if folder is None or len(_urls(event)) != 1 or not can_open(folder):
             return False
         event.acceptProposedAction()
         self.panel.open_later(folder)
@@ -202,17 +200,15 @@ class _CanvasDrops(QObject):
         return True
 
 
-def _prepare() -> None:
-    """Do beside the window what the first click would wait for."""
-    from owlabel.novel.click_regions import prepare
-
-    prepare()
-
-
 def _folder(event: QDropEvent) -> Path | None:
     """Return the first folder that is dragged, None where there is none."""
-    paths = (Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile())
+    paths = (Path(url.toLocalFile()) for url in _urls(event) if url.isLocalFile())
     return next((path for path in paths if path.is_dir()), None)
+
+
+def _urls(event: QDropEvent) -> list[QUrl]:
+    data = event.mimeData()
+    return [] if data is None else data.urls()
 
 
 def _close_all(workspaces: list[Workspace], *_: object) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TypeAlias
 
 from qtpy.QtCore import QObject, Signal
+
+from owlabel.view.open_project import open_project
 
 Wish: TypeAlias = tuple[Path, str | Path | None, Path | None]
 """A folder, the model and the project that are wanted with it."""
@@ -43,19 +47,17 @@ class ProjectOpener(QObject):
             self._wish = folder, model, project
             begin, self.busy = not self.busy, True
         if begin:
-            Thread(target=self._work, daemon=True).start()
+            Thread(target=self._work).start()  # no daemon: an exit waits for what it writes
 
     def _work(self) -> None:
-        from owlabel.view.open_project import open_or_create
-
         while True:
             wish = self._wish
             assert wish is not None
             try:
-                with open_or_create(*wish) as made:
-                    signal, told = self.ready, made.folder
+                with open_project(*wish) as made:
+                    report = partial(self.ready.emit, made.folder)
             except (ValueError, OSError) as error:
-                signal, told = self.refused, str(error)
+                report = partial(self.refused.emit, str(error))
             except BaseException:
                 self.busy = False  # else nothing could be opened any more
                 raise
@@ -63,4 +65,5 @@ class ProjectOpener(QObject):
                 self.busy = wish is not self._wish
                 if not self.busy:
                     break
-        signal.emit(told)
+        with suppress(RuntimeError):  # the panel was closed meanwhile
+            report()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from owlabel_samples import images
+
 
 def sample_folder() -> Path:
     """Return the user's own copy of the sample images, made where it is missing.
@@ -15,8 +17,6 @@ def sample_folder() -> Path:
     """
     target: Path = user_data_path("owlabel") / "street_scenes"
     if not target.is_dir():
-        from owlabel_samples import images
-
         source = images()
         half = target.with_name("street_scenes.part")
         shutil.rmtree(half, ignore_errors=True)

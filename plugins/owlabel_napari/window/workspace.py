@@ -79,8 +79,8 @@ class Workspace(QWidget):
         self.train = TrainWidget(session)
         self.export = ExportWidget(session)
         self.jobs = JobsView(session)
-        self.cursor = CursorWidget(session, self.overlays.score_under)
-        self.pointer = Pointer(viewer, session, self.cursor.look_at)
+        self.under_cursor = CursorWidget(session, self.overlays.score_under)
+        self.pointer = Pointer(viewer, session, self.under_cursor.look_at)
         self.keys = Keys(viewer, self.overlays.layers, self, acts)
         self._lay_out()
         self._timer = QTimer(self)
@@ -102,10 +102,10 @@ class Workspace(QWidget):
         """Return what each key of `keys.NAMES` does."""
         session = self.session
         plain = {
-            "N": session.next_candidate,
-            "Shift-N": session.previous_candidate,
-            "Escape": session.cancel_region,
-            "U": session.mark_ignore,
+            "N": session.queue.next,
+            "Shift-N": session.queue.previous,
+            "Escape": session.labels.cancel_region,
+            "U": session.labels.mark_ignore,
             "A": session.previous_image,
             "D": session.next_image,
             "Control-Z": session.undo,
@@ -136,7 +136,7 @@ class Workspace(QWidget):
         layout.addWidget(self.review)
         layout.addWidget(self.candidate)
         layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.cursor)
+        layout.addWidget(self.under_cursor)
         layout.addWidget(self.jobs)
 
     def export_again(self) -> None:
@@ -153,7 +153,7 @@ class Workspace(QWidget):
         """Show the masks from tags, or "cluster", in the queue, and go to the best."""
         self._show_tab("Find")
         self.queue.show_only(source)
-        attempt(self.session, self.session.next_candidate)
+        attempt(self.session, self.session.queue.next)
 
     def show_gallery(self) -> None:
         """Dock the gallery below the canvas, or bring it up where it was."""
@@ -177,7 +177,7 @@ class Workspace(QWidget):
             self.gallery = None
         for widget in (
             self.review, self.candidate, self.overlay, self.queue, self.tags, self.classes,
-            self.clusters, self.train, self.export, self.jobs, self.cursor,
+            self.clusters, self.train, self.export, self.jobs, self.under_cursor,
         ):  # fmt: skip
             widget.close_widget()
         self.thumbnails.close()

@@ -88,10 +88,3 @@ def test_pixels_and_grid_points_map_to_each_other() -> None:
     assert embedding_grid.to_grid(9.5, 13.5, (36, 48), (9, 12)) == (2, 3)
     assert embedding_grid.to_grid(0, 47, (36, 48), (9, 12)) == (0, 11)  # clamped
     assert embedding_grid.nearest_point(35, 0, (36, 48), (9, 12)) == (8, 0)
-
-
-def test_a_mask_is_downsampled_by_its_greater_part() -> None:
-    mask = np.zeros((8, 8), bool)
-    mask[:, :3] = True
-    mask[0, 7] = True
-    assert embedding_grid.downsample_mask(mask, (2, 2)).tolist() == [[True, False], [True, False]]

@@ -50,13 +50,6 @@ def test_quantiles_of_many_numbers_are_right_to_the_width_of_a_bin() -> None:
     np.testing.assert_allclose(counted(values).quantile(shares), want, rtol=1 / 2048)
 
 
-def test_shares_above_a_value() -> None:
-    histogram = counted(np.array([-np.inf, -1, 0, 0.5, 2, np.inf]))
-    assert histogram.share_at_least(0.5) == 0.5
-    assert histogram.share_at_least(-0.0) == 4 / 6
-    assert np.isnan(OrderedHistogram().share_at_least(0))
-
-
 def test_what_cannot_be_counted_or_asked_is_refused() -> None:
     with pytest.raises(ValueError, match="1 NaN"):
         counted(np.array([0, np.nan]))

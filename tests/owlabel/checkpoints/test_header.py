@@ -100,6 +100,13 @@ def test_someone_elses_safetensors_is_no_model(tmp_path: Path) -> None:
         read_header(write(tmp_path / "x.safetensors", {"format": "pt"}))
 
 
+def test_bytes_after_the_weights_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.safetensors", {"format": "pt"})
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_header(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="gone"):
         read_header(tmp_path / "gone.safetensors")

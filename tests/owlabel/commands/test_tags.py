@@ -49,8 +49,9 @@ def test_files_go_in_and_out(folder: str, tmp_path: Path) -> None:
     assert json.loads(run(app, ["tags", folder, "list", "--json"]).stdout) == []
     flags = ["--create-classes", "--skip-unknown"]
     done = run(app, ["tags", folder, "import", str(path), *flags])
-    assert "1 new tags in 1 image; made deer; left out 1 statements on nowhere.png" in " ".join(
-        done.stdout.split()
+    assert (
+        "1 new tags in 1 image; created deer; skipped 1 tags with unknown names: nowhere.png"
+        in " ".join(done.stdout.split())
     )
     out = tmp_path / "out.json"
     assert run(app, ["tags", folder, "export", str(out)]).exit_code == 0

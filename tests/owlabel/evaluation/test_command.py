@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from owlabel.cli import app
+from owlabel.view.open_project import find_checkpoint
 
 run = CliRunner().invoke
 
@@ -46,13 +47,26 @@ def test_the_threshold_of_another_split(data: Path) -> None:
     assert (row["open_threshold"], row["open_threshold_from_other_data"]) == (0.5, True)
 
 
+def residual_block(path: Path) -> Path:
+    """Write a block with random weights for the sample model."""
+    from owlabel.models.residual_block import block_for, save_block
+    from owlabel.models.weights import load
+
+    segmenter, header = load(find_checkpoint("sample"))
+    save_block(block_for(segmenter), path, name="block", base_hash=header.heads[0].hash)
+    return path
+
+
 def test_a_model_is_run_in_a_process_of_its_own(data: Path) -> None:
     out = data / "out"
-    arguments = ["--model", "sample", "--score", "entropy", "--score", "energy"]
+    names = ["entropy", "sml", "rpl_energy"]
+    block = residual_block(data / "block.safetensors")
+    arguments = ["--model", "sample", "--residual", str(block)]
+    arguments += [word for name in names for word in ("--score", name)]
     done = run(app, ["evaluate", str(data), str(out), *arguments])
     assert done.exit_code == 0, done.output
     scores = json.loads((out / "evaluation.json").read_text())["scores"]
-    assert [row["score"] for row in scores] == ["entropy", "energy"]
+    assert [row["score"] for row in scores] == names
     assert scores[0]["pooled"]["positives"] == 1000
 
 

@@ -9,9 +9,9 @@ import pytest
 from owlabel.classes import OOD_PROXY, UNSET
 from owlabel.formats.atomic_folder import MARKER, ExportError, checked_name
 from owlabel.formats.labels import indexed_png
-from owlabel.formats.labels.registry import EXPORTERS
+from owlabel.formats.labels.registry import FORMATS, exporters
 
-FORMATS = sorted(EXPORTERS)
+NAMES = sorted(exporters())
 HOSTILE = ["../a.png", "a/../../b.png", "/etc/passwd", "C:\\a.png", "c:a.png", "\\\\host\\a"]
 HOSTILE += ["a//b.png", ".", "", "a/./b", "a\x00b.png", "a\nb", "x" * 300]
 
@@ -22,18 +22,18 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_existing_export_stays_untouched_unless_asked(
     name, tmp_path, table, made_by, make_image
 ) -> None:
     out = tmp_path / "out"
-    list(EXPORTERS[name].stream(out, table, [make_image("a.png", 1)], made_by))
+    list(FORMATS[name].stream(out, table, [make_image("a.png", 1)], made_by))
     before = tree(tmp_path)
     with pytest.raises(ExportError, match="out exists"):
-        list(EXPORTERS[name].stream(out, table, [make_image("b.png", 2)], made_by))
+        list(FORMATS[name].stream(out, table, [make_image("b.png", 2)], made_by))
     assert tree(tmp_path) == before
-    list(EXPORTERS[name].stream(out, table, [make_image("b.png", 2)], made_by, overwrite=True))
-    assert [image.name for image in EXPORTERS[name].read(out)] == ["b.png"]
+    list(FORMATS[name].stream(out, table, [make_image("b.png", 2)], made_by, overwrite=True))
+    assert [image.name for image in FORMATS[name].read(out).images] == ["b.png"]
     assert os.listdir(tmp_path) == ["out"]
 
 
@@ -44,14 +44,14 @@ def test_a_folder_of_somebody_elses_files_is_never_replaced(tmp_path, table, mad
     assert tree(tmp_path) == {"holiday.jpg": b"precious"}
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_error_half_way_leaves_what_was_there(
     name, overwrite, tmp_path, table, made_by, make_image
 ) -> None:
     out = tmp_path / "out"
     if overwrite:
-        list(EXPORTERS[name].stream(out, table, [make_image("old.png")], made_by))
+        list(FORMATS[name].stream(out, table, [make_image("old.png")], made_by))
     before = tree(tmp_path)
 
     def images():
@@ -59,14 +59,14 @@ def test_an_error_half_way_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ExportError, match="No space left"):
-        list(EXPORTERS[name].stream(out, table, images(), made_by, overwrite))
+        list(FORMATS[name].stream(out, table, images(), made_by, overwrite))
     assert tree(tmp_path) == before
     assert os.listdir(tmp_path) == (["out"] if overwrite else [])
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_cancelled_export_leaves_nothing(name, tmp_path, table, made_by, make_image) -> None:
-    steps = EXPORTERS[name].stream(tmp_path / "out", table, [make_image("a.png")] * 2, made_by)
+    steps = FORMATS[name].stream(tmp_path / "out", table, [make_image("a.png")] * 2, made_by)
     next(steps)
     assert len(os.listdir(tmp_path)) == 1  # it works in a folder of its own
     steps.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from owlabel.jobs import queue as queue_module
 from owlabel.jobs.job import Progress
 from owlabel.jobs.queue import CANCELLED, FAILED, JobQueue
-from owlabel.jobs.worker_identity import is_alive, lives_here, worker_name
+from owlabel.jobs.worker_identity import is_alive, lives_here, started_at, worker_name
 
 ME = worker_name()
 DEAD = ME.rpartition(":")[0] + ":1"  # this process's number, begun at another time
@@ -162,3 +165,21 @@ def test_a_process_is_alive_only_under_its_own_start() -> None:
     assert lives_here(ME)
     for name in (DEAD, "another-machine:1:1", "", "x", ME.removesuffix(ME[-1])):
         assert not lives_here(name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux only")
+def test_a_start_is_given_in_the_ticks_that_older_versions_stored() -> None:
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    assert started_at(os.getpid()) == fields[19]
+
+
+def test_a_zombie_and_an_id_out_of_range_have_no_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read()  # ends with the process, which nobody has waited for yet
+        deadline = time.monotonic() + 10
+        while started_at(process.pid) is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert started_at(process.pid) is None
+    for pid in (0, -1, 10**20):
+        assert started_at(pid) is None

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owlabel.novel.occurrences import ShotSize, find_pixels, largest_piece, shot_size, smallest
+from owlabel.novel.occurrences import (
+    ShotSize,
+    largest_piece,
+    occurrence_pixels,
+    shot_size,
+    smallest,
+)
 
 SHAPE = (240, 320)  # a find has 256 pixels (1/300), and is 6 wide (2 %)
 
@@ -22,38 +28,38 @@ def test_stray_pixels_are_no_find_however_many() -> None:
     mask = np.zeros(SHAPE, bool)
     mask[::3, ::3] = True
     assert mask.sum() > 8000
-    assert find_pixels(mask, None) == 0
+    assert occurrence_pixels(mask, None) == 0
 
 
 def test_a_seam_is_no_find_however_long() -> None:
     mask = np.zeros(SHAPE, bool)
     mask[100:105] = True
-    assert find_pixels(mask, None) == 0
+    assert occurrence_pixels(mask, None) == 0
 
 
 @pytest.mark.parametrize(("side", "found"), [(15, 0), (16, 256), (20, 400)])
 def test_without_shots_the_image_decides(side: int, found: int) -> None:
-    assert find_pixels(_square(side), None) == found
+    assert occurrence_pixels(_square(side), None) == found
 
 
 @pytest.mark.parametrize(("area", "found"), [(400, 100), (404, 0), (100_000, 0)])
 def test_small_shots_make_small_finds(area: int, found: int) -> None:
-    assert find_pixels(_square(10), ShotSize(area, 20)) == found
+    assert occurrence_pixels(_square(10), ShotSize(area, 20)) == found
 
 
 def test_a_shot_of_a_few_pixels_does_not_make_a_find_of_one() -> None:
     speck = _square(2)
-    assert find_pixels(speck, shot_size(speck)) == 0
-    assert find_pixels(_square(6), shot_size(speck)) == 36
+    assert occurrence_pixels(speck, shot_size(speck)) == 0
+    assert occurrence_pixels(_square(6), shot_size(speck)) == 36
 
 
 def test_large_shots_do_not_hide_an_object() -> None:
-    assert find_pixels(_square(16), ShotSize(50_000, 200)) == 256
+    assert occurrence_pixels(_square(16), ShotSize(50_000, 200)) == 256
 
 
 def test_two_halves_are_not_one_piece() -> None:
     halves = _square(12) | _square(12, row=120)  # 288 pixels together
-    assert find_pixels(halves, None) == 0
+    assert occurrence_pixels(halves, None) == 0
 
 
 def test_a_thin_thing_is_found_by_thin_shots() -> None:
@@ -61,8 +67,8 @@ def test_a_thin_thing_is_found_by_thin_shots() -> None:
     pole[10:150, 50:53] = True
     shots = shot_size(pole)
     assert shots == ShotSize(420, 3)
-    assert find_pixels(pole, None) == 0
-    assert find_pixels(pole, shots) == 420
+    assert occurrence_pixels(pole, None) == 0
+    assert occurrence_pixels(pole, shots) == 420
 
 
 def test_the_smallest_shot_counts() -> None:
@@ -82,5 +88,5 @@ def test_a_find_is_a_piece_of_the_claim_and_every_shot_finds_itself(
 ) -> None:
     mask = np.random.default_rng(seed).random((24, 32)) < share
     mask[4:9, 6:11] = True
-    pixels = find_pixels(mask, shot_size(mask))
+    pixels = occurrence_pixels(mask, shot_size(mask))
     assert 25 // 4 <= pixels <= largest_piece(mask)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from owlabel.ood.calibration import LEVELS, Basis, Calibration, CalibrationSet, Calibrator
-from owlabel.ood.registry import OVERLAYS, SCORES, all_scores
+from owlabel.ood.registry import SCORES, all_scores, available
 from owlabel.ood.standardized_logits import ClassStatistics
 
 QUICK = settings(max_examples=40, deadline=None)
@@ -106,7 +106,7 @@ def test_a_usual_image_does_not_glow_and_a_strange_one_does() -> None:
     strange = usual.copy()
     strange[:, 20:30, 20:30] = 1
     held = calibrated(usual)
-    for name in SCORES:
+    for name in available({"metric head"}):
         if name in ("eds", "mixture"):
             continue  # relative to their own image
         scale = held.calibration(name)
@@ -119,7 +119,7 @@ def test_a_usual_image_does_not_glow_and_a_strange_one_does() -> None:
 
 def test_every_score_of_an_embedding_has_a_scale_and_rpl_none_without_maps() -> None:
     held = calibrated(embedding(0))
-    assert all(held.calibration(name) for name in [*SCORES, "sml", "sml_smooth"])
+    assert all(held.calibration(name) for name in available({"metric head", "statistics"}))
     assert held.calibration("rpl_energy") is None
     with pytest.raises(ValueError, match="no score 'edss'"):
         held.calibration("edss")
@@ -127,7 +127,7 @@ def test_every_score_of_an_embedding_has_a_scale_and_rpl_none_without_maps() -> 
 
 def test_scores_from_elsewhere_are_calibrated_too() -> None:
     counter = Calibrator(4)
-    counter.update(embedding(0), others={"rpl_energy": np.arange(1200.0).reshape(30, 40)})
+    counter.update(embedding(0), residual=np.arange(1200.0).reshape(30, 40))
     assert counter.quantiles()["rpl_energy"][[0, -1]] == pytest.approx([0, 1199])
 
 
@@ -170,7 +170,7 @@ def test_only_the_pixels_asked_for_are_counted() -> None:
 
 def test_a_constant_score_has_a_scale_on_which_nothing_glows() -> None:
     held = calibrated(np.ones((3, 8, 9), np.float32))
-    for name in SCORES:
+    for name in available({"metric head"}):
         scale = held.calibration(name)
         assert scale is not None
         assert scale.low < scale.high
@@ -189,7 +189,7 @@ def test_what_is_stored_comes_back() -> None:
     held = calibrated(embedding(0), embedding(1))
     again = CalibrationSet.from_stored(held.arrays(), held.metadata())
     assert (again.source, again.images, again.points, again.basis) == ("all", 2, 2400, held.basis)
-    for name in OVERLAYS:
+    for name in SCORES:
         one, other = held.calibration(name), again.calibration(name)
         assert (one is None) == (other is None)
         if one is not None and other is not None:
@@ -224,6 +224,8 @@ def test_what_is_stored_wrongly_is_refused() -> None:
         (Basis(100, 50), Basis(100, 60), True),
         (Basis(100, 50), Basis(100, 40), True),  # reviews were taken back
         (Basis(100), Basis(100, 0, "ab"), True),
+        (Basis(100), Basis(100, packages=frozenset({"theirs"})), True),
+        (Basis(100, packages=frozenset({"theirs"})), Basis(100), False),
     ],
 )
 def test_when_a_calibration_is_made_again(before: Basis, now: Basis, due: bool) -> None:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from owlabel.ood import registry as scores
-from owlabel.ood.registry import SCORES
+from owlabel.ood import prototype_scores as scores
+from owlabel.ood.registry import SCORES, all_scores
 
 INF = math.inf
 
@@ -83,7 +83,7 @@ def test_worked_absolute_eds_values() -> None:
 
 
 def test_worked_energies_of_the_metric_head() -> None:
-    energy = SCORES["energy"].function
+    energy = SCORES["energy"].of
     assert energy(prototype(13), 3.0).item() == pytest.approx(-18.0)
     assert energy(0 * prototype(13), 3.0).item() == pytest.approx(-2.565, abs=1e-3)
 
@@ -171,7 +171,7 @@ def test_an_embedding_at_infinity_is_far_from_everything(value: float) -> None:
 
 def test_beta_and_gamma_reach_the_mixture() -> None:
     f = some_embedding()
-    mixed = scores.all_scores(f, names=["eds", "mmsp", "mixture"], beta=5, gamma=0.3)
+    mixed = all_scores(f, names=["eds", "mmsp", "mixture"], beta=5, gamma=0.3)
     expected = scores.mixture(mixed["eds"], mixed["mmsp"], 5, 0.3)
     np.testing.assert_allclose(mixed["mixture"], expected)
 
@@ -189,7 +189,7 @@ def test_mmsp_spread_over_the_image_as_in_the_released_code() -> None:
 def test_mmsp_norm_reaches_the_pass_for_several_scores() -> None:
     f = some_embedding(3, (5, 8, 9))
     expected = scores.mixture(scores.eds(f), scores.mmsp(f), mmsp_norm="minmax")
-    found = scores.all_scores(f, names=["mixture"], mmsp_norm="minmax")["mixture"]
+    found = all_scores(f, names=["mixture"], mmsp_norm="minmax")["mixture"]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     with pytest.raises(ValueError, match='"none" or "minmax"'):
         scores.mixture(f[0], f[0], mmsp_norm="max")

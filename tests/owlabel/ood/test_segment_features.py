@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.segment_search import compiler, search_features
 from benchmarks.segments import THRESHOLD, label, plain_features
 from owlabel.ood import candidates
-from owlabel.ood import registry as scores
+from owlabel.ood import logit_scores as scores
 from owlabel.ood import segment_features as segments
 from owlabel.ood.segment_features import feature_names, probability_entropy, segment_features
 

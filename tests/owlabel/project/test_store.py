@@ -277,24 +277,30 @@ def _candidate(rank: float) -> Candidate:
 
 
 def test_candidates_come_back_unclaimed_first_then_by_rank(project: Project) -> None:
-    project.replace_candidates(1, "head", [_candidate(0.9), _candidate(0.2)])
-    project.replace_candidates(2, "head", [_candidate(0.5)])
-    rows = project.candidates("head")
+    project.candidates.replace(1, "head", [_candidate(0.9), _candidate(0.2)])
+    project.candidates.replace(2, "head", [_candidate(0.5)])
+    rows = project.candidates.ranked("head")
     assert [r.candidate for r in rows] == [_candidate(0.9), _candidate(0.5), _candidate(0.2)]
-    project.set_claims({rows[0].id: 7})
-    assert [r.claimed_by for r in project.candidates("head")] == [None, None, 7]
-    assert [len(project.candidates("head", limit=n)) for n in (0, 1, 2, 3, -1)] == [0, 1, 2, 3, 3]
-    assert [r.claimed_by for r in project.candidates("head", image_id=1)] == [None, 7]
+    project.candidates.claim({rows[0].id: 7})
+    assert [r.claimed_by for r in project.candidates.ranked("head")] == [None, None, 7]
+    assert [len(project.candidates.ranked("head", limit=n)) for n in (0, 1, 2, 3, -1)] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+    ]
+    assert [r.claimed_by for r in project.candidates.ranked("head", image_id=1)] == [None, 7]
     assert project.image(1).state == "proposed"
-    project.replace_candidates(1, "head", [])
-    assert [r.image_id for r in project.candidates("head")] == [2]
+    project.candidates.replace(1, "head", [])
+    assert [r.image_id for r in project.candidates.ranked("head")] == [2]
 
 
 def test_the_best_candidates_come_from_an_index_without_sorting(project: Project) -> None:
     said: list[tuple[str, Any]] = []
     engine = project.database.engine
     event.listen(engine, "before_cursor_execute", lambda *a: said.append((a[2], a[3])))
-    project.candidates("head")
+    project.candidates.ranked("head")
     queries = [one for one in said if "FROM candidate" in one[0]]
     for (query, values), index in zip(queries, ("open", "queue"), strict=True):
         with closing(sqlite3.connect(project.folder / "project.db")) as connection:
@@ -304,22 +310,22 @@ def test_the_best_candidates_come_from_an_index_without_sorting(project: Project
 
 
 def test_findings_count_images_not_pixels(project: Project) -> None:
-    project.set_findings("rule", 1, {7: 100, 8: 0})
-    project.set_findings("rule", 2, {7: 1})
-    assert project.found("rule") == {7: 2, 8: 0}
-    assert project.looked_at("rule") == {1, 2}
-    assert project.found("other") == {}
+    project.occurrences.store("rule", 1, {7: 100, 8: 0})
+    project.occurrences.store("rule", 2, {7: 1})
+    assert project.occurrences.image_counts("rule") == {7: 2, 8: 0}
+    assert project.occurrences.scanned("rule") == {1, 2}
+    assert project.occurrences.image_counts("other") == {}
 
 
 def test_a_shot_mean_is_kept_to_the_last_bit(project: Project) -> None:
     with project.action("paint") as action:
         revision_id = action.set_labels(1, np.zeros((24, 36), np.uint8))
     mean = np.random.default_rng(0).normal(size=11)
-    project.store_shot_means(revision_id, "head", {7: mean})
-    stored = project.shot_means("head")[revision_id][7]
+    project.shot_means.store(revision_id, "head", {7: mean})
+    stored = project.shot_means.of_head("head")[revision_id][7]
     assert stored is not None
     assert stored.tobytes() == mean.tobytes()
-    assert project.shot_means("other") == {}
+    assert project.shot_means.of_head("other") == {}
 
 
 def test_focus_is_remembered_and_is_no_action(make_project: Callable[[], Project]) -> None:

@@ -27,7 +27,7 @@ def begun(session: Session, folder: Path, **fields: Any) -> Generator[Any, None,
 def review_all(session: Session) -> None:
     for record in session.records:
         session.go_to(record.id)
-        session.review()
+        session.labels.review()
 
 
 @pytest.mark.parametrize("loss", ["another model", "no cache"])
@@ -37,7 +37,7 @@ def test_reviewed_pictures_need_no_model(
     review_all(session)
     before = run_to_end(begun(session, tmp_path / "a"))
     if loss == "another model":
-        session.switch_model(session.project.add_model(stranger, "other", "base", None, {}).id)
+        session.models.switch(session.project.add_model(stranger, "other", "base", None, {}).id)
     else:
         shutil.rmtree(session.project.folder / "cache")
     after = run_to_end(begun(session, tmp_path / "b"))
@@ -55,13 +55,13 @@ def test_what_is_done_meanwhile_is_not_in_it(session: Session, tmp_path: Path) -
     steps = begun(session, tmp_path / "a")
     next(steps)
     session.go_to(last.id)
-    painted = session.human().copy()
+    painted = session.labels.human().copy()
     painted[:4] = 1
-    session.paint(painted)  # reopens it
+    session.labels.paint(painted)  # reopens it
     session.go_to(second.id)
-    session.click(*CENTRE)
-    session.accept("deer")  # a class that the export does not know
-    session.review()
+    session.labels.click(*CENTRE)
+    session.labels.accept("deer")  # a class that the export does not know
+    session.labels.review()
     assert run_to_end(steps)["images"] == 4
     card = json.loads(next((tmp_path / "a" / "provenance").rglob("empty_2.json")).read_text())
     assert card["state"] == "reviewed"
@@ -74,5 +74,5 @@ def test_nothing_to_export_is_said_before(session: Session, tmp_path: Path) -> N
     shutil.rmtree(session.project.folder / "cache")
     with pytest.raises(ValueError, match="no image has labels yet"):
         ExportJob(str(tmp_path / "a"), which="all").check(session.project)
-    session.paint(np.ones_like(session.human()))
+    session.labels.paint(np.ones_like(session.labels.human()))
     ExportJob(str(tmp_path / "a"), which="all").check(session.project)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from owlabel.cli import app
 from owlabel.project.store import Project
-from owlabel.session.recording import read_recording, recorded, replay
+from owlabel.session.recording import read_recording, recording_lines, replay
 from owlabel.session.session import Session
 
 CENTRE = (24, 34)
@@ -18,29 +18,29 @@ CENTRE = (24, 34)
 
 @pytest.fixture
 def recording(session: Session, tmp_path: Path) -> Path:
-    """A sitting with an act of every kind but training."""
-    session.click(*CENTRE)
-    session.click(5, 5, add=False)
-    session.accept("deer")
-    painted = session.human().copy()
+    """A session with an act of every kind but training."""
+    session.labels.click(*CENTRE)
+    session.labels.click(5, 5, add=False)
+    session.labels.accept("deer")
+    painted = session.labels.human().copy()
     painted[40:44, 3:9] = 1
-    session.paint(painted)
+    session.labels.paint(painted)
     session.undo()
     session.redo()
-    session.review()
+    session.labels.review()
     session.next_image()
-    session.click(*CENTRE)
-    session.cancel_region()
-    session.next_candidate()
-    session.mark_known()
+    session.labels.click(*CENTRE)
+    session.labels.cancel_region()
+    session.queue.next()
+    session.labels.mark_known()
     session.next_image()
-    session.click(2, 2)
-    session.mark_ignore()
-    session.set_lambda(2.0)
-    session.rename_class(session.classes.find("deer").id, "roe deer")
-    session.recolor_class(session.classes.find("roe deer").id, (1, 2, 3))
-    path = tmp_path / "sitting.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in recorded(session)))
+    session.labels.click(2, 2)
+    session.labels.mark_ignore()
+    session.settings.set(lambda_novel=2.0)
+    session.labels.rename_class(session.classes.find("deer").id, "roe deer")
+    session.labels.recolor_class(session.classes.find("roe deer").id, (1, 2, 3))
+    path = tmp_path / "session.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(session)))
     return path
 
 
@@ -93,6 +93,35 @@ def test_what_is_no_recording_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"x\.jsonl"):
         read_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "model"}, "line 2: unknown kind of event 'model'"),
+        ({"kind": "_go_to"}, "line 2: unknown kind of event '_go_to'"),
+        ({"kind": ["click"]}, r"line 2: unknown kind of event \['click'\]"),
+        ({"payload": None}, "line 2: the event has no payload"),
+    ],
+)
+def test_a_recording_names_known_kinds_of_events_only(
+    change: dict[str, Any], message: str, recording: Path
+) -> None:
+    lines = read_recording(recording)
+    lines[1].update(change)
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ValueError, match=message):
+        read_recording(recording)
+
+
+def test_a_malformed_event_is_refused(toy: Any, recording: Path, tmp_path: Path) -> None:
+    lines = read_recording(recording)
+    del lines[1]["payload"]["row"]
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    session = again(toy, tmp_path)
+    with pytest.raises(ValueError, match=r"\(click\) is malformed: KeyError\('row'\)"):
+        replay(session, recording, lambda: None)
+    session.close()
 
 
 def test_a_recording_holds_every_stroke(recording: Path) -> None:

@@ -23,34 +23,34 @@ CENTRE = (24, 34)
 def other(session: Session) -> Iterator[Session]:
     """A second sitting, as of another window or command, that has read everything before."""
     made = Session(Project.open(session.project.folder), start_worker=False)
-    made.human()
-    session.human()
+    made.labels.human()
+    session.labels.human()
     yield made
     made.close()
 
 
 def rows(session: Session, start: int, class_id: int) -> np.ndarray:
-    painted = session.human().copy()
+    painted = session.labels.human().copy()
     painted[start : start + 4] = class_id
     return painted
 
 
 def test_both_strokes_on_one_image_stay(session: Session, other: Session) -> None:
-    session.paint(rows(session, 0, 1))
-    other.paint(rows(other, 10, 0))  # it has not heard of the first
+    session.labels.paint(rows(session, 0, 1))
+    other.labels.paint(rows(other, 10, 0))  # it has not heard of the first
     human = Project.human_labels(session.project, session.image_id)
     assert (human[:4] == 1).all()
     assert (human[10:14] == 0).all()
     assert (human[14:] == UNSET).all()
-    np.testing.assert_array_equal(other.human(), human)
+    np.testing.assert_array_equal(other.labels.human(), human)
     other.undo()
-    assert (other.human()[:4] == 1).all()
-    assert (other.human()[4:] == UNSET).all()
+    assert (other.labels.human()[:4] == 1).all()
+    assert (other.labels.human()[4:] == UNSET).all()
 
 
 def test_an_edit_reopens_what_the_other_has_just_reviewed(session: Session, other: Session) -> None:
-    session.review()
-    other.paint(rows(other, 10, 0))
+    session.labels.review()
+    other.labels.paint(rows(other, 10, 0))
     session.poll()
     assert session.record().state == "edited"
     assert session.project.reviewed(session.image_id) is None
@@ -60,65 +60,65 @@ def test_an_edit_reopens_what_the_other_has_just_reviewed(session: Session, othe
 
 
 def test_what_was_not_seen_is_not_reviewed(session: Session, other: Session) -> None:
-    session.paint(rows(session, 0, 1))
-    with pytest.raises(ValueError, match="labelled elsewhere: look at it"):
-        other.review()
+    session.labels.paint(rows(session, 0, 1))
+    with pytest.raises(ValueError, match=r"another process has just labelled deer_1\.png"):
+        other.labels.review()
     assert other.record().state != "reviewed"
     other.poll()
-    other.review()
+    other.labels.review()
     session.poll()
     assert session.record().state == "reviewed"
 
 
 def test_where_both_painted_the_later_stroke_counts(session: Session, other: Session) -> None:
-    session.paint(rows(session, 0, 1))
-    other.paint(rows(other, 2, 0))
-    assert (other.human()[:2] == 1).all()
-    assert (other.human()[2:6] == 0).all()
+    session.labels.paint(rows(session, 0, 1))
+    other.labels.paint(rows(other, 2, 0))
+    assert (other.labels.human()[:2] == 1).all()
+    assert (other.labels.human()[2:6] == 0).all()
 
 
 def test_a_poll_shows_what_the_other_did(session: Session, other: Session) -> None:
     told: list[object] = []
-    other.labels_changed.connect(told.append)
+    other.labels.changed.connect(told.append)
     other.classes_changed.connect(lambda: told.append("classes"))
-    other.tags_changed.connect(told.append)
+    other.tags.changed.connect(told.append)
     other.poll()
     assert told == []
-    session.click(*CENTRE)
-    session.accept("deer")
+    session.labels.click(*CENTRE)
+    session.labels.accept("deer")
     deer = session.classes.find("deer").id
-    session.tag([1, 2], deer, "present")
-    session.review()
+    session.tags.tag([1, 2], deer, "present")
+    session.labels.review()
     other.poll()
     assert other.classes.find("deer") is not None
     assert other.image_id in told
     assert "classes" in told
     assert {deer: {1: "present", 2: "present"}} in told
     assert other.record().state == "reviewed"
-    np.testing.assert_array_equal(other.human(), session.human())
+    np.testing.assert_array_equal(other.labels.human(), session.labels.human())
     told.clear()
     other.poll()
     assert told == []
 
 
 def test_what_the_other_undoes_and_redoes_is_followed(session: Session, other: Session) -> None:
-    session.paint(rows(session, 0, 1))
+    session.labels.paint(rows(session, 0, 1))
     other.poll()
     session.undo()
     other.poll()
-    assert (other.human() == UNSET).all()
+    assert (other.labels.human() == UNSET).all()
     session.redo()
     other.poll()
-    assert (other.human()[:4] == 1).all()
+    assert (other.labels.human()[:4] == 1).all()
 
 
 def test_own_acts_are_not_taken_twice(session: Session) -> None:
-    session.click(*CENTRE)
-    session.accept("deer")
+    session.labels.click(*CENTRE)
+    session.labels.accept("deer")
     session.undo()
     session.redo()
     told: list[object] = []
-    session.labels_changed.connect(told.append)
+    session.labels.changed.connect(told.append)
     session.poll()
     assert told == []
 
@@ -127,79 +127,79 @@ def test_a_model_that_the_other_has_chosen_is_followed(
     session: Session, other: Session, stranger: Path
 ) -> None:
     told: list[str] = []
-    other.model_changed.connect(lambda: told.append("model"))
-    before = other.model.id
-    other.paint(rows(other, 0, 1))
-    session.switch_model(session.project.add_model(stranger, "other", "plm", None, {}).id)
+    other.models.changed.connect(lambda: told.append("model"))
+    before = other.models.active.id
+    other.labels.paint(rows(other, 0, 1))
+    session.models.switch(session.project.add_model(stranger, "other", "plm", None, {}).id)
     other.poll()
     assert told == ["model"]
-    assert other.model.name == "other"
-    assert other.header.heads[0].hash == session.header.heads[0].hash
-    assert (other.human()[:4] == 1).all()
+    assert other.models.active.name == "other"
+    assert other.models.header.heads[0].hash == session.models.header.heads[0].hash
+    assert (other.labels.human()[:4] == 1).all()
     session.undo()
     other.poll()
-    assert (other.model.id, told) == (before, ["model", "model"])
+    assert (other.models.active.id, told) == (before, ["model", "model"])
 
 
 def test_a_pending_region_outlives_what_the_other_does_elsewhere(
     session: Session, other: Session
 ) -> None:
-    session.click(*CENTRE)
+    session.labels.click(*CENTRE)
     other.go_to(session.records[2].id)
-    other.click(*CENTRE)
-    other.paint(rows(other, 0, 1))
-    other.set_threshold(0.3)
+    other.labels.click(*CENTRE)
+    other.labels.paint(rows(other, 0, 1))
+    other.settings.set(threshold=0.3)
     session.poll()
-    assert session.region is not None
-    session.accept("deer")
-    assert session.shots(session.classes.find("deer").id) == 1
+    assert session.labels.region is not None
+    session.labels.accept("deer")
+    assert session.shots.count(session.classes.find("deer").id) == 1
     other.go_to(session.image_id)
-    session.click(*CENTRE)
-    other.paint(rows(other, 40, 1))  # on the same picture
+    session.labels.click(*CENTRE)
+    other.labels.paint(rows(other, 40, 1))  # on the same picture
     session.poll()
-    assert session.region is None
+    assert session.labels.region is None
 
 
 def test_naming_a_region_leaves_what_the_other_has_just_labelled(
     session: Session, other: Session
 ) -> None:
-    session.click(*CENTRE)
-    other.paint(np.zeros_like(other.human()))
-    session.accept("deer")
-    assert (session.human() == 0).all()
+    session.labels.click(*CENTRE)
+    other.labels.paint(np.zeros_like(other.labels.human()))
+    session.labels.accept("deer")
+    assert (session.labels.human() == 0).all()
 
 
 def test_reopening_keeps_the_state_of_what_the_other_has_labelled(
     session: Session, other: Session
 ) -> None:
-    session.review()
+    session.labels.review()
     other.poll()
-    session.paint(rows(session, 0, 1))
-    other.review(False)
+    session.labels.paint(rows(session, 0, 1))
+    other.labels.review(False)
     assert other.record().state == "edited"
 
 
 def test_a_class_that_the_other_has_taken_back_is_not_painted(
     session: Session, other: Session
 ) -> None:
-    session.click(*CENTRE)
-    session.accept("deer")
+    session.labels.click(*CENTRE)
+    session.labels.accept("deer")
     other.poll()
     deer = other.classes.find("deer").id
     session.undo()
-    with pytest.raises(ValueError, match="'deer' has just been taken back"):
-        other.paint(rows(other, 20, deer))
+    with pytest.raises(ValueError, match="'deer' was just removed"):
+        other.labels.paint(rows(other, 20, deer))
     assert (other.project.human_labels(other.image_id) == UNSET).all()
     other.poll()
-    other.paint(rows(other, 20, 1))
+    other.labels.paint(rows(other, 20, 1))
 
 
 def test_tags_are_told_as_they_are(session: Session, other: Session) -> None:
-    deer = session.add_class("deer").id
+    deer = session.labels.add_class("deer").id
     other.poll()
     told: list[object] = []
-    session.tags_changed.connect(told.append)
-    other.tag([1], deer, "present")
+    session.tags.changed.connect(told.append)
+    other.tags.tag([1], deer, "present")
     session.undo()  # before it has heard of the tag
     session.poll()
     assert told
@@ -219,14 +219,14 @@ def masks(session: Session) -> list[int]:
             mask[top : top + 10, 10:20] = True
             made.append(NewProposal(1, mask, 0.9 - top / 100))
         session.project.proposals.write(image_id, "cluster", "c0", made)
-    return [p.id for p in session.proposals()]
+    return [p.id for p in session.proposals.open()]
 
 
 def test_a_mask_is_accepted_only_where_the_other_has_not_labelled(
     session: Session, other: Session, masks: list[int]
 ) -> None:
-    other.paint(rows(other, 0, 0))
-    assert session.accept_proposal(masks[0]) == 60
+    other.labels.paint(rows(other, 0, 0))
+    assert session.proposals.accept(masks[0]) == 60
     human = session.project.human_labels(session.image_id)
     assert (human[:4] == 0).all()
     assert (human[4:10, 10:20] == 1).all()
@@ -235,9 +235,9 @@ def test_a_mask_is_accepted_only_where_the_other_has_not_labelled(
 def test_a_mask_is_refused_where_the_other_has_just_reviewed(
     session: Session, other: Session, masks: list[int]
 ) -> None:
-    other.review()
+    other.labels.review()
     with pytest.raises(ValueError, match="is reviewed: reopen it first"):
-        session.accept_proposal(masks[0])
+        session.proposals.accept(masks[0])
     assert session.project.image(session.image_id).state == "reviewed"
     assert session.project.proposals.get(masks[0]).state == "open"
 
@@ -246,11 +246,11 @@ def test_accepting_many_masks_heeds_what_people_do_meanwhile(
     session: Session, other: Session, masks: list[int]
 ) -> None:
     def accept_and_go_on(number: int) -> int:
-        pixels = session.accept_proposal(number)
+        pixels = session.proposals.accept(number)
         other.poll()
         if number == masks[0]:
             other.go_to(other.records[1].id)
-            other.review()
+            other.labels.review()
         return pixels
 
     on_the_second = [n for n in masks if session.project.proposals.get(n).image_id != 1]
@@ -276,9 +276,9 @@ def test_a_poll_outlives_pictures_that_turn_out_unreadable(
 ) -> None:
     first, second = [r.id for r in session.records][:2]
     shutil.rmtree(session.project.folder / "cache")
-    session.switch_model(session.project.add_model(stranger, "other", "base", None, {}).id)
+    session.models.switch(session.project.add_model(stranger, "other", "base", None, {}).id)
     session.go_to(second)
-    session.paint(rows(session, 0, 1))  # its shots wait for an embedding
+    session.labels.paint(rows(session, 0, 1))  # its shots wait for an embedding
     session.go_to(first)
     queue = JobQueue(session.project)
     job = queue.claim("me:1:1")  # the embedding that the switch asked for
@@ -297,6 +297,6 @@ def test_a_project_without_pictures_is_followed(tmp_path: Path, stranger: Path) 
     project = Project.create(tmp_path / "none.owlabel", tmp_path / "none", stranger)
     empty = Session(project, start_worker=False)
     other = Session(Project.open(project.folder), start_worker=False)
-    other.add_class("deer")
+    other.labels.add_class("deer")
     empty.poll()
     assert empty.classes.find("deer") is not None

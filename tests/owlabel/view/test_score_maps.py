@@ -15,28 +15,28 @@ from owlabel.checkpoints.header import KEY, CheckpointHeader, read_header
 from owlabel.cli import app
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.calibrate import CalibrateJob, in_distribution
-from owlabel.ood.registry import OVERLAYS, SCORES
+from owlabel.ood.registry import SCORES, available
 from owlabel.project.store import Project
 from owlabel.session.session import Session
 
 
 def calibrate(session: Session, enough: int = 10_000) -> dict[str, Any]:
     folder = session.project.folder
-    checkpoint = session.model.path.relative_to(folder).as_posix()
+    checkpoint = session.models.active.path.relative_to(folder).as_posix()
     result = run_to_end(CalibrateJob(checkpoint, enough).run(JobContext(folder, folder)))
-    session.scoring.forget()
+    session.scores.forget()
     return result
 
 
 def test_all_pixels_are_counted_until_enough_is_reviewed(session: Session) -> None:
     assert calibrate(session) == {"images": 4, "source": "all", "points": 4 * 12 * 16}
     for _ in range(2):
-        session.review()
+        session.labels.review()
         session.next_image()
     done = calibrate(session, enough=100)
     assert (done["images"], done["source"]) == (2, "reviewed")
-    assert session.scoring.calibrations is not None
-    assert session.scoring.calibrations.basis.reviewed == 2
+    assert session.scores.calibrations is not None
+    assert session.scores.calibrations.basis.reviewed == 2
 
 
 def test_reviewed_pixels_of_novel_classes_and_void_are_not_usual() -> None:
@@ -47,15 +47,15 @@ def test_reviewed_pixels_of_novel_classes_and_void_are_not_usual() -> None:
 
 
 def test_what_a_new_project_cannot_give_is_refused_in_words(session: Session) -> None:
-    assert session.scoring.unavailable("entropy") is None
+    assert session.scores.unavailable("entropy") is None
     for name, words in (("sml", "owlabel scores"), ("rpl_energy", "train RPL")):
-        assert words in (session.scoring.unavailable(name) or "")
+        assert words in (session.scores.unavailable(name) or "")
         with pytest.raises(ValueError, match=words):
-            session.score(name)
+            session.scores.current(name)
     with pytest.raises(ValueError, match="no score 'edss'"):
-        session.score("edss")
+        session.scores.current("edss")
     calibrate(session)
-    assert session.score("sml") is not None
+    assert session.scores.current("sml") is not None
 
 
 def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
@@ -65,92 +65,92 @@ def test_a_softmax_model_has_no_metric_scores(toy: Any) -> None:
     version = toy.project.active_model()
     save_file({"weight": np.zeros(1, np.float32)}, version.path, metadata={KEY: text})
     session = Session(toy.project, start_worker=False)
-    missing = [n for n in OVERLAYS if session.scoring.unavailable(n) is not None]
+    missing = [n for n in SCORES if session.scores.unavailable(n) is not None]
     assert missing == ["eds", "eds_absolute", "mmsp", "mixture", "sml", "sml_smooth", "rpl_energy"]
     with pytest.raises(ValueError, match="needs a metric head"):
-        session.score("eds")
-    assert "eds" not in session.score_at(3, 4)
+        session.scores.current("eds")
+    assert "eds" not in session.scores.score_maps(session.record())
 
 
-def test_scores_of_one_pixel_agree_with_the_maps(session: Session) -> None:
+def test_all_scores_in_one_pass_agree_with_single_ones(session: Session) -> None:
     calibrate(session)
-    found = session.score_at(0, 0)
-    assert list(found) == [*SCORES, "sml", "sml_smooth"]
-    for name, value in found.items():
-        assert value == pytest.approx(float(session.score(name)[0, 0]), abs=1e-6)
+    maps = session.scores.score_maps(session.record())
+    assert list(maps) == available({"metric head", "statistics"})
+    for name, values in maps.items():
+        np.testing.assert_allclose(values, session.scores.current(name), atol=1e-6)
 
 
 def test_the_scale_is_the_same_in_all_images(session: Session) -> None:
-    assert session.false_alarms("entropy") is None
-    before = session.scoring.limits("energy", session.score("energy"))
+    assert session.scores.false_alarms_shown("entropy") is None
+    before = session.scores.limits("energy", session.scores.current("energy"))
     calibrate(session)
-    scale = session.scoring.calibration("energy")
+    scale = session.scores.calibration("energy")
     assert scale is not None
-    limits = [session.scoring.limits("energy", session.score("energy"))]
+    limits = [session.scores.limits("energy", session.scores.current("energy"))]
     session.next_image()
-    limits.append(session.scoring.limits("energy", session.score("energy")))
+    limits.append(session.scores.limits("energy", session.scores.current("energy")))
     assert limits == [(scale.low, scale.high)] * 2
     assert before != limits[0]
-    alarms = [session.false_alarms("energy", f) for f in (0.0, 0.5, 1.0)]
+    alarms = [session.scores.false_alarms_shown("energy", f) for f in (0.0, 0.5, 1.0)]
     assert 48 * 64 >= alarms[0] >= alarms[1] >= alarms[2] >= 0
 
 
 def test_the_threshold_of_the_queue_is_on_the_scale_of_its_score(session: Session) -> None:
-    assert session.candidate_threshold == session.threshold == 0.5
+    assert session.queue.threshold == session.settings.threshold == 0.5
     calibrate(session)
-    scale = session.scoring.calibration("entropy")
+    scale = session.scores.calibration("entropy")
     assert scale is not None
-    assert session.candidate_threshold == pytest.approx(scale.value(0.5))
+    assert session.queue.threshold == pytest.approx(scale.value(0.5))
 
 
 def test_beta_and_gamma_are_acts_that_can_be_undone(session: Session) -> None:
     told: list[int] = []
-    session.scores_changed.connect(lambda: told.append(1))
-    plain = session.score("mixture")
-    session.set_mixture(beta=5, gamma=0.3)
-    assert len(told) == 1
-    assert not np.array_equal(session.score("mixture"), plain)
+    session.scores.changed.connect(lambda: told.append(1))
+    plain = session.scores.current("mixture")
+    session.settings.set(beta=5, gamma=0.3)
+    assert len(told) == 2, "one for each act"
+    assert not np.array_equal(session.scores.current("mixture"), plain)
     session.undo()
     session.undo()
-    np.testing.assert_array_equal(session.score("mixture"), plain)
-    session.set_mixture(mmsp_norm="minmax")
-    assert not np.array_equal(session.score("mixture"), plain)
+    np.testing.assert_array_equal(session.scores.current("mixture"), plain)
+    session.settings.set(mmsp_norm="minmax")
+    assert not np.array_equal(session.scores.current("mixture"), plain)
     session.undo()
-    np.testing.assert_array_equal(session.score("mixture"), plain)
+    np.testing.assert_array_equal(session.scores.current("mixture"), plain)
     with pytest.raises(ValueError, match="minmax"):
-        session.set_mixture(mmsp_norm="max")  # type: ignore[arg-type]
+        session.settings.set(mmsp_norm="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="gamma"):
-        session.set_mixture(gamma=2)
+        session.settings.set(gamma=2)
 
 
 def submitted(session: Session) -> list[str]:
-    return [row.kind for row in session.jobs() if row.state == "queued"]
+    return [row.kind for row in session.worker.jobs() if row.state == "queued"]
 
 
 def test_a_calibration_is_submitted_when_it_is_due_and_once(session: Session) -> None:
-    session.submit_calibration()
+    session.calibration.submit()
     assert submitted(session) == ["calibrate"]
-    session.submit_calibration()
+    session.calibration.submit()
     assert submitted(session) == ["calibrate"]  # in place of the first
-    for row in session.jobs():
-        session.cancel_job(row.id)
+    for row in session.worker.jobs():
+        session.worker.cancel(row.id)
     calibrate(session)
-    session.submit_calibration()
+    session.calibration.submit()
     assert submitted(session) == []
     for _ in range(3):
-        session.review()
+        session.labels.review()
         session.next_image()
-    session.submit_calibration()
+    session.calibration.submit()
     assert submitted(session) == ["calibrate"]
 
 
 def test_a_damaged_or_older_calibration_is_made_again(session: Session) -> None:
     calibrate(session)
-    head = session.header.heads[0].hash
+    head = session.models.header.heads[0].hash
     session.project.cache.write(head, "calibration", {"joint": np.zeros(3)}, {"source": "all"})
-    session.scoring.forget()
-    assert session.scoring.calibrations is None
-    session.submit_calibration()
+    session.scores.forget()
+    assert session.scores.calibrations is None
+    session.calibration.submit()
     assert submitted(session) == ["calibrate"]
 
 
@@ -158,7 +158,7 @@ def test_nothing_embedded_is_nothing_to_calibrate(toy: Any) -> None:
     for record in toy.project.images():
         toy.project.cache.path("0" * 16, record.content_hash).unlink()
     session = Session(toy.project, start_worker=False)
-    session.submit_calibration(always=True)
+    session.calibration.submit(always=True)
     assert submitted(session) == []
     assert calibrate(session) == {"images": 0}
 
@@ -179,7 +179,7 @@ def command(toy: Any) -> Command:
 
 def test_the_command_lists_every_score(command: Command) -> None:
     rows = json.loads(command("--json", "--image", "deer_1.png").stdout)
-    assert [row["score"] for row in rows] == list(OVERLAYS)
+    assert [row["score"] for row in rows] == list(SCORES)
     entropy = next(row for row in rows if row["score"] == "entropy")
     assert entropy["missing"] == ""
     assert entropy["usual"] <= entropy["median"] <= entropy["highest"]
@@ -207,5 +207,5 @@ def test_the_scale_survives_the_sitting(command: Command, toy: Any) -> None:
     command()
     with Project.open(toy.project.folder) as project:
         again = Session(project, start_worker=False)
-        assert again.scoring.calibrations is not None
-        assert again.false_alarms("entropy") is not None
+        assert again.scores.calibrations is not None
+        assert again.scores.false_alarms_shown("entropy") is not None

@@ -29,6 +29,7 @@ import sys, time
 from pathlib import Path
 import napari
 from qtpy.QtWidgets import QApplication
+from owlabel.jobs.requests.plm import PlmRequest
 from owlabel_napari.entry.windows import panel_of
 
 viewer = napari.Viewer()                     # the viewer first, the optimiser after it
@@ -42,23 +43,33 @@ def until(what, ready):
     while not ready():
         QApplication.processEvents()
         time.sleep(0.02)
-        assert time.monotonic() < end, (what, [(j.kind, j.state, j.error) for j in session.jobs()])
+        jobs = [(job.kind, job.state, job.error) for job in session.worker.jobs()]
+        assert time.monotonic() < end, (what, jobs)
 
-until("the first embedding", lambda: session.embedding() is not None)
+until("the first embedding", lambda: session.view.embedding() is not None)
 until("embedding", lambda: session.progress[0] == session.progress[1])
-session.click(20, 20)
-session.accept("deer")
-until("relabelling", lambda: not any(j.state in ("queued", "running") for j in session.jobs()))
-session.retrain("deer", 3)
-until("training", lambda: session.result() is not None)
-session.adopt(session.result().model_id)
-until("the new head", lambda: session.embedded_heads() == 2)
-session.review()
+session.labels.click(20, 20)
+session.labels.accept("deer")
+until("relabelling", lambda: not session.worker.active())
+session.training.plm(PlmRequest(class_name="deer", iterations=3))
+until("training", lambda: session.training.result("plm") is not None)
+session.models.adopt(session.training.result("plm").model_id)
+until("the new head", lambda: session.view.embedded_heads() == 2)
+session.labels.review()
 session.export(folder / "out", "masks", "reviewed")
 until("the export", (folder / "out").exists)
 print("torch" in sys.modules, flush=True)
 panel.close_project()
 viewer.close()
+"""
+
+
+LEFT_OPEN = """
+import napari
+from owlabel_napari.window.panel import OWLabelPanel
+
+viewer = napari.Viewer()
+viewer.window.add_dock_widget(OWLabelPanel(viewer))
 """
 
 
@@ -89,3 +100,8 @@ def test_smoke_a_viewer_then_a_worker_that_trains(tmp_path: Path, qapp: object) 
     _run(MAKE_MODEL, str(tmp_path / "model.safetensors"))
     assert _run(WALK, str(tmp_path)).splitlines()[-1] == "False", "torch is in the window's process"
     assert sorted(p.name for p in (tmp_path / "out").rglob("0.png"))
+
+
+@pytest.mark.gui
+def test_a_script_may_end_while_its_window_is_open(qapp: object) -> None:
+    _run(LEFT_OPEN)

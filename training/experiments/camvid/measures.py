@@ -21,7 +21,7 @@ from owlabel.models.embed import prepare
 from owlabel.models.segmenter import Segmenter
 from owlabel.novel import prototypes as fewshot
 from owlabel.novel.prototypes import NovelPrototype
-from owlabel.ood.registry import SCORES, all_scores
+from owlabel.ood.registry import all_scores, available
 from owlabel_training.core.data import Frames
 from owlabel_training.fewshot.head_training import fast_bfloat16
 
@@ -120,7 +120,7 @@ def anomaly(
 
     Scores are taken on the grid and then enlarged (distance-first).
     """
-    chosen = [name for name in SCORES if names is None or name in set(names)]
+    chosen = [n for n in available({"metric head"}) if names is None or n in set(names)]
     result: dict[str, Any] = {}
     for drive, indices in drives(outputs.frames.names).items():
         if indices:

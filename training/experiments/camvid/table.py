@@ -14,7 +14,7 @@ HEAD = """# CamVid results
 Made by `python -m experiments.camvid.main table` from the JSON files here, which name command,
 commit and machine. Test frames, 480x360, pixels pooled over both drives unless said; IoU, AUROC, AP
 and FPR95 in percent. The novel objects are in the base training images, unlabelled. See
-docs/training.md.
+[how to train](../howto/training.md).
 """
 
 

@@ -391,7 +391,8 @@ def main() -> None:
     sys.stdout.write(markdown(result["models"]) + "\n")
     if given.out:
         given.out.write_text(text + "\n")
-        given.out.with_suffix(".md").write_text(markdown(result["models"]) + "\n")
+        title = f"# Meta classification: {given.out.stem}\n\n"
+        given.out.with_suffix(".md").write_text(title + markdown(result["models"]) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from owlabel.metrics import OodResult, PixelOod
 from owlabel.models.embed import embed_image
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load
-from owlabel.ood.registry import OVERLAYS, SCORES, all_scores
-from owlabel.ood.standardized_logits import STANDARDISED, ClassStatistics
+from owlabel.ood.registry import SCORES, all_scores, available
+from owlabel.ood.standardized_logits import ClassStatistics
 from owlabel_training.core.data import Frames, read_names
 from owlabel_training.ood.data import pasted_frames
 from owlabel_training.ood.proxies import Cutout, cutouts, read_folder
@@ -109,8 +109,8 @@ class Run:
     def __init__(self, path: Path, usual: Frames) -> None:
         self.segmenter, header = load(path)
         self.length = header.prototype_length
-        needs = ("logits", "prototypes") if header.kind == "metric" else ("logits",)
-        self.names = [name for name, score in SCORES.items() if score.needs in needs]
+        there = {"statistics", *(["metric head"] if header.kind == "metric" else [])}
+        self.names = available(there)
         statistics = ClassStatistics(header.heads[0].outputs)
         for image in usual.images:
             statistics.update(2 * self.length * _embedding(self.segmenter, image))
@@ -119,10 +119,7 @@ class Run:
     def maps(self, image: Pixels) -> dict[str, NDArray[np.float32]]:
         """Return every score of a picture on the grid, (h, w)."""
         embedding = _embedding(self.segmenter, image)
-        found = dict(all_scores(embedding, self.length, self.names))
-        for name, function in STANDARDISED.items():
-            found[name] = function(2 * self.length * embedding, *self.usual)
-        return found
+        return all_scores(embedding, self.length, self.names, statistics=self.usual)
 
     def measure(self, pairs: Iterable[Pair]) -> dict[str, dict[str, float | None]]:
         """Return AUROC, AP and FPR95 of every score, pixels pooled."""
@@ -268,7 +265,7 @@ def _table(row: Mapping[str, Any]) -> list[str]:
         for key in ("auroc", "ap", "fpr95")
     }
     lines = ["| score | " + " | ".join(PARTS.values()) + " |", "|---" * (len(PARTS) + 1) + "|"]
-    for name in (n for n in OVERLAYS if n in row["held_out"]):
+    for name in (n for n in SCORES if n in row["held_out"]):
         cells = [
             " / ".join(_cell(row[part][name], key, best[part, key]) for key in
                        ("auroc", "ap", "fpr95"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/architecture.md
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: idle threads sleep
 
 import tempfile
 from collections.abc import Iterator
@@ -164,9 +164,9 @@ def _play(session: Session, setup: Setup, truth: Frames) -> None:
                 action.set_labels(record, human)
     everything = {r.id for r in session.project.images()}
     for name, records in present.items():
-        class_id = session.add_class(name).id
-        session.tag(records, class_id, "present")
-        session.tag(sorted(everything - set(records)), class_id, "absent")
+        class_id = session.labels.add_class(name).id
+        session.tags.tag(records, class_id, "present")
+        session.tags.tag(sorted(everything - set(records)), class_id, "absent")
 
 
 def _pairs(project: Project, truth: Frames) -> list[tuple[int, NDArray[np.uint8]]]:

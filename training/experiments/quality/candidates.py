@@ -56,7 +56,7 @@ def measure(every: list[Case], name: str, threshold: float) -> dict[str, Any]:
     ranked: list[tuple[float, bool]] = []
     found = objects = 0
     for case in every:
-        score = np.asarray(SCORES[name].function(case.embedding, 3.0))
+        score = np.asarray(SCORES[name].of(case.embedding, 3.0))
         base = case.embedding.argmax(axis=0).astype(np.uint8)
         shape = (case.novel.shape[0], case.novel.shape[1])
         candidates = find(score, base, shape, threshold)

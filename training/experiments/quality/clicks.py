@@ -113,7 +113,7 @@ def iou(one: Mask, other: Mask) -> float:
 
 def refine(case: Case, clicks: int) -> list[float]:
     """Return the IoU after 1 .. `clicks` clicks, each placed where the result is most wrong."""
-    score = scores.SCORES["eds_absolute"].function(case.embedding, 3.0)
+    score = scores.SCORES["eds_absolute"].of(case.embedding, 3.0)
     positives, negatives = [case.click], list[Click]()
     found = []
     for _ in range(clicks):

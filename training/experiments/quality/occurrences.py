@@ -35,8 +35,8 @@ ANY_WIDTH = occurrences.ShotSize(area=1, width=10**6)
 
 RULES: dict[str, Callable[[Mask, occurrences.ShotSize | None], bool]] = {
     "any pixel": lambda claim, _: bool(claim.any()),
-    "no seam": lambda claim, _: occurrences.find_pixels(claim, ANY_WIDTH) > 0,
-    "one piece": lambda claim, shot: occurrences.find_pixels(claim, shot) > 0,
+    "no seam": lambda claim, _: occurrences.occurrence_pixels(claim, ANY_WIDTH) > 0,
+    "one piece": lambda claim, shot: occurrences.occurrence_pixels(claim, shot) > 0,
 }
 
 

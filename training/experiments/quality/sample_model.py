@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see docs/architecture.md
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: idle threads sleep
 
 import json
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ from owlabel.models.embed import embed_image
 from owlabel.models.weights import load
 from owlabel.novel import prototypes as fewshot
 from owlabel.ood import candidates
-from owlabel.ood.registry import SCORES, all_scores
+from owlabel.ood.registry import all_scores, available
 
 FOUND = 0.25
 """A kind counts as found in an image where this share of its pixels is claimed."""
@@ -81,7 +81,9 @@ def closed_set(cases: Sequence[Case], names: Sequence[str]) -> dict[str, Any]:
 
 def open_set(cases: Sequence[Case], n: int, kinds: dict[int, str]) -> dict[str, Any]:
     """Return AUROC, AP and FPR95 of every score: all strange kinds, then one kind at a time."""
-    pooled = {name: {kind: PixelOod() for kind in (0, *kinds)} for name in SCORES}
+    pooled = {
+        name: {kind: PixelOod() for kind in (0, *kinds)} for name in available({"metric head"})
+    }
     for case in cases:
         for name, score in all_scores(case.embedding).items():
             full = embedding_grid.upsample(score, case.shape)

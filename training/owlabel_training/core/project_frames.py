@@ -128,7 +128,7 @@ def model_labels(
     embedding = embed_image(segmenter, image)[0] if arrays is None else arrays["embedding"]
     values = embedding.astype(np.float32)
     shape = (image.shape[0], image.shape[1])
-    unsure = np.asarray(SCORES["entropy"].function(values, segmenter.prototype_length))
+    unsure = np.asarray(SCORES["entropy"].of(values, segmenter.prototype_length))
     return embedding_grid.argmax_upsampled(values, shape), embedding_grid.upsample(unsure, shape)
 
 

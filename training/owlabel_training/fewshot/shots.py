@@ -22,7 +22,6 @@ from owlabel_training.core.data import jittered
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Window = tuple[int, int, int, int]
-GRID_STRIDE = 4
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def base_score(segmenter: Segmenter, name: str) -> ScoreOf:
     def score_of(image: Pixels) -> NDArray[np.float32]:
         features = image_features(segmenter, image)
         embedding = segmenter.embed(features)[0].float().cpu().numpy()
-        function = scores.SCORES[name].function
+        function = scores.SCORES[name].of
         return np.asarray(function(embedding, segmenter.prototype_length), np.float32)
 
     return score_of

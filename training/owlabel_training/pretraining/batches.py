@@ -17,7 +17,7 @@ from owlabel.clusters.superpixels import superpixels
 from owlabel.images import files as images
 from owlabel.jobs.kinds.auxiliary_labels import Picture
 from owlabel.project.storage.feature_cache import FeatureCache
-from owlabel.view.cluster_catalog import read_map
+from owlabel.view.clusters.catalog import read_map
 from owlabel_training.pretraining.recipe import PretrainingRecipe
 from owlabel_training.pretraining.views import NONE, LabelMap, two_views
 

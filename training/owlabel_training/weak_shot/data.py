@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.classes import UNSET, VOID, ClassTable, LabelClass, distinct_color
-from owlabel.view.data_requirements import FEWEST
+from owlabel.view.data_requirements import ADVISED_IMAGES
 from owlabel_training.core.data import Frames, read_classes, read_frames
 from owlabel_training.weak_shot.recipe import WeakDataRecipe
 
@@ -193,7 +193,7 @@ def read_truth(folder: Path, names: Sequence[str], classes: ClassTable) -> Frame
     return replace(frames, labels=tuple(lookup[label] for label in frames.labels), classes=classes)
 
 
-def lacking(frames: WeakFrames, fewest: int = FEWEST) -> list[str]:
+def lacking(frames: WeakFrames, fewest: int = ADVISED_IMAGES) -> list[str]:
     """Return which class lacks what, a line for each.
 
     Raises

@@ -17,7 +17,7 @@ from owlabel.models.mask.weights import save_mask_former
 from owlabel.models.weights import load
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
-from owlabel.view.data_requirements import masks_lacking, tags_lacking
+from owlabel.view.data_requirements import missing_masks, missing_tags
 from owlabel_training.core.run_state import keep_or_begin_anew
 from owlabel_training.weak_shot.data import lacking
 from owlabel_training.weak_shot.loop import train_weak_shot
@@ -166,10 +166,10 @@ def _propose(proposer: MaskProposer, origin: str) -> Generator[Progress, None, d
 def _lacks(project: Project, data: TaggedProject) -> list[str]:
     """Return which class lacks what; raises ValueError where nothing can be learnt at all."""
     lacking(data.frames)
-    project.label_index.look()
+    project.label_index.scan()
     classes = project.classes()
     readable = sum(record.error is None for record in project.images())
-    return [*tags_lacking(project, classes, readable), *masks_lacking(project, classes)]
+    return [*missing_tags(project, classes, readable), *missing_masks(project, classes)]
 
 
 def _spread(tagged: int, confidences: list[float]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class _Counts:
 
 def _painted(project: Project, tagged: dict[int, frozenset[int]]) -> dict[int, list[int]]:
     """Return image id to the classes that are tagged there and that people painted there."""
-    project.label_index.look()
+    project.label_index.scan()
     painted = {}
     for image_id, ids in project.label_index.classes().items():
         if wanted := ids & tagged.get(image_id, frozenset()):

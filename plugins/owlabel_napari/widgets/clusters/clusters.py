@@ -14,9 +14,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from owlabel.jobs.requests.clusters import CLASSES_FROM, ClusterRequest
-from owlabel.session.background.clusters import KIND
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt, refusal
 from owlabel_napari.widgets.clusters.patches import ClusterPatches
@@ -25,6 +25,7 @@ from owlabel_napari.widgets.common.parts import (
     LineEdit,
     button,
     completer,
+    existing,
     hint,
     pixmap,
     row,
@@ -36,7 +37,7 @@ from owlabel_napari.widgets.train.ood_training import tell
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.cluster_catalog import ClusterInfo, Example
+    from owlabel.view.clusters.catalog import ClusterInfo, Example
     from owlabel_napari.canvas.cluster_layer import ClusterLayer
 
 MOST_CLASSES = 160  # 1.5 times as many clusters fit into a byte
@@ -107,7 +108,7 @@ class ClustersWidget(QWidget):
 
     def _connect(self) -> None:
         session = self.session
-        signals = (session.jobs_changed, session.history_changed, session.classes_changed)
+        signals = (session.worker.changed, session.history_changed, session.classes_changed)
         self._connections.add_later(signals, self.refresh)
         self.form["extractor"].changed.connect(self._show_form)
         self.visible.toggled.connect(self.layer.show)
@@ -126,9 +127,9 @@ class ClustersWidget(QWidget):
 
     def refresh(self, *_: Any) -> None:
         """Show the build that runs or ended last, and the clusters where they changed."""
-        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        job = next((j for j in self.session.worker.jobs() if j.kind == "auxiliary_labels"), None)
         running = job is not None and job.state in ("queued", "running")
-        self._job_id = job.id if running else None
+        self._job_id = job.id if running and job is not None else None
         self.cancel.setVisible(running)
         self.build.setEnabled(not running)
         failed = job is not None and job.state == "failed"
@@ -136,10 +137,10 @@ class ClustersWidget(QWidget):
         say(self.progress, told, failed=failed or bool(self._refused))
         self._show_agreement()
         self._show_review()
-        found = self.session.cluster_set()
-        done = max((j.id for j in self.session.jobs() if j.state == "done" and j.kind in
-                    (KIND, "pretrain")), default=0)  # fmt: skip
-        names = self.session.cluster_names()
+        found = self.session.clusters.current()
+        done = max((j.id for j in self.session.worker.jobs() if j.state == "done" and j.kind in
+                    ("auxiliary_labels", "pretrain")), default=0)  # fmt: skip
+        names = self.session.clusters.names()
         seen = (found, done, names, tuple(self.session.classes.names.items()))
         if seen != self._seen:
             self._seen = seen
@@ -148,8 +149,8 @@ class ClustersWidget(QWidget):
 
     def _show_list(self) -> None:
         before = self.chosen
-        self.infos = attempt(self.session, self.session.clusters) or []
-        with _Blocked(self.list):
+        self.infos = attempt(self.session, self.session.clusters.list_all) or []
+        with signals_blocked(self.list):
             self.list.clear()
             for info in self.infos:
                 self.list.addItem(QListWidgetItem(self._words(info)))
@@ -163,8 +164,8 @@ class ClustersWidget(QWidget):
         """Put the first patch of each cluster beside it, where it is made."""
         for index, info in enumerate(self.infos):
             picture = self.patches.made(info.examples[0]) if info.examples else None
-            if picture is not None and self.list.item(index).icon().isNull():
-                self.list.item(index).setIcon(QIcon(pixmap(picture)))
+            if picture is not None and existing(self.list.item(index)).icon().isNull():
+                existing(self.list.item(index)).setIcon(QIcon(pixmap(picture)))
 
     def _words(self, info: ClusterInfo) -> str:
         share, named = f"{100 * info.share:.1f} %", self._name_of(info)
@@ -178,7 +179,11 @@ class ClustersWidget(QWidget):
 
     def _show_agreement(self) -> None:
         """Tell what the last build measured against labels; to measure here would take a while."""
-        jobs = (j for j in self.session.jobs() if j.kind == KIND and j.state == "done")
+        jobs = (
+            j
+            for j in self.session.worker.jobs()
+            if j.kind == "auxiliary_labels" and j.state == "done"
+        )
         told = getattr(next(jobs, None), "result", None) or {}
         say(
             self.agreement,
@@ -242,33 +247,20 @@ class ClustersWidget(QWidget):
         return self.form.request(weights="")
 
     def _build(self) -> None:
-        self._refused = refusal(self.session, lambda: self.session.build_clusters(self.request()))
+        self._refused = refusal(self.session, lambda: self.session.clusters.build(self.request()))
         self.refresh()
 
     def _cancel(self) -> None:
         if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
+            attempt(self.session, self.session.worker.cancel, self._job_id)
 
     def _name(self) -> None:
         """Name the chosen cluster; then letters are keys of the panel again."""
         if self.chosen is None:
             return
-        act, text = self.session.name_cluster, self.name.text()
+        act, text = self.session.clusters.name, self.name.text()
         if not refusal(self.session, act, self.chosen.name, text):
             self.list.setFocus()
 
     def _browse(self) -> None:
         self.form.choose_file("weights", "Weights", "Weights (*.safetensors *.pth)")
-
-
-class _Blocked:
-    """Keep a widget from telling while its block runs."""
-
-    def __init__(self, widget: QWidget) -> None:
-        self._widget = widget
-
-    def __enter__(self) -> None:
-        self._widget.blockSignals(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._widget.blockSignals(False)

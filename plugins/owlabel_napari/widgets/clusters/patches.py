@@ -13,7 +13,7 @@ from owlabel_napari.widgets.find.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.cluster_catalog import Example
+    from owlabel.view.clusters.catalog import Example
 
 COLUMNS, SHOWN = 4, 8
 """Patches side by side, and of one cluster at most."""
@@ -35,7 +35,7 @@ class ClusterPatches(QObject):
         super().__init__(parent)
         self.session = session
         self.thumbnails = Thumbnails(self)
-        self._keys: dict[Example, int] = {}
+        self._keys: dict[Example, str] = {}
         self._examples: list[Example] = []
         self.thumbnails.ready.connect(self._tell)
 
@@ -51,13 +51,13 @@ class ClusterPatches(QObject):
                     path = self.session.record(one.image_id).path
                 except ValueError:  # it is gone, or cannot be read any more
                     continue
-                self._keys[one] = len(self._examples)
+                self._keys[one] = str(len(self._examples))
                 self._examples.append(one)
                 self.thumbnails.ask(self._keys[one], path, one.box)
 
     def made(self, example: Example) -> NDArray[np.uint8] | None:
         """Return a patch, uint8 (side, side, 3), None while it is not made."""
-        return self.thumbnails.made.get(self._keys.get(example, -1))
+        return self.thumbnails.made.get(self._keys.get(example, ""))
 
     def sheet(self, examples: Sequence[Example]) -> NDArray[np.uint8] | None:
         """Return the patches of a cluster side by side, None where it has none."""
@@ -72,5 +72,5 @@ class ClusterPatches(QObject):
                 sheet[top : top + SIDE, left : left + SIDE] = picture
         return sheet
 
-    def _tell(self, key: int, _picture: Any) -> None:
-        self.ready.emit(self._examples[key])
+    def _tell(self, key: str, _picture: Any) -> None:
+        self.ready.emit(self._examples[int(key)])

@@ -31,7 +31,7 @@ class JobsView(QWidget):
             line.cancel.clicked.connect(lambda _on=False, one=line: self._cancel(one))
             layout.addWidget(line)
         self._connections = Connections()
-        self._connections.add(session.jobs_changed, self.refresh)
+        self._connections.add(session.worker.changed, self.refresh)
         self.refresh()
 
     def close_widget(self) -> None:
@@ -40,7 +40,7 @@ class JobsView(QWidget):
 
     def refresh(self, *_: Any) -> None:
         """Show the jobs that run or wait, the running ones first."""
-        active = [job for job in self.session.jobs() if job.state in ("running", "queued")]
+        active = [job for job in self.session.worker.jobs() if job.state in ("running", "queued")]
         active.sort(key=lambda job: (job.state != "running", job.id))
         for line, job in zip(self._lines, [*active, *[None] * MOST], strict=False):
             line.show_job(job)
@@ -48,7 +48,7 @@ class JobsView(QWidget):
 
     def _cancel(self, line: _Line) -> None:
         if line.job_id is not None:
-            attempt(self.session, self.session.cancel_job, line.job_id)
+            attempt(self.session, self.session.worker.cancel, line.job_id)
 
 
 class _Line(QWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from napari.qt import get_current_stylesheet
@@ -29,9 +29,16 @@ from qtpy.QtWidgets import (
 )
 
 MARGIN = 6
+P = TypeVar("P")
 QUIET = "font-size: 11px; color: rgba(160, 165, 175, 255);"
 FAILED = "font-size: 11px; color: rgb(235, 110, 90);"
 """Styles of small text: a hint, and what went wrong."""
+
+
+def existing(part: P | None) -> P:
+    """Return a part that every widget of its kind has; by its types, Qt might return None."""
+    assert part is not None
+    return part
 
 
 def title(text: str) -> QLabel:
@@ -92,10 +99,10 @@ class LineEdit(QLineEdit):
         self.setPlaceholderText(placeholder)
         self.setMaxLength(longest)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Keep the key here."""
         super().keyPressEvent(event)
-        event.accept()
+        existing(event).accept()
 
 
 def completer(names: Iterable[str], parent: QObject) -> QCompleter:
@@ -103,7 +110,7 @@ def completer(names: Iterable[str], parent: QObject) -> QCompleter:
     made = QCompleter(list(names), parent)
     made.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
     made.setFilterMode(Qt.MatchFlag.MatchContains)
-    made.popup().setStyleSheet(get_current_stylesheet())  # a window of its own
+    existing(made.popup()).setStyleSheet(get_current_stylesheet())  # a window of its own
     return made
 
 
@@ -113,7 +120,7 @@ class _Scrolled(QScrollArea):
     The wheel moves the page; a number or a choice under the pointer only once it was clicked.
     """
 
-    def showEvent(self, event: QShowEvent) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Watch the fields that the page has now."""
         for kind in (QAbstractSpinBox, QComboBox, QAbstractSlider):
             for field in self.findChildren(kind):
@@ -122,11 +129,12 @@ class _Scrolled(QScrollArea):
                     field.installEventFilter(self)
         super().showEvent(event)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Hand the wheel over a field without focus to the page."""
         fields = QAbstractSpinBox | QComboBox | QAbstractSlider
         if (
-            event.type() == QEvent.Type.Wheel
+            event is not None
+            and event.type() == QEvent.Type.Wheel
             and isinstance(watched, fields)
             and not isinstance(watched, QScrollBar)
             and not watched.hasFocus()
@@ -139,7 +147,7 @@ class _Scrolled(QScrollArea):
         """Return the least size; Qt's own leaves the width of the page out."""
         page, hint = self.widget(), super().minimumSizeHint()
         if page is not None:
-            bar = self.verticalScrollBar().sizeHint().width()
+            bar = existing(self.verticalScrollBar()).sizeHint().width()
             hint.setWidth(page.minimumSizeHint().width() + bar)
         return hint
 
@@ -184,7 +192,7 @@ def pixmap(picture: NDArray[np.uint8]) -> QPixmap:
     """Return a pixmap of an RGB picture, uint8 (H, W, 3)."""
     data = np.ascontiguousarray(picture)
     height, width = data.shape[:2]
-    image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
     return QPixmap.fromImage(image.copy())
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
+from owlabel.ood.registry import SCORES
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.widgets.common.parts import hint, row
-from owlabel_napari.widgets.find.overlay import short_name
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -63,9 +63,9 @@ class CursorWidget(QWidget):
         self.text.setText(text)
 
     def _describe(self, line: int, col: int) -> str:
-        distances = self.session.distances(line, col)
+        distances = self.session.scores.distances(line, col)
         nearest = sorted(distances.items(), key=lambda pair: pair[1])[:NEAREST]
         near = "  ".join(f"{name} {distance:.1f}" for name, distance in nearest)
         under = None if self.score_under is None else self.score_under(line, col)
-        score = "" if under is None else f"  {short_name(under[0])} {under[1]:.3g}"
+        score = "" if under is None else f"  {SCORES[under[0]].title} {under[1]:.3g}"
         return f"({line}, {col}){score}" + (f"  distance²: {near}" if near else "")

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QPoint, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent
 from qtpy.QtWidgets import QApplication, QFrame, QHBoxLayout, QLineEdit, QWidget
 
-from owlabel_napari.widgets.common.parts import completer
+from owlabel_napari.widgets.common.parts import completer, existing
 
 WIDTH = 190
 
@@ -19,13 +19,14 @@ class _Edit(QLineEdit):
 
     escaped = Signal()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Keep every key here."""
-        if event.key() == Qt.Key.Key_Escape:
+        key = existing(event)
+        if key.key() == Qt.Key.Key_Escape:
             self.escaped.emit()
         else:
             super().keyPressEvent(event)
-        event.accept()
+        key.accept()
 
 
 class NameField(QFrame):
@@ -48,7 +49,7 @@ class NameField(QFrame):
         super().__init__(parent)
         self.names = names
         self.edit = _Edit()
-        self.edit.setPlaceholderText("name, then Enter")
+        self.edit.setPlaceholderText("Name, then Enter")
         self.edit.setMaxLength(80)
         self._before: QWidget | None = None
         self.setFrameShape(QFrame.Shape.StyledPanel)
@@ -82,9 +83,9 @@ class NameField(QFrame):
             with suppress(RuntimeError):  # an editor of a table may be gone
                 before.setFocus()
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: QEvent | None) -> bool:
         """Keep mouse presses on the frame from the canvas."""
-        if event.type() == QEvent.Type.MouseButtonPress:
+        if event is not None and event.type() == QEvent.Type.MouseButtonPress:
             event.accept()
             return True
         return bool(super().event(event))

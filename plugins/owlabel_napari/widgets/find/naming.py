@@ -38,8 +38,8 @@ class Naming:
 
     def ask(self) -> None:
         """Ask for the name of the pending region; without one say what to do."""
-        if self.session.region is None:
-            self.session.message.emit("info", "Click an object first; then Enter names it.")
+        if self.session.labels.region is None:
+            self.session.message.emit("info", "Click an object first. Then Enter names it.")
             return
         self.field.ask(self._middle(), self._proposal())
 
@@ -47,34 +47,31 @@ class Naming:
         """Give the pending region the class at this place, from 1, of the list (Ctrl+1 ..)."""
         listed = self.session.classes.listed
         if place > len(listed):
-            text = f"There is no class {place}: the list has {len(listed)}."
+            text = f"There is no class {place}: the list has {len(listed)} classes."
             self.session.message.emit("info", text)
-        elif self.session.region is None:
-            text = f"Click an object first; then Ctrl+{place} calls it {listed[place - 1].name}."
+        elif self.session.labels.region is None:
+            text = f"Click an object first. Then Ctrl+{place} names it {listed[place - 1].name}."
             self.session.message.emit("info", text)
         else:
             self._accept(listed[place - 1].name)
 
     def _middle(self) -> QWidget:
         """Return the part of the window that holds the canvas."""
-        window = self.panel.window()
-        if isinstance(window, QMainWindow) and window.centralWidget() is not None:
-            return window.centralWidget()
-        for other in QApplication.topLevelWidgets():  # the dock floats
-            if isinstance(other, QMainWindow) and other.centralWidget() is not None:
-                return other.centralWidget()
+        for window in (self.panel.window(), *QApplication.topLevelWidgets()):  # a dock may float
+            if isinstance(window, QMainWindow) and (middle := window.centralWidget()) is not None:
+                return middle
         return self.panel
 
     def _proposal(self) -> str:
         """Return the class that claims the candidate, else the name given last."""
-        item = self.session.candidate
-        return item.claimed if item is not None and item.claimed else self._last
+        item = self.session.queue.shown
+        return item.class_name if item is not None and item.class_name else self._last
 
     def _names(self) -> list[str]:
         classes = self.session.classes
         return [c.name for c in (*reversed(classes.novel), *classes.base)]
 
     def _accept(self, name: str) -> None:
-        named = attempt(self.session, self.session.accept, name)
+        named = attempt(self.session, self.session.labels.accept, name)
         if named is not None:
             self._last = named.name

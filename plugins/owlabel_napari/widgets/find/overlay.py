@@ -10,10 +10,11 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.ood.candidates import SCORE
-from owlabel.ood.registry import OVERLAYS
+from owlabel.ood.registry import SCORES
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import hint, row, tight
+from owlabel_napari.widgets.common.parts import existing, hint, row, tight
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
@@ -32,26 +33,28 @@ class OverlayWidget(QWidget):
         super().__init__(parent)
         self.session, self.overlays = session, overlays
         self.score = ComboBox(
-            choices=[(s.label, name) for name, s in OVERLAYS.items()],
+            choices=[(s.title, name) for name, s in SCORES.items()],
             value=overlays.score_name,
             label="Score",
         )
         self.opacity = FloatSlider(value=overlays.opacity, min=0, max=1, label="Opacity")
-        self.threshold = FloatSlider(value=session.threshold, min=0, max=1, label="Threshold")
-        self.threshold.tooltip = (
-            "Hides what is closer to the usual: 0 is the usual score of the data set, 1 a score "
-            "that one usual pixel in a thousand has.\nCandidates whose mean entropy lies lower in "
-            "its range leave the queue."
+        self.threshold = FloatSlider(
+            value=session.settings.threshold, min=0, max=1, label="Threshold"
         )
-        steepest = max(STEEPEST, session.scoring.beta)
-        self.beta = FloatSlider(value=session.scoring.beta, min=0, max=steepest, label="β")
-        self.beta.tooltip = "Steepness: how sharply the mixture turns from metric softmax to EDS"
-        self.gamma = FloatSlider(value=session.scoring.gamma, min=0, max=1, label="γ")
-        self.gamma.tooltip = "The EDS at which both weigh the same"
-        relative = session.scoring.mmsp_norm == "minmax"
+        self.threshold.tooltip = (
+            "Hide pixels with a lower score. The slider is logarithmic: 0 marks half of the normal "
+            "pixels, 1 marks one in a thousand.\nCandidates whose mean entropy is lower on its own "
+            "scale leave the queue."
+        )
+        steepest = max(STEEPEST, session.scores.beta)
+        self.beta = FloatSlider(value=session.scores.beta, min=0, max=steepest, label="β")
+        self.beta.tooltip = "Steepness of the change from metric softmax to EDS"
+        self.gamma = FloatSlider(value=session.scores.gamma, min=0, max=1, label="γ")
+        self.gamma.tooltip = "Value of EDS at which both have the same weight"
+        relative = session.scores.mmsp_norm == "minmax"
         self.spread = CheckBox(value=relative, text="MMSP relative to the image")
-        self.spread.tooltip = "As the authors' code: MMSP is spread over 0 .. 1 of each image, too"
-        self.heat = CheckBox(value=True, text="Heat map (H)")
+        self.spread.tooltip = "Rescale MMSP to 0 .. 1 in each image, as the authors' code does"
+        self.heat = CheckBox(value=True, text=tip("H", "heat map"))
         self.prediction = CheckBox(value=True, text="Prediction")
         self.reading, self.formula = hint(), hint()
         self._connections = Connections()
@@ -80,9 +83,9 @@ class OverlayWidget(QWidget):
         self.heat.changed.connect(lambda on: self.overlays.show_kind("score", on))
         self.prediction.changed.connect(lambda on: self.overlays.show_kind("prediction", on))
         add = self._connections.add
-        add(self.session.queue_changed, self._read_settings)
-        add(self.session.scores_changed, self._read_scores)
-        add(self.session.model_changed, self._read_scores)
+        add(self.session.queue.changed, self._read_settings)
+        add(self.session.scores.changed, self._read_scores)
+        add(self.session.models.changed, self._read_scores)
         add(self.session.image_changed, self._tell_reading)
 
     def _lay_out(self) -> None:
@@ -110,10 +113,10 @@ class OverlayWidget(QWidget):
 
     def next_score(self) -> None:
         """Go to the next score that can be had (Shift+H)."""
-        names = list(OVERLAYS)
+        names = list(SCORES)
         at = names.index(self.score.value)
         following = (*names[at + 1 :], *names[:at])
-        can = (n for n in following if self.session.scoring.unavailable(n) is None)
+        can = (n for n in following if self.session.scores.unavailable(n) is None)
         self.score.value = next(can, self.score.value)
 
     # -- what the user moves -----------------------------------------------------------------
@@ -127,22 +130,25 @@ class OverlayWidget(QWidget):
         self._keep_threshold.start()
 
     def _store_threshold(self) -> None:
-        attempt(self.session, self.session.set_threshold, float(self.threshold.value))
+        attempt(self.session, self.session.settings.set, threshold=float(self.threshold.value))
         self.overlays.show_limits()
 
     def _store_mixture(self) -> None:
         beta, gamma = float(self.beta.value), float(self.gamma.value)
         norm = "minmax" if self.spread.value else "none"
-        attempt(self.session, self.session.set_mixture, beta=beta, gamma=gamma, mmsp_norm=norm)
+        attempt(self.session, self.session.settings.set, beta=beta, gamma=gamma, mmsp_norm=norm)
 
     # -- from the session --------------------------------------------------------------------
 
     def _read_settings(self, *_: Any) -> None:
         """Follow settings that came from elsewhere, e.g. an undo."""
-        scoring = self.session.scoring
-        if not self._keep_threshold.isActive() and self.threshold.value != self.session.threshold:
+        scoring = self.session.scores
+        if (
+            not self._keep_threshold.isActive()
+            and self.threshold.value != self.session.settings.threshold
+        ):
             with self.threshold.changed.blocked():
-                self.threshold.value = self.session.threshold
+                self.threshold.value = self.session.settings.threshold
             self.overlays.show_limits()
             self._tell_reading()
         if not self._keep_mixture.isActive():
@@ -157,22 +163,22 @@ class OverlayWidget(QWidget):
     def _read_scores(self, *_: Any) -> None:
         """Grey what cannot be had, with the reason; leave a score that cannot be had any more."""
         items = self.score.native.model()
-        for index, (name, score) in enumerate(OVERLAYS.items()):
-            reason = self.session.scoring.unavailable(name)
+        for index, (name, score) in enumerate(SCORES.items()):
+            reason = self.session.scores.unavailable(name)
             if isinstance(items, QStandardItemModel):
-                items.item(index).setEnabled(reason is None)
+                existing(items.item(index)).setEnabled(reason is None)
             about = f"{score.formula}\nRange: {score.range}\nSource: {score.source}"
-            tip = about if reason is None else f"{about}\nNot now: {reason}"
+            tip = about if reason is None else f"{about}\nNot available: {reason}"
             self.score.native.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-        if self.session.scoring.unavailable(self.score.value) is not None:
+        if self.session.scores.unavailable(self.score.value) is not None:
             self.score.value = SCORE
         self._read_settings()
         self._tell_score()
 
     def _tell_score(self) -> None:
-        score = OVERLAYS[self.score.value]
+        score = SCORES[self.score.value]
         self.mixing.visible = score.name == "mixture"
-        self.formula.setText(f"{short_name(score.name)} = {score.formula}")
+        self.formula.setText(f"{score.title} = {score.formula}")
         about = f"Range: {score.range}\nSource: {score.source}\nNeeds {score.need}"
         self.formula.setToolTip(about)
         self.score.native.setToolTip(f"{score.formula}\n{about}")
@@ -183,14 +189,16 @@ class OverlayWidget(QWidget):
         if self.session.image_id is None:
             self.reading.setText("")
             return
-        alarms = self.session.false_alarms(self.score.value, float(self.threshold.value))
+        alarms = self.session.scores.false_alarms_shown(
+            self.score.value, float(self.threshold.value)
+        )
         if alarms is None:
-            self.reading.setText("No scale yet: it comes while the images are embedded")
-            self.reading.setToolTip("Until then the score is shown over its whole range")
+            self.reading.setText("No scale yet: it is measured while the images are embedded")
+            self.reading.setToolTip("Until then the heat map shows the whole range of the score")
             return
-        bound = "" if self.session.scoring.reviewed else "at most "
+        bound = "" if self.session.scores.reviewed else "at most "
         self.reading.setText(f"{bound}about {_rounded(alarms)} false-alarm pixels per image")
-        self.reading.setToolTip(self.session.scoring.about_scale(self.score.value))
+        self.reading.setToolTip(self.session.scores.describe_scale(self.score.value))
 
 
 def _rounded(count: float) -> str:
@@ -199,10 +207,3 @@ def _rounded(count: float) -> str:
         return "no" if count < 0.05 else "less than 1"
     digits = max(len(str(int(count))) - 2, 0)
     return f"{round(count, -digits):,.0f}"
-
-
-def short_name(name: str) -> str:
-    """Return a score's short name as the papers write it: EDS absolute, MMSP, entropy."""
-    first, *rest = name.split("_")
-    known = ("eds", "mmsp", "msp", "sml", "rpl")
-    return " ".join([first.upper() if first in known else first, *rest])

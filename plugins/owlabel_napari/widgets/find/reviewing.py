@@ -32,39 +32,41 @@ class Reviewing:
 
     def at_hand(self) -> Proposal | None:
         """Return the open proposal that the current candidate is, on the image that is shown."""
-        item = self.session.candidate
+        item = self.session.queue.shown
         if item is None or item.proposal is None or item.record.id != self.session.image_id:
             return None
-        return item.proposal if self.session.proposal_is_open(item.proposal.id) else None
+        return item.proposal if self.session.proposals.is_open(item.proposal.id) else None
 
     def enter(self) -> None:
         """Accept the proposal, or the correction of it, and go on; else name the region."""
-        session, correction = self.session, self.session.correction
+        session, correction = self.session, self.session.labels.correction
         if correction is not None:
             name = session.classes.by_id(correction.class_id).name
-            if attempt(session, session.accept, name) is not None:
-                session.next_candidate()
-        elif session.region is None and (proposal := self.at_hand()) is not None:
-            if attempt(session, session.accept_proposal, proposal.id) is not None:
-                session.next_candidate()
+            if attempt(session, session.labels.accept, name) is not None:
+                session.queue.next()
+        elif session.labels.region is None and (proposal := self.at_hand()) is not None:
+            if attempt(session, session.proposals.accept, proposal.id) is not None:
+                session.queue.next()
         else:
             self.naming.ask()
 
     def known(self) -> None:
         """Reject the proposal and go on; else say that the model was right."""
         session, proposal = self.session, self.at_hand()
-        if proposal is None or (session.region is not None and session.correction is None):
-            attempt(session, session.mark_known)
+        if proposal is None or (
+            session.labels.region is not None and session.labels.correction is None
+        ):
+            attempt(session, session.labels.mark_known)
             return
-        attempt(session, session.reject_proposal, proposal.id)
-        if not session.proposal_is_open(proposal.id):
-            session.next_candidate()
+        attempt(session, session.proposals.reject, proposal.id)
+        if not session.proposals.is_open(proposal.id):
+            session.queue.next()
 
     def correct(self) -> None:
         """Make the proposal the pending region, for clicks and the brush."""
         proposal = self.at_hand()
         if proposal is None:
-            self.session.message.emit("info", "Go to a proposed mask (N) first; R corrects it.")
+            self.session.message.emit("info", "R corrects a proposed mask. Go to one first (N).")
         else:
-            attempt(self.session, self.session.correct_proposal, proposal.id)
+            attempt(self.session, self.session.proposals.correct, proposal.id)
             self.choose_brush(proposal.class_id)

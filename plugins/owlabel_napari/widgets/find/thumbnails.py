@@ -21,21 +21,21 @@ class Thumbnails(QObject):
 
     Signals
     -------
-    ready : (int, object)
+    ready : (str, object)
         The candidate's key and its picture, uint8 (side, side, 3).
     """
 
-    ready = Signal(int, object)
+    ready = Signal(str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.made: dict[int, NDArray[np.uint8]] = {}
+        self.made: dict[str, NDArray[np.uint8]] = {}
         """The pictures that are made already, by key."""
-        self._asked: set[int] = set()
+        self._asked: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="owlabel-thumbnails")
         self._last: tuple[Path | None, NDArray[np.uint8] | None] = (None, None)
 
-    def ask(self, key: int, path: Path, box: Box) -> None:
+    def ask(self, key: str, path: Path, box: Box) -> None:
         """Make the picture of a candidate, unless it was asked for before; `ready` will tell."""
         if key not in self._asked:
             self._asked.add(key)
@@ -45,7 +45,7 @@ class Thumbnails(QObject):
         """Stop; what is not made yet is not made any more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _make(self, key: int, path: Path, box: Box) -> None:
+    def _make(self, key: str, path: Path, box: Box) -> None:
         """Runs in the thread.  A broken file has no thumbnail; the session tells of it."""
         try:
             if self._last[0] != path:

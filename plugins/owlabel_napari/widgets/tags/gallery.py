@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,16 @@ from qtpy.QtWidgets import (
 
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import LineEdit, button, hint, row, sideways, swatch, tight
+from owlabel_napari.widgets.common.parts import (
+    LineEdit,
+    button,
+    existing,
+    hint,
+    row,
+    sideways,
+    swatch,
+    tight,
+)
 from owlabel_napari.widgets.tags.gallery_model import CELL, ID, GalleryDelegate, GalleryModel
 from owlabel_napari.widgets.tags.image_previews import Pictures
 
@@ -32,8 +42,8 @@ NEXT = {"unknown": "present", "present": "absent", "absent": "unknown"}
 ANY, ALL = -1, ""
 STATES = [("all", ALL), ("unknown", "unknown"), ("present", "present"), ("absent", "absent")]
 HELP = (
-    "1 to 9: the class is present; again: absent; again: unknown.  0: none of these.  "
-    "Ctrl+A selects all, a double click opens the image."
+    "Press 1 to 9 to tag the selected images: present, then absent, then unknown. "
+    "Press 0 if no other class is in them. Ctrl+A selects all; a double click opens an image."
 )
 
 
@@ -51,13 +61,20 @@ class Gallery(QWidget):
         self.model = GalleryModel(session, self)
         self.view = _View()
         self.view.setModel(self.model)
+        self.selection = existing(self.view.selectionModel())
         self.view.setItemDelegate(GalleryDelegate(self.model, self.pictures, self.view))
         self.only_class = ComboBox(choices=[("any class", ANY)], label="")
         self.only_state = ComboBox(choices=STATES, label="")
         self.folder = ComboBox(choices=[("all folders", ALL)], label="")
-        self.again = button("Refresh", self.refilter, "Leave out what does not fit any more (F5)")
-        self.none = button("None of these  0", self.tag_none, "Nothing else is in them (0)")
-        self.name = LineEdit("new class, then Enter")
+        self.again = button(
+            "Refresh", self.refilter, "Show only the images that match the filter now (F5)"
+        )
+        self.none = button(
+            "None of these  0",
+            self.tag_none,
+            "Tag every other class as absent from the selected images (0)",
+        )
+        self.name = LineEdit("New class, then Enter")
         self.count, self.classes = QLabel(), QHBoxLayout()
         self._buttons: list[tuple[int, Any]] = []
         self._connections = Connections()
@@ -89,7 +106,7 @@ class Gallery(QWidget):
         session = self.session
         self.view.pressed_key.connect(self.tag_at)
         self.view.doubleClicked.connect(lambda at: attempt(session, session.go_to, at.data(ID)))
-        self.view.selectionModel().selectionChanged.connect(lambda *_: self._tell())
+        self.selection.selectionChanged.connect(lambda *_: self._tell())
         self.pictures.ready.connect(lambda i: self.view.update(self.model.index_of(i)))
         self.name.returnPressed.connect(self._add_class)
         for box in (self.only_class, self.only_state, self.folder):
@@ -102,7 +119,7 @@ class Gallery(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(lambda keys=keys: self.act(keys))
         self.view.pressed_other.connect(self.act)  # where the window is not the active one
-        self._connections.add(session.tags_changed, self._tags_changed)
+        self._connections.add(session.tags.changed, self._tags_changed)
         self._connections.add_later([session.classes_changed], self._show_classes)
 
     def close_widget(self) -> None:
@@ -132,7 +149,7 @@ class Gallery(QWidget):
 
     def _tags_changed(self, changed: Any) -> None:
         self.model.take(changed)
-        self.view.viewport().update()
+        existing(self.view.viewport()).update()
         self._show_counts()
 
     def _show_classes(self) -> None:
@@ -141,7 +158,7 @@ class Gallery(QWidget):
         while self._buttons:
             self._buttons.pop()[1].deleteLater()
         for place, one in enumerate(novel, start=1):
-            made = button("", lambda place=place: self.tag_at(place))
+            made = button("", partial(self.tag_at, place))
             made.setIcon(swatch(one.color))
             self.classes.insertWidget(place - 1, made)
             self._buttons.append((one.id, made))
@@ -151,7 +168,7 @@ class Gallery(QWidget):
             self.only_class.value = before if before in [c.id for c in novel] else ANY
         self.none.setEnabled(bool(novel))
         self._show_counts()
-        self.view.viewport().update()
+        existing(self.view.viewport()).update()
 
     def _show_counts(self) -> None:
         counts, names = self.session.project.tags.counts(), self.session.classes.names
@@ -172,7 +189,7 @@ class Gallery(QWidget):
             self.folder.choices = [("all folders", ALL), *named]
 
     def _tell(self) -> None:
-        chosen = len(self.view.selectionModel().selectedIndexes())
+        chosen = len(self.selection.selectedIndexes())
         self.count.setText(f"{chosen} of {len(self.model.ids)} selected")
 
     def act(self, keys: str) -> None:
@@ -184,7 +201,7 @@ class Gallery(QWidget):
 
     def selected(self) -> list[int]:
         """Return the images that are selected, in their order."""
-        rows = sorted(index.row() for index in self.view.selectionModel().selectedIndexes())
+        rows = sorted(index.row() for index in self.selection.selectedIndexes())
         return [self.model.ids[r] for r in rows]
 
     def select(self, image_ids: list[int]) -> None:
@@ -194,7 +211,7 @@ class Gallery(QWidget):
             if image_id in wanted:
                 selection.select(self.model.index(place), self.model.index(place))
         flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
-        self.view.selectionModel().select(selection, flag)
+        self.selection.select(selection, flag)
 
     def tag_at(self, place: int) -> None:
         """Say of the selected images that the class at this place is present, absent, unknown."""
@@ -203,28 +220,30 @@ class Gallery(QWidget):
             return
         novel, chosen = self.session.classes.novel, self._chosen()
         if not novel or place > len(novel):
-            text = "Name a class first." if not novel else f"There are {len(novel)} classes."
+            text = f"There is no class {place}. To add one, type its name and press Enter."
             self.session.message.emit("info", text)
         elif chosen:
             class_id = novel[place - 1].id
             said = {self.model.tags.get(i, {}).get(class_id, "unknown") for i in chosen}
             state = NEXT[said.pop()] if len(said) == 1 else "present"
-            attempt(self.session, self.session.tag, chosen, class_id, state)
+            attempt(self.session, self.session.tags.tag, chosen, class_id, state)
 
     def tag_none(self) -> None:
         """Say that no novel class is in the selected images but those that were said to be."""
         chosen = self._chosen()
         if chosen:
-            attempt(self.session, self.session.tag_none, chosen)
+            attempt(self.session, self.session.tags.tag_none, chosen)
 
     def _chosen(self) -> list[int]:
         chosen = self.selected()
         if not chosen:
-            self.session.message.emit("info", "Select images first: a click, Shift or Ctrl+click.")
+            self.session.message.emit(
+                "info", "Select images first: click one, or several with Shift or Ctrl."
+            )
         return chosen
 
     def _add_class(self) -> None:
-        if attempt(self.session, self.session.add_class, self.name.text()) is not None:
+        if attempt(self.session, self.session.labels.add_class, self.name.text()) is not None:
             self.name.clear()
             self.view.setFocus()
 
@@ -263,8 +282,9 @@ class _View(QListView):
         """Return two rows."""
         return QSize(8 * CELL.width(), 2 * CELL.height() + 8)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Tell digits; arrows, Ctrl+A and the like are Qt's; no key goes on to the canvas."""
+        event = existing(event)
         held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
         digit = event.key() - int(Qt.Key.Key_0)
         if 0 <= digit <= KEYS and not held:
@@ -274,7 +294,7 @@ class _View(QListView):
             self.pressed_other.emit(QKeySequence(event.key() | _held(event)).toString())
         event.accept()
 
-    def keyboardSearch(self, search: str) -> None:
+    def keyboardSearch(self, search: str | None) -> None:
         """Do nothing."""
 
 

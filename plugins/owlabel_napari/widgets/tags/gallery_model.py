@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QPointF, QRect
 from qtpy.QtGui import QColor, QPainter, QPalette, QPen
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
+from owlabel_napari.widgets.common.parts import existing
 from owlabel_napari.widgets.tags.image_previews import HEIGHT, WIDTH, Pictures
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class GalleryModel(QAbstractListModel):
     def _told(self, image_id: int) -> str:
         names, said = self.session.classes.names, self.tags.get(image_id, {})
         lines = [f"{names[c]}: {state}" for c, state in said.items() if c in names]
-        return "\n".join([self.records[image_id].relative, *(lines or ["nothing said yet"])])
+        return "\n".join([self.records[image_id].relative, *(lines or ["no tags yet"])])
 
 
 class GalleryDelegate(QStyledItemDelegate):
@@ -105,8 +106,11 @@ class GalleryDelegate(QStyledItemDelegate):
         """Return the size of a cell."""
         return CELL
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+    def paint(
+        self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex
+    ) -> None:
         """Paint one image."""
+        painter = existing(painter)
         image_id = self.model.ids[index.row()]
         cell, palette = option.rect, option.palette
         painter.save()

@@ -18,11 +18,13 @@ from qtpy.QtWidgets import (
 )
 
 from owlabel.formats.tags.files import Reading
+from owlabel_napari.canvas.keys import tip
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.parts import (
     LineEdit,
     button,
+    existing,
     hint,
     row,
     scrolled,
@@ -59,14 +61,20 @@ class TagsWidget(QWidget):
         super().__init__(parent)
         self.session = session
         self.table = QTableWidget(0, 4)
-        self.name = LineEdit("new class, then Enter")
-        self.gallery = button("Gallery  Q", self.gallery_wanted.emit, "Tag many images at once (Q)")
-        self.none = button("None of these", self._none, "No other class is in this image")
-        self.take = button("Import …", self._ask_file, "Tags from CSV, JSON or COCO")
-        self.folder = button("Folders …", self._ask_folder, "One folder for each class")
-        self.give = button("Export …", self._ask_target, "All tags as CSV or JSON")
-        self.make_classes = QCheckBox("Make unknown classes")
-        self.skip_unknown = QCheckBox("Leave out what is unknown")
+        self.name = LineEdit("New class, then Enter")
+        self.gallery = button("Gallery  Q", self.gallery_wanted.emit, tip("Q"))
+        self.none = button(
+            "None of these", self._none, "Tag every other class as absent from this image"
+        )
+        self.take = button("Import …", self._ask_file, "Import tags from a CSV, JSON or COCO file")
+        self.folder = button(
+            "Folders …",
+            self._ask_folder,
+            "Import tags from a folder that has one subfolder per class",
+        )
+        self.give = button("Export …", self._ask_target, "Write all tags to a CSV or JSON file")
+        self.make_classes = QCheckBox("Create new classes")
+        self.skip_unknown = QCheckBox("Skip unknown ones")
         self.imported = hint()
         self.masks = WeakShotWidget(session)
         self.masks.review_wanted.connect(self.review_wanted)
@@ -75,7 +83,7 @@ class TagsWidget(QWidget):
         self.table.cellClicked.connect(self._turn)
         self.name.returnPressed.connect(self._add_class)
         self._connections.add_later(
-            (session.tags_changed, session.classes_changed, session.image_changed), self.show_tags
+            (session.tags.changed, session.classes_changed, session.image_changed), self.show_tags
         )
         self.show_tags()
 
@@ -85,8 +93,8 @@ class TagsWidget(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setShowGrid(False)
-        table.verticalHeader().setDefaultSectionSize(ROW)
-        header = table.horizontalHeader()
+        existing(table.verticalHeader()).setDefaultSectionSize(ROW)
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (HERE, PRESENT, ABSENT):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -95,9 +103,11 @@ class TagsWidget(QWidget):
         tight(outer)
         tight(layout)
         outer.addWidget(scrolled(page))
-        layout.addLayout(row(title("Which classes are in the images"), None, self.gallery))
+        layout.addLayout(row(title("Tags: classes in the images"), None, self.gallery))
         layout.addWidget(table)
-        layout.addWidget(hint("A click on “this image” turns unknown, present, absent."))
+        layout.addWidget(
+            hint("Click “This image” to change a tag: present, then absent, then unknown.")
+        )
         layout.addLayout(row(self.name, self.none))
         layout.addLayout(row(self.take, self.folder, self.give))
         layout.addLayout(row(self.make_classes, self.skip_unknown))
@@ -144,14 +154,14 @@ class TagsWidget(QWidget):
             return
         class_id = session.classes.novel[index].id
         state = NEXT[session.project.tags.of(session.image_id).get(class_id, "unknown")]
-        attempt(session, session.tag, [session.image_id], class_id, state)
+        attempt(session, session.tags.tag, [session.image_id], class_id, state)
 
     def _none(self) -> None:
         if self.session.image_id is not None:
-            attempt(self.session, self.session.tag_none, [self.session.image_id])
+            attempt(self.session, self.session.tags.tag_none, [self.session.image_id])
 
     def _add_class(self) -> None:
-        if attempt(self.session, self.session.add_class, self.name.text()) is not None:
+        if attempt(self.session, self.session.labels.add_class, self.name.text()) is not None:
             self.name.clear()
 
     # -- files ---------------------------------------------------------------------------------
@@ -161,7 +171,7 @@ class TagsWidget(QWidget):
         how = Reading(self.make_classes.isChecked(), self.skip_unknown.isChecked())
         level = "info"
         try:
-            told = f"{path.name}: {self.session.import_tags(path, how)}"
+            told = f"{path.name}: {self.session.tags.import_file(path, how)}"
         except ValueError as error:
             level, told = "warning", str(error).replace(str(path), path.name)
         self.imported.setText(told)  # it may be longer than a passing message shows
@@ -173,12 +183,14 @@ class TagsWidget(QWidget):
             self.import_from(Path(name))
 
     def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "A folder that holds one for each class")
+        name = QFileDialog.getExistingDirectory(
+            self, "Choose a folder that has one subfolder per class"
+        )
         if name:
             self.import_from(Path(name))
 
     def _ask_target(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Export tags", "tags.csv", FILES)
-        count = attempt(self.session, self.session.export_tags, Path(name)) if name else None
+        count = attempt(self.session, self.session.tags.export_file, Path(name)) if name else None
         if count is not None:
-            self.session.message.emit("info", f"{count} tags in {name}")
+            self.session.message.emit("info", f"Wrote {count} tags to {name}")

@@ -9,10 +9,11 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from owlabel_napari.events.messages import attempt
-from owlabel_napari.widgets.common.parts import button, hint, row, tight, title
+from owlabel_napari.widgets.common.parts import button, existing, hint, row, tight, title
 
 if TYPE_CHECKING:
-    from owlabel.session.session import PlmResult, Session
+    from owlabel.session.session import Session
+    from owlabel.session.training.results import TrainingResult
 
 BETTER, WORSE = QColor(90, 200, 120), QColor(235, 110, 90)
 
@@ -35,13 +36,14 @@ class ComparisonWidget(QWidget):
     def _lay_out(self) -> None:
         table = self.table
         table.setHorizontalHeaderLabels([self.column, "before", "after", "Δ"])
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(22)
+        rows = existing(table.verticalHeader())
+        rows.setVisible(False)
+        rows.setDefaultSectionSize(22)
         table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         table.setShowGrid(False)
-        header = table.horizontalHeader()
+        header = existing(table.horizontalHeader())
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2, 3):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -70,15 +72,15 @@ class ComparisonWidget(QWidget):
 
     def result(self) -> Any:
         """Return the result to show, or None."""
-        return self.session.result()
+        return self.session.training.result("plm")
 
     def heading(self, result: Any) -> str:
         """Return the line above the table."""
-        return f"“{result.class_name}” is trained"
+        return f"“{result.request['class_name']}” is trained"
 
     def order(self, result: Any, names: set[str]) -> list[str]:
         """Return the rows' names: the trained class first."""
-        return sorted(names, key=lambda n: (n != result.class_name, n))
+        return sorted(names, key=lambda n: (n != result.request["class_name"], n))
 
     def told(self, result: Any) -> str:
         """Return what the numbers rest on."""
@@ -97,10 +99,10 @@ class ComparisonWidget(QWidget):
             self.table.setItem(index, column, item)
 
     def _adopt(self) -> None:
-        self._settle(self.session.adopt)
+        self._settle(self.session.models.adopt)
 
     def _discard(self) -> None:
-        self._settle(self.session.discard)
+        self._settle(self.session.models.discard)
 
     def _settle(self, act: Any) -> None:
         result = self.result()
@@ -115,10 +117,10 @@ def _percent(value: float | None, *, sign: bool = False) -> str:
     return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
 
 
-def _note(result: PlmResult) -> str:
+def _note(result: TrainingResult) -> str:
     pixels = result.comparison.get("pixels")
     if isinstance(pixels, dict):
         pixels = sum(pixels.values())
     if not pixels:
-        return "Nothing was labelled by hand to compare on."
-    return f"In percent, on {pixels:,} pixels labelled by hand; before: with prototypes (NPM)."
+        return "Nothing is labelled by hand, so there is nothing to compare on."
+    return f"In percent, on {pixels:,} pixels labelled by hand. Before: the prototypes (NPM)."

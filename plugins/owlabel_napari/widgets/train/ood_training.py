@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.ood import METHODS, OodRequest
-from owlabel.session.training.ood import KIND, basis
+from owlabel.session.training.results import TrainingResult, ood_summary
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.form import RequestForm
@@ -27,7 +27,6 @@ from owlabel_napari.widgets.train.course_plot import CoursePlot
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.session.training.ood import OodResult
 
 ABOUT = {
     "rpl": "A block beside the model learns to see objects; the class map stays as it is, bit for "
@@ -56,7 +55,7 @@ class OodTrainingWidget(QWidget):
         self._lay_out()
         self.form["method"].changed.connect(self._show_form)
         self.form["source"].changed.connect(self._show_form)
-        signals = (session.jobs_changed, session.model_changed, session.history_changed)
+        signals = (session.worker.changed, session.models.changed, session.history_changed)
         self._connections.add_later(signals, self.refresh)
         self._show_form()
         self.refresh()
@@ -78,7 +77,7 @@ class OodTrainingWidget(QWidget):
 
     def refresh(self, *_: Any) -> None:
         """Show the training that runs or ended last, and its result."""
-        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        job = next((j for j in self.session.worker.jobs() if j.kind == "ood"), None)
         running = job is not None and job.state in ("queued", "running")
         self.cancel.setVisible(running)
         self.start.setEnabled(not running)
@@ -86,7 +85,7 @@ class OodTrainingWidget(QWidget):
             if job.id != self._job_id:
                 self._job_id, self._seen = job.id, 0
                 self.plot.clear()
-            rows = self.session.metrics(job.id, self._seen)
+            rows = self.session.worker.metrics(job.id, self._seen)
             if rows:
                 self._seen = max(r.id for r in rows)
                 self.plot.add([r.metrics for r in rows])
@@ -115,11 +114,11 @@ class OodTrainingWidget(QWidget):
         return self.form.request()
 
     def _train(self) -> None:
-        attempt(self.session, lambda: self.session.train_ood(self.request()))
+        attempt(self.session, lambda: self.session.training.ood(self.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
+            attempt(self.session, self.session.worker.cancel, self._job_id)
 
     def _browse(self) -> None:
         if self.form["source"].value == "folder":
@@ -136,19 +135,20 @@ class OodComparison(ComparisonWidget):
 
     def result(self) -> Any:
         """Return the newest OoD training that is neither adopted nor discarded."""
-        return self.session.ood_result()
+        return self.session.training.result("ood")
 
-    def heading(self, result: OodResult) -> str:
+    def heading(self, result: TrainingResult) -> str:
         """Return the line above the table."""
-        return f"{METHODS.get(result.method, result.method)} is trained"
+        method = str(result.request["method"])
+        return f"{METHODS.get(method, method)} is trained"
 
-    def order(self, result: OodResult, names: set[str]) -> list[str]:
+    def order(self, result: TrainingResult, names: set[str]) -> list[str]:
         """Return the measures as they were told."""
         return [name for name in result.comparison.get("before", {}) if name in names]
 
-    def told(self, result: OodResult) -> str:
+    def told(self, result: TrainingResult) -> str:
         """Return what the numbers rest on."""
-        return basis(result)
+        return ood_summary(result)
 
 
 def tell(job: Any) -> str:

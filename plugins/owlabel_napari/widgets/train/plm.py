@@ -46,8 +46,8 @@ class TrainWidget(QWidget):
         self._connections = Connections()
         self._lay_out()
         signals = (
-            session.jobs_changed, session.classes_changed, session.model_changed,
-            session.labels_changed, session.history_changed,
+            session.worker.changed, session.classes_changed, session.models.changed,
+            session.labels.changed, session.history_changed,
         )  # fmt: skip
         self._connections.add_later(signals, self.refresh)
         self.refresh()
@@ -92,19 +92,19 @@ class TrainWidget(QWidget):
             self.class_name.value = before if before in names else (names[-1] if names else None)
 
     def _show_versions(self) -> None:
-        models = self.session.models()
+        models = self.session.models.versions()
         choices = [
-            (f"{m.name}{'  (in use)' if m.id == self.session.model.id else ''}", m.id)
+            (f"{m.name}{'  (in use)' if m.id == self.session.models.active.id else ''}", m.id)
             for m in models
         ]
         if self._versions != choices:
             self._versions = choices
             with self.version.changed.blocked():
                 self.version.choices = choices
-                self.version.value = self.session.model.id
+                self.version.value = self.session.models.active.id
 
     def _show_job(self) -> None:
-        job = next((j for j in self.session.jobs() if j.kind == "plm"), None)
+        job = next((j for j in self.session.worker.jobs() if j.kind == "plm"), None)
         running = job is not None and job.state in ("queued", "running")
         self.cancel.setVisible(running)
         self.start.setEnabled(not running and bool(self.session.classes.novel))
@@ -122,28 +122,27 @@ class TrainWidget(QWidget):
         self.progress.setText(tell(job))
 
     def _read_metrics(self, job_id: int) -> None:
-        rows = self.session.metrics(job_id, self._seen)
+        rows = self.session.worker.metrics(job_id, self._seen)
         if rows:
             self._seen = max(r.id for r in rows)
             self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
 
     def _train(self) -> None:
         if self.class_name.value is not None:
-            request = self.form.request()
-            attempt(self.session, self.session.retrain, request.class_name, request.iterations)
+            attempt(self.session, lambda: self.session.training.plm(self.form.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
+            attempt(self.session, self.session.worker.cancel, self._job_id)
 
     def _switch(self) -> None:
-        if self.version.value not in (None, self.session.model.id):
-            attempt(self.session, self.session.switch_model, int(self.version.value))
+        if self.version.value not in (None, self.session.models.active.id):
+            attempt(self.session, self.session.models.switch, int(self.version.value))
 
     def _add_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
             self, "Add a model", "", "Checkpoints (*.safetensors)"
         )
         if name:
-            attempt(self.session, self.session.add_model_file, Path(name))
+            attempt(self.session, self.session.models.add_file, Path(name))
             self.refresh()

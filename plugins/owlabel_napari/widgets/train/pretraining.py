@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.jobs.requests.pretraining import PretrainRequest
-from owlabel.session.training.pretraining import KIND
+from owlabel.session.training.results import TrainingResult
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt, refusal
 from owlabel_napari.widgets.common.form import RequestForm
@@ -28,7 +28,6 @@ from owlabel_napari.widgets.train.ood_training import tell
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.session.training.pretraining import PretrainResult
 
 ABOUT = (
     "Builds clusters with the settings above, contrasts the pixels of all images by them, then "
@@ -66,7 +65,7 @@ class PretrainingWidget(QWidget):
         self._followed = False
         self._connections = Connections()
         self._lay_out()
-        signals = (session.jobs_changed, session.model_changed, session.history_changed)
+        signals = (session.worker.changed, session.models.changed, session.history_changed)
         self._connections.add_later(signals, self.refresh)
         self.refresh()
 
@@ -87,7 +86,7 @@ class PretrainingWidget(QWidget):
 
     def refresh(self, *_: Any) -> None:
         """Show the training that runs or ended last, and its result."""
-        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        job = next((j for j in self.session.worker.jobs() if j.kind == "pretrain"), None)
         running = job is not None and job.state in ("queued", "running")
         self.cancel.setVisible(running)
         self.start.setEnabled(not running)
@@ -110,7 +109,7 @@ class PretrainingWidget(QWidget):
 
     def _read_metrics(self, job_id: int) -> None:
         """Plot the loss of the contrast; that of the labels is another one."""
-        rows = self.session.metrics(job_id, self._seen)
+        rows = self.session.worker.metrics(job_id, self._seen)
         if rows:
             self._seen = max(r.id for r in rows)
             points = [r for r in rows if "loss" in r.metrics and "minutes" not in r.metrics]
@@ -121,12 +120,14 @@ class PretrainingWidget(QWidget):
         return self.form.request(clusters=self._clusters())
 
     def _train(self) -> None:
-        self._refused = refusal(self.session, lambda: self.session.pretrain(self.request()))
+        self._refused = refusal(
+            self.session, lambda: self.session.training.pretrain(self.request())
+        )
         self.refresh()
 
     def _cancel(self) -> None:
         if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
+            attempt(self.session, self.session.worker.cancel, self._job_id)
 
 
 class PretrainComparison(ComparisonWidget):
@@ -136,20 +137,20 @@ class PretrainComparison(ComparisonWidget):
 
     def result(self) -> Any:
         """Return the newest pre-training that is neither adopted nor discarded."""
-        return self.session.pretrain_result()
+        return self.session.training.result("pretrain")
 
-    def heading(self, result: PretrainResult) -> str:
+    def heading(self, result: TrainingResult) -> str:
         """Return the line above the table."""
         return "The pre-trained model is there"
 
-    def order(self, result: PretrainResult, names: set[str]) -> list[str]:
+    def order(self, result: TrainingResult, names: set[str]) -> list[str]:
         """Return the mean first, then the classes by name."""
         return sorted(names, key=lambda n: (n != "closed-set mIoU", n))
 
-    def told(self, result: PretrainResult) -> str:
+    def told(self, result: TrainingResult) -> str:
         """Return what the numbers rest on."""
-        told = result.told
-        frames, pixels = told.get("val_frames", 0), told.get("val_human_pixels", 0)
+        details = result.details
+        frames, pixels = details.get("val_frames", 0), details.get("val_human_pixels", 0)
         if not pixels:
             return (
                 f"On the {frames} images kept apart (every fourth) nothing is labelled by hand: "

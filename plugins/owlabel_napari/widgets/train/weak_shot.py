@@ -10,7 +10,6 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from owlabel.jobs.requests.weak_shot import WeakShotRequest
-from owlabel.session.training.weak_shot import KIND
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt
 from owlabel_napari.widgets.common.form import RequestForm
@@ -56,9 +55,9 @@ class WeakShotWidget(QWidget):
         self._masks.timeout.connect(self._count_masks)
         self._connections.own(self._masks)
         self._lay_out()
-        later = (session.jobs_changed, session.tags_changed, session.queue_changed)
+        later = (session.worker.changed, session.tags.changed, session.queue.changed)
         self._connections.add_later(later, self.show_job)
-        changes = (session.tags_changed, session.classes_changed, session.labels_changed)
+        changes = (session.tags.changed, session.classes_changed, session.labels.changed)
         self._connections.add_later(changes, self.show_lacking)
         self.show_job()
 
@@ -80,7 +79,7 @@ class WeakShotWidget(QWidget):
 
     # -- before --------------------------------------------------------------------------------
 
-    def showEvent(self, event: QShowEvent) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Look what is lacking once somebody sees it."""
         super().showEvent(event)
         self.show_lacking()
@@ -92,13 +91,13 @@ class WeakShotWidget(QWidget):
 
     def _count_masks(self) -> None:
         """Look at a few label maps more, so that the window never waits for all of them."""
-        left = attempt(self.session, self.session.count_masks, COUNT_S)
-        told = self.session.tags_lacking()
+        left = attempt(self.session, self.session.tags.scan_masks, COUNT_S)
+        told = self.session.tags.missing_tags()
         if left:
             told.append(f"Counting masks: {left} label maps left …")
             self._masks.start(COUNT_MS)
         else:
-            told += self.session.masks_lacking()
+            told += self.session.tags.missing_masks()
         self.lacking.setText("\n".join(told))
         self.lacking.setVisible(bool(told))
 
@@ -106,7 +105,7 @@ class WeakShotWidget(QWidget):
 
     def show_job(self) -> None:
         """Show the training that runs or ended last, and how many masks wait for review."""
-        job = next((j for j in self.session.jobs() if j.kind == KIND), None)
+        job = next((j for j in self.session.worker.jobs() if j.kind == "weak_shot"), None)
         running = job is not None and job.state in ("queued", "running")
         self.cancel.setVisible(running)
         self.start.setEnabled(not running)
@@ -116,7 +115,7 @@ class WeakShotWidget(QWidget):
         self.progress.setText("" if job is None else _told(job))
         was_there = self.comparison.isVisible()
         self.comparison.show_job(job)
-        open_ = self.session.project.proposals.count(KIND)
+        open_ = self.session.project.proposals.count("weak_shot")
         self.review.setVisible(bool(open_))
         self.waiting.setVisible(bool(open_))
         self.waiting.setText(f"{open_} mask{'s' * (open_ != 1)} from tags to review")
@@ -130,17 +129,17 @@ class WeakShotWidget(QWidget):
         if job_id != self._job_id:
             self._job_id, self._seen = job_id, 0
             self.plot.clear()
-        rows = self.session.metrics(job_id, self._seen)
+        rows = self.session.worker.metrics(job_id, self._seen)
         if rows:
             self._seen = max(r.id for r in rows)
             self.plot.add([(r.step, r.metrics[METRIC]) for r in rows if METRIC in r.metrics])
 
     def _train(self) -> None:
-        attempt(self.session, lambda: self.session.train_from_tags(self.form.request()))
+        attempt(self.session, lambda: self.session.training.weak_shot(self.form.request()))
 
     def _cancel(self) -> None:
         if self._job_id is not None:
-            attempt(self.session, self.session.cancel_job, self._job_id)
+            attempt(self.session, self.session.worker.cancel, self._job_id)
 
 
 def _told(job: Any) -> str:

@@ -60,14 +60,16 @@ class WeakShotComparison(ComparisonWidget):
         """Return what the numbers rest on."""
         found = result.comparison
         if not found:
-            return "Nobody has painted a tagged class in a tagged image: nothing is compared."
+            return (
+                "No tagged image has painted pixels of its tagged classes, so nothing is compared."
+            )
         count, pixels = found["images"], sum(found["pixels"].values())
         text = (
             f"In percent, on {pixels:,} pixels that people painted or accepted in "
-            f"{count} image{'s' * (count != 1)}. The model's prototypes were made of them; "
+            f"{count} image{'s' * (count != 1)}. The model's prototypes come from these pixels; "
         )
         if all(found["after"][name] < found["before"][name] for name in found["after"]):
-            text = f"The masks are worse than the model there: train longer, tag more. {text}"
+            text = f"The masks are worse than the model: train longer or tag more images. {text}"
         if result.retrained:
-            return text + "the masks were re-trained on them, too."
-        return text + "the masks were learnt from tags."
+            return text + "the masks were re-trained on them as well."
+        return text + "the masks were learned from tags."

@@ -18,7 +18,7 @@ def printed(
     capsys: pytest.CaptureFixture[str], comparison: Any, **options: bool
 ) -> tuple[str, list[int]]:
     adopted: list[int] = []
-    session = SimpleNamespace(adopt=adopted.append)
+    session = SimpleNamespace(models=SimpleNamespace(adopt=adopted.append))
     waiting = SimpleNamespace(comparison=comparison, model_id=7)
     print_result(session, waiting, options.get("adopt", False), options.get("as_json", False))
     return capsys.readouterr().out, adopted

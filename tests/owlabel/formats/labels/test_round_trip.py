@@ -14,9 +14,9 @@ from owlabel.classes import VOID, ClassTable, LabelClass
 from owlabel.formats.atomic_folder import ExportError
 from owlabel.formats.labels import stream as steps
 from owlabel.formats.labels.provenance import LabelledImage, Provenance
-from owlabel.formats.labels.registry import EXPORTERS
+from owlabel.formats.labels.registry import FORMATS, exporters
 
-FORMATS = sorted(EXPORTERS)
+NAMES = sorted(exporters())
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 MAPS = SHAPES.flatmap(
     lambda shape: arrays.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 9, VOID]))
@@ -25,10 +25,10 @@ TABLE = ClassTable(tuple(LabelClass(i, f"class {i}", (i, i, i), novel=i > 1) for
 
 
 def export(name, folder, table, images, provenance, overwrite=False) -> list[Path]:
-    return steps.run(EXPORTERS[name].stream(folder, table, images, provenance, overwrite))
+    return steps.run(FORMATS[name].stream(folder, table, images, provenance, overwrite))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=12, deadline=None)
 @given(maps=st.lists(MAPS, max_size=3))
 def test_labels_come_back_byte_for_byte(name: str, maps: list[np.ndarray]) -> None:
@@ -39,20 +39,20 @@ def test_labels_come_back_byte_for_byte(name: str, maps: list[np.ndarray]) -> No
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "out")
         export(name, folder, TABLE, iter(images), Provenance("t", "m", "h"))
-        found = list(EXPORTERS[name].read(folder))
+        found = list(FORMATS[name].read(folder).images)
     assert [f.name for f in found] == [i.name for i in images]
     for one, other in zip(found, images, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         assert one.labels.dtype == np.uint8
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_class_names_survive_as_they_are(name, tmp_path, table, made_by, make_image) -> None:
     export(name, tmp_path / "out", table, [make_image("a.png")], made_by)
     assert steps.read_classes(tmp_path / "out") == table
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_labels_give_the_same_bytes(name, tmp_path, table, made_by, make_image) -> None:
     contents = []
     for place in ("one", "two"):
@@ -63,14 +63,14 @@ def test_the_same_labels_give_the_same_bytes(name, tmp_path, table, made_by, mak
     assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_names_that_differ_by_suffix_or_case_only_do_not_meet(
     name, tmp_path, table, made_by, make_image
 ) -> None:
     names = ["a/x.jpg", "a/x.png", "A/X.tif", "a/x"]
     images = [make_image(n, seed) for seed, n in enumerate(names[:3])]
     export(name, tmp_path / "out", table, images, made_by)
-    found = {f.name: f.labels for f in EXPORTERS[name].read(tmp_path / "out")}
+    found = {f.name: f.labels for f in FORMATS[name].read(tmp_path / "out").images}
     for image in images:
         np.testing.assert_array_equal(found[image.name], image.labels)
 
@@ -80,7 +80,7 @@ def test_a_changed_mask_is_noticed(tmp_path, table, made_by, make_image) -> None
     export("masks", tmp_path / "other", table, [make_image("a.png", 2)], made_by)
     (tmp_path / "other/masks/a.png").rename(tmp_path / "out/masks/a.png")
     with pytest.raises(ExportError, match=r"a\.png is not the mask"):
-        list(EXPORTERS["masks"].read(tmp_path / "out"))
+        list(FORMATS["masks"].read(tmp_path / "out").images)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_paths_inside_a_table_are_not_followed(
     rows[0]["file_name"] = hostile
     (tmp_path / "out" / file).write_text(json.dumps(content))
     with pytest.raises(ExportError, match="image name"):
-        list(EXPORTERS[name].read(tmp_path / "out"))
+        list(FORMATS[name].read(tmp_path / "out").images)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_folder_that_is_no_such_export_is_refused(name, tmp_path) -> None:
     with pytest.raises(ExportError, match="cannot be read"):
-        list(EXPORTERS[name].read(tmp_path))
+        list(FORMATS[name].read(tmp_path).images)

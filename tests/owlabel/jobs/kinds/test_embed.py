@@ -78,7 +78,7 @@ def test_every_image_is_embedded_with_every_head(project: Project, tmp_path: Pat
             arrays = project.cache.read(head, record.content_hash)
             assert arrays is not None
             assert arrays["embedding"].shape == (outputs, 8, 12)
-            (row,) = project.candidates(head, image_id=record.id)
+            (row,) = project.candidates.ranked(head, image_id=record.id)
             assert row.features is not None
             assert row.features.shape == (2 * outputs + 8,)
 

@@ -27,7 +27,7 @@ def _write(project: Project, image_id: int, deer: bool) -> None:
         grid[:, :4, :6] = 1.5
     project.cache.write(HEAD, project.image(image_id).content_hash, {"embedding": grid})
     candidate = Candidate(0.9, 96, (0, 0, 8, 12), (3, 3), 0, 0.9)
-    project.replace_candidates(image_id, HEAD, [candidate])
+    project.candidates.replace(image_id, HEAD, [candidate])
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def _run(project: Project, tmp_path: Path, **fields: Any) -> dict[str, Any]:
 def test_the_class_is_found_where_it_is(embedded: Project, tmp_path: Path) -> None:
     result = _run(embedded, tmp_path)
     assert result == {"key": "rule", "found": {"7": 1}}
-    assert embedded.found("rule") == {7: 1}
-    assert embedded.looked_at("rule") == {1, 2}
+    assert embedded.occurrences.image_counts("rule") == {7: 1}
+    assert embedded.occurrences.scanned("rule") == {1, 2}
 
 
 def test_what_the_class_explains_leaves_the_queue(embedded: Project, tmp_path: Path) -> None:
     _run(embedded, tmp_path)
-    claims = {row.image_id: row.claimed_by for row in embedded.candidates(HEAD)}
+    claims = {row.image_id: row.claimed_by for row in embedded.candidates.ranked(HEAD)}
     assert claims == {1: 7, 2: None}
     _run(embedded, tmp_path, prototypes=[], key="none")
-    assert {row.claimed_by for row in embedded.candidates(HEAD)} == {None}
+    assert {row.claimed_by for row in embedded.candidates.ranked(HEAD)} == {None}
 
 
 def test_a_smaller_lambda_finds_nothing(embedded: Project, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_classes_with_a_head_are_counted_too(embedded: Project, tmp_path: Path) 
 
 def test_an_image_that_a_head_has_not_seen_yet_waits(embedded: Project, tmp_path: Path) -> None:
     assert _run(embedded, tmp_path, heads=[(8, "sofahead")])["found"] == {}
-    assert embedded.looked_at("rule") == set()
+    assert embedded.occurrences.scanned("rule") == set()
 
 
 def test_it_goes_on_where_it_stopped(embedded: Project, tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_it_goes_on_where_it_stopped(embedded: Project, tmp_path: Path) -> None:
     steps = job.run(JobContext(embedded.folder, tmp_path))
     next(steps)
     steps.close()
-    assert embedded.looked_at("rule") == {1}
+    assert embedded.occurrences.scanned("rule") == {1}
     assert _run(embedded, tmp_path)["found"] == {"7": 1}
 
 
 def test_the_key_follows_the_rule() -> None:
     first, second = RelabelJob(HEAD, [DEER]), RelabelJob(HEAD, [(7, (1.5, 1.25))])
-    assert first.findings_key() == RelabelJob(HEAD, [DEER]).findings_key()
-    assert first.findings_key() != second.findings_key()
+    assert first.occurrence_key() == RelabelJob(HEAD, [DEER]).occurrence_key()
+    assert first.occurrence_key() != second.occurrence_key()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owlabel.project.store import Project
+from owlabel.project.store import Event, Project
 
 
 def _paint(project: Project, value: int, image_id: int = 1) -> None:
@@ -38,6 +38,21 @@ def _state(project: Project) -> tuple[Any, ...]:
     return tuple(images), project.classes(), project.setting("a"), project.setting("active_model")
 
 
+def effective(project: Project) -> list[Event]:
+    """Return the actions that are not undone, oldest first, from the log alone."""
+    done: list[Event] = []
+    undone: list[Event] = []
+    for event in project.events():
+        if event.kind == "undo":
+            undone.append(done.pop())
+        elif event.kind == "redo":
+            done.append(undone.pop())
+        else:
+            done.append(event)
+            undone.clear()
+    return done
+
+
 def test_undo_and_redo_name_what_they_flip(project: Project) -> None:
     _paint(project, 1)
     _paint(project, 2)
@@ -60,16 +75,16 @@ def test_a_new_action_ends_what_could_be_done_again(project: Project) -> None:
     _paint(project, 2)
     assert project.can_redo is None
     assert project.redo() is None
-    assert [e.label for e in project.effective_events()] == ["paint 2"]
+    assert [e.label for e in effective(project)] == ["paint 2"]
 
 
 def test_an_action_without_changes_can_be_undone_too(project: Project) -> None:
     with project.action("click", {"row": 3}, "click"):
         pass
     project.undo()
-    assert project.effective_events() == []
+    assert effective(project) == []
     project.redo()
-    assert [e.payload for e in project.effective_events()] == [{"row": 3}]
+    assert [e.payload for e in effective(project)] == [{"row": 3}]
 
 
 def test_the_log_keeps_everything_in_order(project: Project) -> None:
@@ -194,7 +209,7 @@ def test_any_walk_agrees_with_two_plain_lists(template: Path, walk: list[str]) -
                     assert (project.redo() is None) == (not undone)
                     done += [undone.pop()] if undone else []
                 assert project.setting("a") == (done[-1] if done else None)
-                assert [e.label for e in project.effective_events()] == [str(n) for n in done]
+                assert [e.label for e in effective(project)] == [str(n) for n in done]
 
 
 def test_the_first_undo_shows_an_empty_layer_again(project: Project) -> None:

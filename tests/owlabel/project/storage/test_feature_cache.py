@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from owlabel.project import cache_eviction
-from owlabel.project.cache_eviction import SETTING, told, trim_cache
+from owlabel.project.cache_eviction import SETTING, trim_cache, trim_message
 from owlabel.project.storage.feature_cache import GIB, FeatureCache, Trimmed
 from owlabel.project.store import Project
 
@@ -140,11 +140,11 @@ def test_a_cache_is_looked_at_again_when_half_of_its_room_is_filled(
 
 
 def test_a_trimmed_cache_is_told() -> None:
-    assert told(Trimmed(0, 0, 100, 1), 1) is None
-    assert told(Trimmed(3, GIB, 100, 1), 1) == (
+    assert trim_message(Trimmed(0, 0, 100, 1), 1) is None
+    assert trim_message(Trimmed(3, GIB, 100, 1), 1) == (
         "info", "Removed 3 cached embeddings of models not in use (1.0 GiB) to stay under 1 GiB."
     )  # fmt: skip
-    level, text = told(Trimmed(0, 0, 3 * GIB, 9), 1) or ("", "")
+    level, text = trim_message(Trimmed(0, 0, 3 * GIB, 9), 1) or ("", "")
     assert (level, text[:43]) == ("warning", "The cache has 3.0 GiB, more than its limit ")
 
 

@@ -20,10 +20,10 @@ from owlabel.jobs.runner import Runner
 from owlabel.ood.candidates import find_segments
 from owlabel.project.cache_eviction import trim_cache
 from owlabel.project.store import Project
-from owlabel.session.recording import recorded, replay
+from owlabel.session.recording import recording_lines, replay
 from owlabel.session.session import Session
-from owlabel.view import cluster_catalog
-from owlabel.view.cluster_proposals import Proposer
+from owlabel.view.clusters import catalog
+from owlabel.view.clusters.proposals import Proposer
 
 SHAPE, GRID = (48, 64), (12, 16)
 REQUEST = ClusterRequest(
@@ -48,23 +48,23 @@ def give_candidates(project: Project) -> None:
         score = np.zeros(GRID, np.float32)
         score[1:4, 2:6] = score[8:11, 8:12] = 0.9
         found, segments = find_segments(score, np.zeros(GRID, np.uint8), SHAPE)
-        project.replace_candidates(record.id, "0" * 16, found, segments=segments)
+        project.candidates.replace(record.id, "0" * 16, found, segments=segments)
 
 
 @pytest.fixture
 def built(session: Session) -> Session:
     give_candidates(session.project)
-    session.build_clusters(REQUEST)
+    session.clusters.build(REQUEST)
     work(session)
     return session
 
 
 def job(session: Session, kind: str) -> Any:
-    return next(row for row in session.jobs() if row.kind == kind)
+    return next(row for row in session.worker.jobs() if row.kind == kind)
 
 
 def cluster_of(session: Session, row: int, col: int) -> str:
-    labels = session.auxiliary_labels()
+    labels = session.clusters.auxiliary_labels()
     assert labels is not None
     return str(labels[row, col])
 
@@ -80,7 +80,7 @@ def test_sky_and_road_are_different_clusters_in_every_image(built: Session) -> N
 
 
 def test_the_list_tells_size_images_and_examples(built: Session) -> None:
-    infos = built.clusters()
+    infos = built.clusters.list_all()
     pixels = [i for i in infos if not i.of_candidates]
     assert len(pixels) == 3
     assert [i.count for i in pixels] == sorted((i.count for i in pixels), reverse=True)
@@ -91,7 +91,7 @@ def test_the_list_tells_size_images_and_examples(built: Session) -> None:
 
 
 def test_candidates_are_grouped_as_they_look(built: Session) -> None:
-    infos = [i for i in built.clusters() if i.of_candidates]
+    infos = [i for i in built.clusters.list_all() if i.of_candidates]
     assert sum(i.count for i in infos) == 8
     assert len(infos) == 2, "four were asked for; each needs three candidates"
     assert sorted(i.count for i in infos) == [4, 4]
@@ -102,7 +102,9 @@ def test_candidates_are_grouped_as_they_look(built: Session) -> None:
 
 def test_a_group_of_candidates_lies_where_they_lie(built: Session) -> None:
     built.go_to(built.records[0].id)
-    maps = [built.unknown_objects(i.name) for i in built.clusters() if i.of_candidates]
+    maps = [
+        built.clusters.unknown_objects(i.name) for i in built.clusters.list_all() if i.of_candidates
+    ]
     assert all(m is not None and m.shape == built.image().shape[:2] and m.any() for m in maps)
     assert maps[0] is not None
     assert maps[1] is not None
@@ -113,26 +115,26 @@ def test_a_name_proposes_the_cluster_in_all_images_and_accepting_labels_it(
     built: Session,
 ) -> None:
     sky = cluster_of(built, 4, 40)
-    named = built.name_cluster(sky, "heaven")
+    named = built.clusters.name(sky, "heaven")
     work(built)
     assert named is not None
     assert built.classes.find("heaven") is not None
     proposals = built.project.proposals.open("cluster")
     assert {p.image_id for p in proposals} == {r.id for r in built.records}
     assert all(0 <= p.confidence <= 1 and p.class_id == named.id for p in proposals)
-    assert next(i for i in built.clusters() if i.name == sky).class_id == named.id
+    assert next(i for i in built.clusters.list_all() if i.name == sky).class_id == named.id
     one = next(p for p in proposals if p.image_id == built.image_id and p.pixels > 500)
-    built.accept_proposal(one.id)
-    assert (built.human()[:12] == named.id).mean() > 0.9
+    built.proposals.accept(one.id)
+    assert (built.labels.human()[:12] == named.id).mean() > 0.9
 
 
 def test_a_named_group_of_candidates_proposes_each_of_them(built: Session) -> None:
-    group = next(i for i in built.clusters() if i.of_candidates)
-    built.name_cluster(group.name, "thing")
+    group = next(i for i in built.clusters.list_all() if i.of_candidates)
+    built.clusters.name(group.name, "thing")
     work(built)
     proposals = built.project.proposals.open("cluster")
     assert len(proposals) == 4
-    peaks = {r.image_id: r.candidate.peak for r in built.project.candidates("0" * 16, -1)
+    peaks = {r.image_id: r.candidate.peak for r in built.project.candidates.ranked("0" * 16, -1)
              if r.candidate.box in {e.box for e in group.examples}}  # fmt: skip
     for proposal in proposals:
         assert built.project.proposals.mask(proposal.id)[peaks[proposal.image_id]]
@@ -145,49 +147,49 @@ def test_an_object_with_two_candidates_is_proposed_once(
     mask = np.zeros(SHAPE, bool)
     mask[10:30, 10:30] = True
     monkeypatch.setattr(Proposer, "_regions", lambda self, record: dict.fromkeys(range(1000), mask))
-    for info in built.clusters():
+    for info in built.clusters.list_all():
         if info.of_candidates:
-            built.name_cluster(info.name, "deer")
+            built.clusters.name(info.name, "deer")
     work(built)
     assert len(built.project.proposals.open("cluster")) == 4
 
 
 def test_undo_takes_name_class_and_proposals_back_and_redo_brings_them(built: Session) -> None:
-    built.name_cluster("0", "something")
+    built.clusters.name("0", "something")
     work(built)
     assert built.project.proposals.open("cluster")
     built.undo()
     work(built)
     assert not built.project.proposals.open("cluster")
     assert built.classes.find("something") is None
-    assert all(i.class_id is None for i in built.clusters())
+    assert all(i.class_id is None for i in built.clusters.list_all())
     built.redo()
     work(built)
     assert built.project.proposals.open("cluster")
 
 
 def test_a_second_name_keeps_the_first_and_no_name_takes_it_back(built: Session) -> None:
-    built.name_cluster("0", "one")
-    built.name_cluster("1", "two")
+    built.clusters.name("0", "one")
+    built.clusters.name("1", "two")
     work(built)
     classes = {p.class_id for p in built.project.proposals.open("cluster")}
     assert len(classes) == 2
-    built.name_cluster("0", "")
+    built.clusters.name("0", "")
     work(built)
     assert len({p.class_id for p in built.project.proposals.open("cluster")}) == 1
 
 
 def test_what_was_rejected_or_said_is_not_proposed_again(built: Session) -> None:
     sky = cluster_of(built, 4, 40)
-    built.name_cluster(sky, "heaven")
+    built.clusters.name(sky, "heaven")
     work(built)
     here = [p for p in built.project.proposals.open("cluster") if p.image_id == built.image_id]
     for proposal in here:
-        built.reject_proposal(proposal.id)
+        built.proposals.reject(proposal.id)
     other = built.records[1]
     built.go_to(other.id)
-    built.paint(np.zeros(SHAPE, np.uint8))
-    built.propose_clusters()
+    built.labels.paint(np.zeros(SHAPE, np.uint8))
+    built.clusters.propose()
     work(built)
     left = {p.image_id for p in built.project.proposals.open("cluster")}
     assert left == {r.id for r in built.records} - {built.records[0].id, other.id}
@@ -201,13 +203,13 @@ def test_what_was_built_is_not_built_again_and_new_images_join(
 
     plain = auxiliary_labels.label_image
     monkeypatch.setattr(auxiliary_labels, "label_image", lambda *a: made.append(1) or plain(*a))
-    built.build_clusters(REQUEST)
+    built.clusters.build(REQUEST)
     work(built)
     assert made == []
     source = toy.images / "deer_1.png"
     Image.open(source).rotate(180).save(toy.images / "new.png")
     built.project.sync_images()
-    built.build_clusters(REQUEST)
+    built.clusters.build(REQUEST)
     work(built)
     assert made == [1]
 
@@ -215,57 +217,55 @@ def test_what_was_built_is_not_built_again_and_new_images_join(
 def test_an_interrupted_build_goes_on(session: Session, tmp_path: Path) -> None:
     from owlabel.jobs.kinds.clusters import AuxiliaryLabelsJob
 
-    made = AuxiliaryLabelsJob(**session.cluster_payload(REQUEST))
+    made = AuxiliaryLabelsJob(**session.clusters.payload(REQUEST))
     context = JobContext(session.project.folder, tmp_path)
     steps = made.run(context)
     for progress in steps:
         if progress.message == "auxiliary labels" and progress.done == 2:
             break
     steps.close()
-    assert session.cluster_set() is None, "not shown before it is whole"
+    assert session.clusters.current() is None, "not shown before it is whole"
     told = [p for p in made.run(context) if p.message in ("sampling pixels", "auxiliary labels")]
     assert [(p.message, p.done) for p in told] == [("auxiliary labels", 3), ("auxiliary labels", 4)]
-    assert session.cluster_set() is not None
+    assert session.clusters.current() is not None
 
 
 def test_agreement_is_measured_against_what_people_said(built: Session) -> None:
-    assert built.cluster_agreement() is None
-    sky = built.auxiliary_labels()
+    assert built.clusters.agreement() is None
+    sky = built.clusters.auxiliary_labels()
     assert sky is not None
     human = np.where(np.arange(48)[:, None] < 24, 1, 0).astype(np.uint8)
-    built.paint(np.broadcast_to(human, SHAPE).copy())
-    found = built.cluster_agreement()
+    built.labels.paint(np.broadcast_to(human, SHAPE).copy())
+    found = built.clusters.agreement()
     assert found is not None
     assert found["pixels"] > 2000
     assert 0.5 < found["pmiou_hungarian"] <= found["pmiou_max"] <= 1
 
 
 def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session) -> None:
-    old = built.cluster_set()
-    built.build_clusters(changed(classes=2))
+    old = built.clusters.current()
+    built.clusters.build(changed(classes=2))
     work(built)
-    new = built.cluster_set()
+    new = built.clusters.current()
     assert old is not None
     assert new is not None
     assert old.key != new.key
-    built.set_cache_limit(1e-9)
+    built.settings.set(cache_limit_gib=1e-9)
     trim_cache(built.project)
-    assert (
-        cluster_catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
-    )
-    assert built.auxiliary_labels() is not None
-    assert built.cluster_set() == new
+    assert catalog.read_map(built.project.cache, old.key, built.record().content_hash) is None
+    assert built.clusters.auxiliary_labels() is not None
+    assert built.clusters.current() == new
 
 
 def test_a_recorded_sitting_with_names_is_done_again(
     built: Session, toy: Any, tmp_path: Path
 ) -> None:
-    built.name_cluster(cluster_of(built, 4, 40), "heaven")
+    built.clusters.name(cluster_of(built, 4, 40), "heaven")
     work(built)
-    for proposal in built.proposals("cluster"):
-        built.accept_proposal(proposal.id)
+    for proposal in built.proposals.open("cluster"):
+        built.proposals.accept(proposal.id)
     path = tmp_path / "sitting.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in recorded(built)))
+    path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(built)))
     project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
     toy.embed_all(project)
     session = Session(project, start_worker=False)
@@ -277,7 +277,7 @@ def test_a_recorded_sitting_with_names_is_done_again(
 def test_the_queue_is_asked_for_again_only_where_a_job_fills_it(session: Session) -> None:
     told: list[bool] = []
     session.poll()
-    session.queue_changed.connect(lambda: told.append(True))
+    session.queue.changed.connect(lambda: told.append(True))
     queue = JobQueue(session.project)
     for kind, expected in (("auxiliary_labels", 0), ("pretrain", 0), ("cluster_proposals", 1)):
         row_id = queue.submit(kind, {}, priority=99)
@@ -291,14 +291,14 @@ def test_the_queue_is_asked_for_again_only_where_a_job_fills_it(session: Session
 
 def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> None:
     with pytest.raises(ValueError, match="build them first"):
-        session.name_cluster("0", "x")
+        session.clusters.name("0", "x")
     give_candidates(session.project)
-    session.build_clusters(REQUEST)
+    session.clusters.build(REQUEST)
     work(session)
     for wrong in ("3", "c9", "x", "-1", ""):
-        with pytest.raises(ValueError, match=r"0 \.\. 2 are of pixels, c0 \.\. c1"):
-            session.name_cluster(wrong, "x")
-    assert session.auxiliary_labels() is not None
+        with pytest.raises(ValueError, match=r"pixels have 0 \.\. 2, candidates have c0 \.\. c1"):
+            session.clusters.name(wrong, "x")
+    assert session.clusters.auxiliary_labels() is not None
 
 
 @pytest.mark.parametrize(
@@ -318,12 +318,12 @@ def test_bad_requests_are_refused_before_anything_is_queued(
     session: Session, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
-        session.build_clusters(changed(**changes))
-    assert all(row.kind != "auxiliary_labels" for row in session.jobs())
+        session.clusters.build(changed(**changes))
+    assert all(row.kind != "auxiliary_labels" for row in session.worker.jobs())
 
 
 def test_more_clusters_than_sampled_pixels_end_the_job_in_one_line(session: Session) -> None:
-    session.build_clusters(changed(classes=100, samples=101, clusters_per_class=1.0))
+    session.clusters.build(changed(classes=100, samples=101, clusters_per_class=1.0))
     work(session)
     row = job(session, "auxiliary_labels")
     assert row.state == "failed"
@@ -356,7 +356,7 @@ def test_pieces_are_connected_large_enough_and_ordered() -> None:
 def test_nearness_is_one_on_a_centre_and_zero_between_two() -> None:
     centres = np.array([[0, 0], [4, 0], [0, 9]], np.float32)
     features = np.array([[0, 0], [2, 0], [1, 0]], np.float32)
-    made = cluster_catalog.nearness(features, centres)
+    made = catalog.nearness(features, centres)
     np.testing.assert_allclose(made, [1, 0, 2 / 3], rtol=1e-6)
 
 
@@ -382,14 +382,14 @@ def test_only_the_best_examples_are_kept() -> None:
 
 def test_a_pre_training_leaves_named_clusters_alone(built: Session, tmp_path: Path) -> None:
     def key_built_and_key_shown(classes: int) -> tuple[str, str]:
-        job = AuxiliaryLabelsJob(**built.cluster_payload(changed(classes=classes)))
+        job = AuxiliaryLabelsJob(**built.clusters.payload(changed(classes=classes)))
         made = run_to_end(build_clusters(built.project, job, tmp_path, keep_named=True))
-        shown = cluster_catalog.current(built.project.cache)
+        shown = catalog.current(built.project.cache)
         assert shown is not None
         return made.key, shown.key
 
     four, shown = key_built_and_key_shown(4)
     assert four == shown, "nothing had a name"
-    built.name_cluster(built.clusters()[0].name, "something")
+    built.clusters.name(built.clusters.list_all()[0].name, "something")
     five, shown = key_built_and_key_shown(5)
     assert five != shown == four

@@ -19,7 +19,7 @@ from owlabel.project.store import CandidateRow, Project
 from owlabel.project.tables import candidate_details
 from owlabel.session.session import Session
 from owlabel.view import review_queue
-from owlabel.view.review_decisions import describe, gather
+from owlabel.view.review_decisions import candidate_features, collect_rows
 
 HEAD = "0" * 16
 GRID, SHAPE = (12, 16), (48, 64)
@@ -62,8 +62,8 @@ def project(tmp_path: Path) -> Iterator[Project]:
         f, segments = embedding(i)
         made.cache.write(HEAD, record.content_hash, {"embedding": f.astype(np.float16)}, {})
         found = [candidate(BLOCK, 0.5 + i / 100), candidate(SEAM, 0.6 + i / 100)]
-        made.replace_candidates(
-            record.id, HEAD, found, segments=segments, features=describe(f, 3.0, segments)
+        made.candidates.replace(
+            record.id, HEAD, found, segments=segments, features=candidate_features(f, 3.0, segments)
         )
     yield made
     made.close()
@@ -72,20 +72,20 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def session(project: Project) -> Session:
     made = Session(project, start_worker=False)
-    made.set_threshold(0.0)
+    made.settings.set(threshold=0.0)
     return made
 
 
 def decide(session: Session, image: int, real: bool) -> None:
     """Name the deer of a picture, or say that its spot is known after all."""
     session.go_to(session.records[image].id)
-    rows = session.project.candidates(HEAD, image_id=session.image_id)
+    rows = session.project.candidates.ranked(HEAD, image_id=session.image_id)
     large, small = sorted(rows, key=lambda row: row.id)
     if real:
-        session.click(*large.candidate.peak)
-        session.accept("deer")
+        session.labels.click(*large.candidate.peak)
+        session.labels.accept("deer")
     else:
-        session.mark_known(peak=small.candidate.peak)
+        session.labels.mark_known(peak=small.candidate.peak)
 
 
 def ten(session: Session) -> None:
@@ -95,23 +95,23 @@ def ten(session: Session) -> None:
 
 
 def test_nothing_is_hidden_before_anything_was_decided(session: Session) -> None:
-    items = session.queue()
+    items = session.queue.items()
     assert len(items) == 28
     assert {item.false for item in items} == {None}
-    assert session.candidates.hidden == 0
-    assert session.explain(items[0].row) is None
+    assert session.queue.hidden == 0
+    assert session.queue.explain(items[0]) is None
 
 
 def test_five_of_each_kind_are_enough_and_the_false_ones_go(session: Session) -> None:
     ten(session)
-    known = session.candidates.classifier
+    known = session.queue.classifier
     assert known is not None
     assert (known.true, known.false) == (5, 5)
-    items = session.queue()
-    assert session.candidates.hidden == 9
+    items = session.queue.items()
+    assert session.queue.hidden == 9
     assert len(items) == 9
-    assert all(item.false < 0.5 and item.row.candidate.peak[0] > 20 for item in items)
-    why = session.explain(items[0].row)
+    assert all(item.false < 0.5 and item.peak[0] > 20 for item in items)
+    why = session.queue.explain(items[0])
     assert why is not None
     assert why.real[0].weight < 0
 
@@ -122,68 +122,68 @@ def test_it_is_fitted_again_after_ten_more(session: Session) -> None:
         decide(session, i, real=True)
         decide(session, i, real=False)
     decide(session, 9, real=True)
-    assert session.new_decisions == 9
-    assert session.candidates.classifier.true == 5
+    assert session.meta_classifier.new_decisions == 9
+    assert session.queue.classifier.true == 5
     decide(session, 9, real=False)
-    assert session.new_decisions == 0
-    assert session.candidates.classifier.true == 10
+    assert session.meta_classifier.new_decisions == 0
+    assert session.queue.classifier.true == 10
 
 
 def test_undo_takes_the_row_away(session: Session) -> None:
     ten(session)
     session.undo()
-    assert session.new_decisions == 1
-    session.refit()
-    assert session.candidates.classifier.keeps_all, "four rows of one kind are too few"
+    assert session.meta_classifier.new_decisions == 1
+    session.meta_classifier.fit()
+    assert session.queue.classifier.keeps_all, "four rows of one kind are too few"
     session.redo()
-    assert session.candidates.classifier.false == 5
+    assert session.queue.classifier.false == 5
 
 
 def test_ignore_makes_no_row(session: Session) -> None:
-    session.mark_ignore(peak=session.queue()[0].row.candidate.peak)
-    assert session.decisions == {}
+    session.labels.mark_ignore(peak=session.queue.items()[0].peak)
+    assert session.meta_classifier.decisions == {}
 
 
 def test_a_reviewed_image_decides_about_all_its_candidates(session: Session) -> None:
     decide(session, 0, real=True)
-    session.review()
-    large, small = sorted(i for i in session.decisions)
-    assert session.decisions == {large: False, small: True}
+    session.labels.review()
+    large, small = sorted(i for i in session.meta_classifier.decisions)
+    assert session.meta_classifier.decisions == {large: False, small: True}
 
 
 def test_a_new_sitting_knows_what_was_learnt(session: Session, project: Project) -> None:
     ten(session)
     again = Session(project, start_worker=False)
-    assert again.candidates.classifier.false == 5
-    assert len(again.queue()) == len(session.queue())
+    assert again.queue.classifier.false == 5
+    assert len(again.queue.items()) == len(session.queue.items())
 
 
 def test_the_slider_is_an_act_and_hides_nothing_at_one(session: Session) -> None:
     ten(session)
-    session.set_hide_above(1.0)
-    assert session.candidates.hidden == 0
-    assert len(session.queue()) == 18
+    session.settings.set(hide_above=1.0)
+    assert session.queue.hidden == 0
+    assert len(session.queue.items()) == 18
     session.undo()
-    assert session.candidates.hide_above == 0.5
-    session.show_hidden(True)
-    assert len(session.queue()) == 18
-    assert session.candidates.hidden == 9
+    assert session.queue.hide_above == 0.5
+    session.queue.reveal_hidden(True)
+    assert len(session.queue.items()) == 18
+    assert session.queue.hidden == 9
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        session.set_hide_above(2)
+        session.settings.set(hide_above=2)
 
 
 def test_what_is_pinned_keeps_its_place(session: Session) -> None:
-    before = [item.row.id for item in session.queue()]
-    session.candidates.pin(before[:20])
+    before = [item.key for item in session.queue.items()]
+    session.queue.pin(before[:20])
     ten(session)
-    now = [item.row.id for item in session.queue()]
+    now = [item.key for item in session.queue.items()]
     still = [i for i in before[:20] if i in now]
     assert now[: len(still)] == still
-    assert session.candidates.hidden < 9
-    session.rank_queue()
-    assert [item.row.id for item in session.queue()] != now
-    session.queue()
-    assert session.candidates.hidden == 9
+    assert session.queue.hidden < 9
+    session.queue.rank()
+    assert [item.key for item in session.queue.items()] != now
+    session.queue.items()
+    assert session.queue.hidden == 9
 
 
 def test_candidates_of_an_older_project_are_described_when_needed(
@@ -195,9 +195,9 @@ def test_candidates_of_an_older_project_are_described_when_needed(
     cut = first[1]
     bare[1] = candidate_details.Details(cut.id, cut.image_id, cut.peak, cut.mask, np.zeros(3))
     candidate_details.store(project.database, bare)
-    assert project.candidates(HEAD)[0].features is None
+    assert project.candidates.ranked(HEAD)[0].features is None
     ten(session)
-    assert session.candidates.classifier.true == 5
+    assert session.queue.classifier.true == 5
     for old, new in zip(
         first, candidate_details.spread(project.database, HEAD, 10**6)[0], strict=True
     ):
@@ -213,21 +213,26 @@ def test_a_fit_reads_what_was_decided_and_some_of_the_others(
     assert again == count
     assert count // 4 <= len(some) <= count // 3
     assert {one.id for one in some} < {one.id for one in every}
-    monkeypatch.setattr("owlabel.view.review_decisions.MOST", count // 3)
-    *_, rows = gather(project, session.header)
+    monkeypatch.setattr("owlabel.view.review_decisions.POPULATION", count // 3)
+    *_, rows = collect_rows(project, session.models.header)
     assert len(rows.population) == len(some)
     assert rows.candidates == count
-    assert dict(zip(rows.ids.tolist(), rows.false.tolist(), strict=True)) == session.decisions
+    assert (
+        dict(zip(rows.ids.tolist(), rows.false.tolist(), strict=True))
+        == session.meta_classifier.decisions
+    )
 
 
 def test_a_stored_classifier_that_was_damaged_counts_as_none(
     session: Session, project: Project
 ) -> None:
-    from owlabel.view.review_decisions import judge_key
+    from owlabel.view.review_decisions import classifier_key
 
-    candidate_details.store_judge(project.database, judge_key(HEAD), {"classifier": {"mean": 3}})
-    session.candidates.take_judge()
-    assert session.candidates.classifier is None
+    candidate_details.store_judge(
+        project.database, classifier_key(HEAD), {"classifier": {"mean": 3}}
+    )
+    session.queue.read_classifier()
+    assert session.queue.classifier is None
 
 
 def test_masks_survive_packing() -> None:
@@ -264,31 +269,31 @@ def test_what_another_sitting_decided_is_caught_up_with(session: Session, projec
     ten(session)
     decide(session, 6, real=True)
     again = Session(project, start_worker=False)
-    assert again.candidates.classifier.true == 5
-    again.refit_where_others_decided()
-    assert again.candidates.classifier.true == 6
-    event = again.candidates.event
-    again.refit_where_others_decided()
-    assert again.candidates.event == event
+    assert again.queue.classifier.true == 5
+    again.meta_classifier.fit_if_outdated()
+    assert again.queue.classifier.true == 6
+    event = again.queue.event
+    again.meta_classifier.fit_if_outdated()
+    assert again.queue.event == event
 
 
 def test_the_queue_looks_further_where_the_best_are_decided(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = session.project.candidates(HEAD)[0]
+    some = session.project.candidates.ranked(HEAD)[0]
     rows = [replace(some, id=1000 - i) for i in range(35)]
     asked: list[int] = []
 
-    def candidates(_head: str, limit: int, to_review: bool) -> list[CandidateRow]:
+    def ranked(_head: str, limit: int, to_review: bool) -> list[CandidateRow]:
         assert to_review
         asked.append(limit)
         return rows[:limit]
 
-    monkeypatch.setattr(review_queue, "AT_FIRST", 3)
-    monkeypatch.setattr(session.project, "candidates", candidates)
+    monkeypatch.setattr(review_queue, "MIN_SCANNED", 3)
+    monkeypatch.setattr(session.project.candidates, "ranked", ranked)
     last = rows[-1].id
     records = {some.image_id: session.record(some.image_id)}
-    found = session.candidates.items(1, records, lambda row, _record: row.id == last, {})
-    assert ([item.row.id for item in found], asked) == ([last], [10, 100])
-    found = session.candidates.items(1, records, lambda *_: False, {})
+    found = session.queue.ranked(1, records, lambda row, _record: row.id == last, {})
+    assert ([item.segment.id for item in found], asked) == ([last], [10, 100])
+    found = session.queue.ranked(1, records, lambda *_: False, {})
     assert found == []

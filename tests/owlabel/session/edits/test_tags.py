@@ -12,28 +12,28 @@ from owlabel.session.session import Session
 
 @pytest.fixture
 def deer(session: Session) -> int:
-    return session.add_class("deer").id
+    return session.labels.add_class("deer").id
 
 
 def test_a_class_can_be_named_before_it_has_a_pixel(session: Session) -> None:
     told: list[str] = []
     session.classes_changed.connect(lambda: told.append("classes"))
-    added = session.add_class(" deer ")
+    added = session.labels.add_class(" deer ")
     assert session.classes.find("Deer") == added
     assert added.novel
     assert told == ["classes"]
     session.undo()
     assert session.classes.find("deer") is None
     with pytest.raises(ValueError, match="road"):
-        session.add_class("Road")
+        session.labels.add_class("Road")
 
 
 def test_many_images_are_tagged_in_one_act(session: Session, deer: int) -> None:
     told: list[object] = []
-    session.tags_changed.connect(told.append)
-    assert session.tag([1, 2, 3], deer, "present") == 3
+    session.tags.changed.connect(told.append)
+    assert session.tags.tag([1, 2, 3], deer, "present") == 3
     assert session.can_undo == "deer in 3 images"
-    assert session.tag([3, 4], deer, "absent") == 2
+    assert session.tags.tag([3, 4], deer, "absent") == 2
     assert session.can_undo == "no deer in 2 images"
     assert session.project.tags.by_class(deer) == {
         1: "present", 2: "present", 3: "absent", 4: "absent"
@@ -50,29 +50,29 @@ def test_many_images_are_tagged_in_one_act(session: Session, deer: int) -> None:
 
 
 def test_saying_the_same_again_is_no_act(session: Session, deer: int) -> None:
-    session.tag([1], deer, "present")
+    session.tags.tag([1], deer, "present")
     before = len(session.project.events())
-    assert session.tag([1], deer, "present") == 0
-    assert session.tag([2], deer, "unknown") == 0
-    assert session.tag([], deer, "present") == 0
+    assert session.tags.tag([1], deer, "present") == 0
+    assert session.tags.tag([2], deer, "unknown") == 0
+    assert session.tags.tag([], deer, "present") == 0
     assert len(session.project.events()) == before
 
 
 def test_none_of_these_leaves_what_was_said(session: Session, deer: int) -> None:
-    boar = session.add_class("boar").id
-    session.tag([1], deer, "present")
-    assert session.tag_none([1, 2]) == 3
+    boar = session.labels.add_class("boar").id
+    session.tags.tag([1], deer, "present")
+    assert session.tags.tag_none([1, 2]) == 3
     assert session.project.tags.of(1) == {deer: "present", boar: "absent"}
     assert session.project.tags.of(2) == {deer: "absent", boar: "absent"}
-    assert session.tag_none([1, 2]) == 0
+    assert session.tags.tag_none([1, 2]) == 0
     session.undo()
     assert session.project.tags.all() == {1: {deer: "present"}}
 
 
 def test_a_table_with_new_classes_is_one_act(session: Session, deer: int) -> None:
     told: list[object] = []
-    session.tags_changed.connect(told.append)
-    count = session.tag_all({deer: {1: "present"}}, {"boar": {2: "absent", 1: "present"}})
+    session.tags.changed.connect(told.append)
+    count = session.tags.tag_all({deer: {1: "present"}}, {"boar": {2: "absent", 1: "present"}})
     boar = session.classes.find("boar")
     assert boar is not None
     assert count == 3
@@ -86,33 +86,26 @@ def test_a_table_with_new_classes_is_one_act(session: Session, deer: int) -> Non
 def test_a_bad_table_changes_nothing(session: Session, deer: int) -> None:
     before = len(session.project.events())
     with pytest.raises(ValueError, match="no image has the id 99"):
-        session.tag_all({deer: {1: "present", 99: "present"}}, {"boar": {2: "present"}})
+        session.tags.tag_all({deer: {1: "present", 99: "present"}}, {"boar": {2: "present"}})
     with pytest.raises(ValueError, match="got 'maybe'"):
-        session.tag([1], deer, "maybe")
+        session.tags.tag([1], deer, "maybe")
     with pytest.raises(ValueError, match="no class has the id 77"):
-        session.tag([1], 77, "present")
+        session.tags.tag([1], 77, "present")
     assert session.classes.find("boar") is None
     assert session.project.tags.all() == {}
     assert len(session.project.events()) == before
-
-
-def test_the_images_of_a_state_in_their_order(session: Session, deer: int) -> None:
-    session.tag([4, 2], deer, "present")
-    session.tag([3], deer, "absent")
-    assert session.tagged_images(deer, "present") == [2, 4]
-    assert session.tagged_images(deer, "unknown") == [1]
 
 
 # -- files -------------------------------------------------------------------------------------
 
 
 def test_an_import_is_one_act(session: Session, deer: int, tmp_path: Path) -> None:
-    session.tag([1], deer, "absent")
+    session.tags.tag([1], deer, "absent")
     path = tmp_path / "tags.csv"
     path.write_text("deer_1,deer\nempty_1.png,deer,absent\nempty_2.png,elk\n")
-    done = session.import_tags(path, Reading(create_classes=True))
+    done = session.tags.import_file(path, Reading(create_classes=True))
     assert (done.tags, done.images, done.overruled, done.classes) == (3, 3, 1, ("elk",))
-    assert str(done).startswith("3 new tags in 3 images, 1 of them against what was said before")
+    assert str(done).startswith("3 new tags in 3 images, 1 of them replace an earlier tag")
     assert session.can_undo == "tags of tags.csv"
     session.undo()
     assert session.project.tags.all() == {1: {deer: "absent"}}
@@ -120,11 +113,11 @@ def test_an_import_is_one_act(session: Session, deer: int, tmp_path: Path) -> No
 
 
 def test_an_import_without_news_is_no_act(session: Session, deer: int, tmp_path: Path) -> None:
-    session.tag([1], deer, "present")
+    session.tags.tag([1], deer, "present")
     before = len(session.project.events())
     path = tmp_path / "tags.csv"
     path.write_text("deer_1,deer\n")
-    assert session.import_tags(path).tags == 0
+    assert session.tags.import_file(path).tags == 0
     assert len(session.project.events()) == before
 
 
@@ -133,18 +126,18 @@ def test_a_wrong_file_changes_nothing(session: Session, deer: int, tmp_path: Pat
     path.write_text("deer_1.png,deer\nnowhere.png,deer\n")
     before = len(session.project.events())
     with pytest.raises(ValueError, match=r"line 2: no image is named 'nowhere.png'"):
-        session.import_tags(path)
+        session.tags.import_file(path)
     assert session.project.tags.all() == {}
     assert len(session.project.events()) == before
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_exported_tags_come_back(session: Session, deer: int, tmp_path: Path, suffix: str) -> None:
-    session.tag([1, 2], deer, "present")
-    session.tag([3], deer, "absent")
+    session.tags.tag([1, 2], deer, "present")
+    session.tags.tag([3], deer, "absent")
     path = tmp_path / f"tags{suffix}"
-    assert session.export_tags(path) == 3
+    assert session.tags.export_file(path) == 3
     before = session.project.tags.all()
-    session.tag([1, 2, 3, 4], deer, "unknown")
-    session.import_tags(path)
+    session.tags.tag([1, 2, 3, 4], deer, "unknown")
+    session.tags.import_file(path)
     assert session.project.tags.all() == before

@@ -21,7 +21,7 @@ def labels(overlays: Any) -> Any:
 
 
 def paints(session: Any) -> int:
-    return sum(call[0] == "paint" for call in session.calls)
+    return sum(call[0] == "labels.paint" for call in session.calls)
 
 
 def test_a_stroke_of_many_dabs_is_painted_once(labels: Any, session: Any) -> None:
@@ -31,22 +31,22 @@ def test_a_stroke_of_many_dabs_is_painted_once(labels: Any, session: Any) -> Non
             labels._partial_labels_refresh()
         assert paints(session) == 0
     assert paints(session) == 1
-    assert session.human()[20, 30] == 1
+    assert session.labels.human()[20, 30] == 1
 
 
 def test_a_stroke_under_way_outlives_what_another_process_labels(labels: Any, session: Any) -> None:
     with labels.block_history():
         labels.paint((20, 10), 2, refresh=False)
-        elsewhere = session.human().copy()
+        elsewhere = session.labels.human().copy()
         elsewhere[40:44] = 0
-        session._human[session.image_id] = elsewhere
-        session.labels_changed.emit(session.image_id)  # as a poll does
+        session.labels._human[session.image_id] = elsewhere
+        session.labels.changed.emit(session.image_id)  # as a poll does
         assert labels.data[20, 10] == 2
         assert (labels.data[40:44] == 1).all()
         labels.paint((20, 30), 2, refresh=False)
         assert paints(session) == 0
     assert paints(session) == 1
-    human = session.human()
+    human = session.labels.human()
     assert human[20, 10] == human[20, 30] == 1
     assert (human[40:44] == 0).all()
 
@@ -64,8 +64,8 @@ def test_a_stroke_under_way_outlives_what_another_process_labels(labels: Any, se
 def test_each_other_edit_is_painted_once(labels: Any, session: Any, edit: Any) -> None:
     edit(labels)
     assert paints(session) == 1
-    assert set(np.unique(session.human())) <= {UNSET, 1, VOID}
-    assert np.any(session.human() != UNSET)
+    assert set(np.unique(session.labels.human())) <= {UNSET, 1, VOID}
+    assert np.any(session.labels.human() != UNSET)
 
 
 def test_a_stroke_that_could_not_be_written_comes_with_the_next(
@@ -77,20 +77,20 @@ def test_a_stroke_that_could_not_be_written_comes_with_the_next(
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
     with monkeypatch.context() as patched:
-        patched.setattr(session, "paint", full)
+        patched.setattr(session.labels, "paint", full)
         labels.paint((20, 20), 2)
     assert told == ["the disk is full: make room"]
-    assert np.all(session.human() == UNSET)
+    assert np.all(session.labels.human() == UNSET)
     assert labels.data[20, 20] == 2
     labels.paint((40, 40), 2)
-    assert session.human()[20, 20] == session.human()[40, 40] == 1
+    assert session.labels.human()[20, 20] == session.labels.human()[40, 40] == 1
 
 
 def test_the_undo_of_napari_is_painted_too(labels: Any, session: Any) -> None:
     labels.paint((20, 20), 2)
     labels.undo()
     assert paints(session) == 2
-    assert np.all(session.human() == UNSET)
+    assert np.all(session.labels.human() == UNSET)
 
 
 def test_napari_cannot_undo_into_the_next_image(labels: Any, session: Any) -> None:
@@ -98,7 +98,7 @@ def test_napari_cannot_undo_into_the_next_image(labels: Any, session: Any) -> No
     session.go_to(2)
     labels.undo()
     assert np.all(labels.data == 0)
-    assert np.all(session.human() == UNSET)
+    assert np.all(session.labels.human() == UNSET)
     session.go_to(1)
     assert labels.data[20, 20] == 2
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owlabel_napari.canvas.partial_repaint import HEAL_MS, changed_box, scene_canvas
+from owlabel_napari.canvas.napari_window import scene_canvas
+from owlabel_napari.canvas.partial_repaint import HEAL_MS, changed_box
 
 pytestmark = pytest.mark.gui
 
@@ -66,12 +67,12 @@ def test_a_click_looks_as_if_everything_were_drawn(
     screen.overlays.layers["region"].contour = contour
     before = screen.all_drawn()
     assert len(np.unique(before)) > 1
-    session.click(12, 14)
+    session.labels.click(12, 14)
     part = screen.next()
     assert screen.overlays.layers.repaint._heal.isActive()
     assert (part != before).any()
     np.testing.assert_array_equal(part, screen.all_drawn())
-    session.cancel_region()
+    session.labels.cancel_region()
     np.testing.assert_array_equal(screen.next(), before)
 
 
@@ -80,7 +81,7 @@ def test_only_the_part_is_drawn(screen: Screen, session: Any) -> None:
     screen.canvas.bgcolor = "red"  # shows where something is drawn
     red = screen.all_drawn()
     screen.canvas._bgcolor = screen.canvas.bgcolor.__class__("black")  # without a drawing
-    session.click(12, 14)
+    session.labels.click(12, 14)
     part = screen.next()
     changed = (part != red).any(2)
     assert changed.any()
@@ -90,7 +91,7 @@ def test_only_the_part_is_drawn(screen: Screen, session: Any) -> None:
 
 def test_everything_is_drawn_a_little_later(screen: Screen, session: Any, qtbot: Any) -> None:
     screen.all_drawn()
-    session.click(12, 14)
+    session.labels.click(12, 14)
     screen.next()
     heal = screen.overlays.layers.repaint._heal
     drawn = len(screen.frames)
@@ -101,7 +102,7 @@ def test_everything_is_drawn_a_little_later(screen: Screen, session: Any, qtbot:
 @pytest.mark.parametrize("other", ["camera", "prediction"])
 def test_what_else_changes_is_drawn_at_once(screen: Screen, session: Any, other: str) -> None:
     screen.all_drawn()
-    session.click(12, 14)
+    session.labels.click(12, 14)
     if other == "camera":
         screen.overlays.viewer.scene.camera.zoom *= 0.7
     else:
@@ -112,9 +113,9 @@ def test_what_else_changes_is_drawn_at_once(screen: Screen, session: Any, other:
 
 def test_a_name_draws_what_it_changed(screen: Screen, session: Any, qtbot: Any) -> None:
     screen.all_drawn()
-    session.click(12, 14)
+    session.labels.click(12, 14)
     screen.next()
-    session.accept("sky")
+    session.labels.accept("sky")
     assert screen.overlays.layers.repaint._boxes
     screen.overlays.steps.finish()
     named = screen.next()
@@ -134,10 +135,10 @@ def test_the_box_of_a_change() -> None:
 def test_a_change_that_waits_already_is_not_cut(screen: Screen, session: Any) -> None:
     screen.all_drawn()
     screen.canvas.update()
-    session.click(12, 14)
+    session.labels.click(12, 14)
     assert not screen.overlays.layers.repaint._boxes
 
 
 def test_a_model_without_a_window_is_left_alone(overlays: Any, session: Any) -> None:
-    session.click(12, 14)
+    session.labels.click(12, 14)
     assert overlays.layers.repaint._boxes == []

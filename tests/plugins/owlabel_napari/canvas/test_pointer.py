@@ -9,6 +9,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from owlabel_napari.canvas.napari_window import main_window, scene_canvas
+
 pytestmark = pytest.mark.gui
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -17,11 +19,11 @@ NONE = Qt.KeyboardModifier.NoModifier
 
 @pytest.fixture
 def canvas(panel: Any, qtbot: Any) -> Any:
-    panel.viewer.window._qt_window.resize(1200, 800)
+    panel.viewer.window.resize(1200, 800)
     panel.viewer.show()
     QApplication.processEvents()
     panel.viewer.reset_view()
-    native = panel.viewer.window._qt_viewer.canvas.native
+    native = scene_canvas(panel.viewer).native
     native.setFocus()
     return native
 
@@ -31,7 +33,7 @@ def middle(canvas: Any) -> QPoint:
 
 
 def clicks(session: Any) -> list[Any]:
-    return [call for call in session.calls if call[0] == "click"]
+    return [call for call in session.calls if call[0] == "labels.click"]
 
 
 def test_a_click_adds_and_a_shift_click_removes(canvas: Any, session: Any) -> None:
@@ -56,25 +58,25 @@ def test_a_brush_stroke_is_no_click_and_is_painted(panel: Any, canvas: Any, sess
     panel.workspace.overlays.choose_brush(1)
     panel.viewer.layers["labels"].mode = "paint"
     QTest.mouseClick(canvas, LEFT, NONE, middle(canvas))
-    assert [call[0] for call in session.calls] == ["paint"]
+    assert [call[0] for call in session.calls] == ["labels.paint"]
 
 
 KEYS = (
-    (Qt.Key.Key_N, NONE, "next_candidate"),
-    (Qt.Key.Key_N, SHIFT, "previous_candidate"),
-    (Qt.Key.Key_U, NONE, "mark_ignore"),
-    (Qt.Key.Key_K, NONE, "mark_known"),
+    (Qt.Key.Key_N, NONE, "queue.next"),
+    (Qt.Key.Key_N, SHIFT, "queue.previous"),
+    (Qt.Key.Key_U, NONE, "labels.mark_ignore"),
+    (Qt.Key.Key_K, NONE, "labels.mark_known"),
     (Qt.Key.Key_D, NONE, "next_image"),
     (Qt.Key.Key_A, NONE, "previous_image"),
     (Qt.Key.Key_Z, CONTROL, "undo"),
     (Qt.Key.Key_Z, CONTROL | SHIFT, "redo"),
-    (Qt.Key.Key_Escape, NONE, "cancel_region"),
+    (Qt.Key.Key_Escape, NONE, "labels.cancel_region"),
 )
 
 
 def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, session: Any) -> None:
-    session.click(12, 14)
-    session.select_candidate(7)
+    session.labels.click(12, 14)
+    session.queue.select("candidate 7")
     panel.workspace.steps.finish()
     layers = panel.viewer.layers
     assert {layer.name for layer in layers} >= {"image", "prediction", "labels", "candidates"}
@@ -86,13 +88,13 @@ def test_the_keys_fire_whichever_layer_is_active(panel: Any, canvas: Any, sessio
 
 
 def test_enter_asks_for_a_name_and_enter_gives_it(panel: Any, canvas: Any, session: Any) -> None:
-    session.click(12, 14)
+    session.labels.click(12, 14)
     QTest.keyClick(canvas, Qt.Key.Key_Return)
     field = panel.workspace.naming.field
     assert field.isVisible()
     QTest.keyClicks(field.edit, "deer")
     QTest.keyClick(field.edit, Qt.Key.Key_Return)
-    assert session.calls[-2] == ("accept", "deer")
+    assert session.calls[-2] == ("labels.accept", "deer")
     assert not field.isVisible()
 
 
@@ -115,16 +117,16 @@ def test_enter_closes_a_polygon_while_one_is_drawn(panel: Any, canvas: Any, sess
     labels.mode = "polygon"
     labels._overlays["polygon"].points = [[5, 5], [5, 30], [30, 30]]
     QTest.keyClick(canvas, Qt.Key.Key_Return)
-    assert [call[0] for call in session.calls] == ["paint"]
+    assert [call[0] for call in session.calls] == ["labels.paint"]
 
 
 def test_the_keys_work_while_the_panel_has_the_focus(panel: Any, canvas: Any, session: Any) -> None:
-    window = panel.viewer.window._qt_window
+    window = main_window(panel.viewer)
     window.activateWindow()
     panel.workspace.queue.list.setFocus()
     QTest.qWait(10)
     QTest.keyClick(panel.workspace.queue.list, Qt.Key.Key_N)
-    assert ("next_candidate",) in session.calls
+    assert ("queue.next",) in session.calls
 
 
 def test_control_s_exports_again_and_the_menu_gets_it_back(

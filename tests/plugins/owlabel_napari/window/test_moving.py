@@ -50,7 +50,7 @@ def shown(qtbot: Any, real: Session) -> Iterator[Any]:
 
 def test_a_pending_region_comes_back_with_its_larger_picture(shown: Any, real: Session) -> None:
     real.next_image()
-    real.click(200, 280)
+    real.labels.click(200, 280)
     real.previous_image()
     assert shown.layers["image"].data.shape[:2] == (60, 80)
     real.next_image()
@@ -76,12 +76,12 @@ def test_a_picture_that_somebody_deletes_comes_back(
 ) -> None:
     for kind in kinds:
         shown.viewer.layers.remove(shown.layers[kind])
-    real.click(40, 60)
-    real.cancel_region()
+    real.labels.click(40, 60)
+    real.labels.cancel_region()
     shown.steps.finish()
     real.next_image()
     assert shown.layers["image"].data.shape[:2] == (240, 320)
-    real.click(200, 280)
+    real.labels.click(200, 280)
     assert shown.layers["region"].data[200, 280] == 1
 
 
@@ -95,7 +95,7 @@ def test_an_unfinished_polygon_is_not_finished_on_the_next_picture(
     polygon.points = [(5, 5), (5, 30), (30, 30)]
     real.next_image()
     polygon.add_polygon_to_labels(labels)
-    assert (real.human() == UNSET).all()
+    assert (real.labels.human() == UNSET).all()
 
 
 def test_a_key_waits_for_the_end_of_a_stroke(panel: Any, session: Any) -> None:
@@ -146,12 +146,12 @@ def test_many_classes_and_a_far_reach_fit_into_the_window(
     from owlabel_napari.window.panel import OWLabelPanel
 
     many = tuple(LabelClass(i, f"class {i}", (i, 0, 0), False) for i in range(171))
-    session.classes, session.lambda_novel = ClassTable(many), 9.0
-    session.scoring.beta = 70.0
+    session.classes, session.settings.lambda_novel = ClassTable(many), 9.0
+    session.scores.beta = 70.0
     made = OWLabelPanel(make_napari_viewer())
     made.show_session(session)
     assert made.workspace.classes.reach.value == 9
-    session.lambda_novel = 12.0
+    session.settings.lambda_novel = 12.0
     session.classes_changed.emit()
     assert made.workspace.classes.reach.value == 12
     made.close_project()
@@ -205,7 +205,7 @@ def test_the_last_folder_that_was_wanted_is_opened(
         time.sleep(0.2)
         return Made(folder=folder)
 
-    monkeypatch.setattr("owlabel.view.open_project.open_or_create", slow)
+    monkeypatch.setattr("owlabel_napari.window.project_opener.open_project", slow)
     opener, told = ProjectOpener(), []
     opener.ready.connect(told.append)
     opener.open(tmp_path / "first", None)

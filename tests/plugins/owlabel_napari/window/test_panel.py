@@ -12,6 +12,7 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
 
+from owlabel_napari.canvas.napari_window import drop_targets
 from owlabel_napari.entry.windows import panel_of
 from owlabel_napari.widgets.classes import COLOR, NAME
 from owlabel_napari.window.panel import OWLabelPanel
@@ -46,7 +47,7 @@ def test_a_picture_that_is_gone_is_told_and_black(overlays: Any, session: Any) -
 
 
 def test_a_click_and_a_name_make_a_class(panel: Any, session: Any) -> None:
-    session.click(12, 14)
+    session.labels.click(12, 14)
     assert panel.viewer.layers["region"].data.sum() == 48
     panel.workspace.naming.field.named.emit("deer")
     panel.workspace.steps.finish()
@@ -64,12 +65,12 @@ def test_the_first_classes_have_keys(panel: Any, session: Any) -> None:
     press["Control-2"]()
     press["Control-3"]()
     assert told == [
-        "Click an object first; then Ctrl+2 calls it sky.",
-        "There is no class 3: the list has 2.",
+        "Click an object first. Then Ctrl+2 names it sky.",
+        "There is no class 3: the list has 2 classes.",
     ]
-    session.click(12, 14)
+    session.labels.click(12, 14)
     press["Control-2"]()
-    assert ("accept", "sky") in session.calls
+    assert ("labels.accept", "sky") in session.calls
 
 
 def test_a_button_of_each_class_asks_for_its_colour(panel: Any, session: Any) -> None:
@@ -82,7 +83,7 @@ def test_a_button_of_each_class_asks_for_its_colour(panel: Any, session: Any) ->
     assert dialog.currentColor().getRgb()[:3] == (70, 130, 180)
     dialog.colorSelected.emit(QColor(1, 2, 3))
     dialog.reject()
-    assert ("recolor_class", 1, (1, 2, 3)) in session.calls
+    assert ("labels.recolor_class", 1, (1, 2, 3)) in session.calls
     assert classes.table.cellWidget(2, COLOR) is None  # "ignore" is no class
 
 
@@ -94,7 +95,7 @@ def test_a_refusal_is_shown_and_not_raised(panel: Any, session: Any) -> None:
 
 
 def test_going_to_a_candidate_frames_it_and_moves_the_camera(panel: Any, session: Any) -> None:
-    session.select_candidate(8)  # on image 2
+    session.queue.select("candidate 8")  # on image 2
     panel.workspace.steps.finish()
     assert panel.viewer.layers["candidates"].visible
     camera, canvas = panel.viewer.scene.camera, panel.viewer.canvas.size
@@ -117,7 +118,7 @@ def test_opening_and_closing_three_times(panel: Any, session: Any) -> None:
         viewer.window.remove_dock_widget(dock)
         assert session.closed
         assert not viewer.layers
-        assert len(session.image_changed) == len(session.labels_changed) == 0
+        assert len(session.image_changed) == len(session.labels.changed) == 0
         assert not viewer.mouse_drag_callbacks[1:]
         assert len(viewer.keymap) == 0
 
@@ -149,7 +150,7 @@ def test_a_folder_dropped_on_the_canvas_opens(
     )
     viewer = make_napari_viewer()
     panel_of(viewer)
-    canvas = viewer.window._qt_viewer
+    canvas = next(w for w in drop_targets(viewer) if isinstance(w, QtViewer))
 
     def drop(*paths: Any) -> None:
         mime = QMimeData()
@@ -175,9 +176,9 @@ def test_a_folder_dropped_on_the_canvas_opens(
 def test_a_finding_is_told_once(panel: Any, session: Any) -> None:
     told: list[str] = []
     session.message.connect(lambda _level, text: told.append(text))
-    session.click(12, 14)
-    session.accept("deer")
-    session.found = {2: 3}
+    session.labels.click(12, 14)
+    session.labels.accept("deer")
+    session.shots.occurrences = {2: 3}
     session.classes_changed.emit()
     session.classes_changed.emit()
     assert told == ["deer: found in 3 of 3 images"]

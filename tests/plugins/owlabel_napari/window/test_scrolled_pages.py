@@ -51,3 +51,14 @@ def test_the_wheel_over_a_number_moves_the_page_alone(qtbot: Any) -> None:
     assert not taken(choice)
     assert (number.value(), choice.currentIndex()) == (100, 0)
     assert number.focusPolicy() == choice.focusPolicy() == Qt.FocusPolicy.StrongFocus
+
+
+def test_no_page_of_the_panel_is_cut(panel: Any) -> None:
+    panel.viewer.window.resize(1280, 780)
+    panel.viewer.show()
+    tabs = panel.workspace.tabs
+    for index in range(tabs.count()):
+        tabs.setCurrentIndex(index)
+        QApplication.processEvents()
+        page = tabs.widget(index)
+        assert page.width() >= page.minimumSizeHint().width(), tabs.tabText(index)

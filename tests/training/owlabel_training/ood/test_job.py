@@ -16,7 +16,7 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import save
 from owlabel.project.store import Project
 from owlabel.session.session import Session, StaleResultError
-from owlabel.session.training.ood import basis
+from owlabel.session.training.results import ood_summary
 from owlabel_training.ood.job import SMALL_COURSE
 from owlabel_training.ood.loop import Course
 from owlabel_training.ood.run import summary
@@ -66,33 +66,33 @@ def work(session: Session) -> None:
 
 
 def trained(session: Session, method: str, **changes: Any) -> Any:
-    job = session.train_ood(OodRequest(method=method, epochs=1, steps_per_epoch=2, **changes))
+    job = session.training.ood(OodRequest(method=method, epochs=1, steps_per_epoch=2, **changes))
     work(session)
-    row = next(r for r in session.jobs() if r.id == job)
+    row = next(r for r in session.worker.jobs() if r.id == job)
     assert row.state == "done", row.error
-    return session.ood_result()
+    return session.training.result("ood")
 
 
 def test_rpl_is_trained_adopted_and_gives_its_score(session: Session) -> None:
-    assert session.scoring.unavailable("rpl_energy") is not None
-    before = session.prediction().labels.copy()
+    assert session.scores.unavailable("rpl_energy") is not None
+    before = session.labels.prediction().labels.copy()
     result = trained(session, "rpl")
     assert set(result.comparison["before"]) == {"closed-set mIoU", "AP", "AUROC", "FPR95"}
     assert (
         result.comparison["before"]["closed-set mIoU"]
         == (result.comparison["after"]["closed-set mIoU"])
     )
-    assert result.told["objects"] == 2
-    base = session.model.id
-    assert [m.id for m in session.models()] == [base], "a block is no model to switch to"
-    session.adopt(result.model_id)
+    assert result.details["objects"] == 2
+    base = session.models.active.id
+    assert [m.id for m in session.models.versions()] == [base], "a block is no model to switch to"
+    session.models.adopt(result.model_id)
     work(session)
-    assert session.model.id == base
-    score = session.score("rpl_energy")
+    assert session.models.active.id == base
+    score = session.scores.current("rpl_energy")
     assert score.shape == (18, 24)
     assert np.isfinite(score).all()
-    assert session.ood_result() is None
-    np.testing.assert_array_equal(session.prediction().labels, before)
+    assert session.training.result("ood") is None
+    np.testing.assert_array_equal(session.labels.prediction().labels, before)
 
 
 def test_miou_is_no_truth_where_people_have_labelled_nothing(session: Session) -> None:
@@ -103,30 +103,30 @@ def test_miou_is_no_truth_where_people_have_labelled_nothing(session: Session) -
         for record in session.project.images()[:1]:
             action.set_labels(record.id, np.full((72, 96), UNSET, np.uint8))
     result = trained(session, "rpl")
-    assert result.told["val_human_pixels"] == 0
-    assert " 0 of their pixels were labelled by people" in basis(result)
+    assert result.details["val_human_pixels"] == 0
+    assert " 0 of their pixels were labelled by people" in ood_summary(result)
     assert result.comparison["before"] == {}, "the model is not sure of a pixel either"
 
 
 def test_reviewed_pixels_count_as_people_s(session: Session) -> None:
-    before = trained(session, "rpl").told["val_human_pixels"]
-    session.set_lambda(0.0)  # else the deer, seen twice, claims all of it
+    before = trained(session, "rpl").details["val_human_pixels"]
+    session.settings.set(lambda_novel=0.0)  # else the deer, seen twice, claims all of it
     session.go_to(session.records[4].id)
-    session.review()
-    assert trained(session, "rpl").told["val_human_pixels"] > before > 0
+    session.labels.review()
+    assert trained(session, "rpl").details["val_human_pixels"] > before > 0
 
 
 def test_undo_takes_a_block_out_of_use_and_redo_puts_it_back(session: Session) -> None:
-    session.adopt(trained(session, "rpl").model_id)
+    session.models.adopt(trained(session, "rpl").model_id)
     work(session)
     session.undo()
-    assert session.scoring.unavailable("rpl_energy") is not None
+    assert session.scores.unavailable("rpl_energy") is not None
     session.redo()
-    assert session.scoring.unavailable("rpl_energy") is None
+    assert session.scores.unavailable("rpl_energy") is None
 
 
 def test_a_new_image_gets_its_energy_with_its_embedding(session: Session) -> None:
-    session.adopt(trained(session, "rpl").model_id)
+    session.models.adopt(trained(session, "rpl").model_id)
     work(session)
     source = session.records[0].path
     Image.open(source).rotate(180).save(source.with_name("f.png"))
@@ -139,39 +139,39 @@ def test_a_new_image_gets_its_energy_with_its_embedding(session: Session) -> Non
         other.submit_embedding()
         work(other)
         newest = next(r for r in other.records if r.relative == "f.png")
-        assert other.scoring.score("rpl_energy", newest) is not None
+        assert other.scores.score_map("rpl_energy", newest) is not None
 
 
 def test_an_entropy_trained_base_invalidates_what_hangs_on_the_old_one(session: Session) -> None:
-    session.adopt(trained(session, "rpl").model_id)
+    session.models.adopt(trained(session, "rpl").model_id)
     work(session)
-    old = session.header.heads[0].hash
-    prototypes = [p.vector for p in session.rule.prototypes]
+    old = session.models.header.heads[0].hash
+    prototypes = [p.vector for p in session.shots.rule.prototypes]
     assert len(prototypes) == 1
     result = trained(session, "entropy", lambda_ood=0.5)
-    session.adopt(result.model_id)
-    assert session.header.heads[0].hash != old
-    assert session.rule.prototypes == (), "measured again when the images are embedded"
-    assert session.output() is None
-    assert session.queue() == []
-    assert session.scoring.calibrations is None
-    assert session.scoring.unavailable("rpl_energy") is not None
+    session.models.adopt(result.model_id)
+    assert session.models.header.heads[0].hash != old
+    assert session.shots.rule.prototypes == (), "measured again when the images are embedded"
+    assert session.view.output() is None
+    assert session.queue.items() == []
+    assert session.scores.calibrations is None
+    assert session.scores.unavailable("rpl_energy") is not None
     work(session)
-    assert len(session.rule.prototypes) == 1
-    assert not np.array_equal(session.rule.prototypes[0].vector, prototypes[0])
+    assert len(session.shots.rule.prototypes) == 1
+    assert not np.array_equal(session.shots.rule.prototypes[0].vector, prototypes[0])
     session.undo()
-    assert session.header.heads[0].hash == old
-    assert session.scoring.unavailable("rpl_energy") is None
+    assert session.models.header.heads[0].hash == old
+    assert session.scores.unavailable("rpl_energy") is None
 
 
 def test_results_of_another_base_are_refused_and_may_be_discarded(session: Session) -> None:
     block = trained(session, "rpl")
     entropy = trained(session, "entropy")
-    session.adopt(entropy.model_id)
+    session.models.adopt(entropy.model_id)
     with pytest.raises(StaleResultError, match="another base model"):
-        session.adopt(block.model_id)
-    session.discard(block.model_id)
-    assert session.ood_result() is None
+        session.models.adopt(block.model_id)
+    session.models.discard(block.model_id)
+    assert session.training.result("ood") is None
 
 
 def test_without_objects_or_with_a_bad_folder_nothing_is_queued(
@@ -187,13 +187,13 @@ def test_without_objects_or_with_a_bad_folder_nothing_is_queued(
     ]
     for fields, reason in refused:
         with pytest.raises(ValueError, match=reason):
-            session.train_ood(OodRequest(**fields))
+            session.training.ood(OodRequest(**fields))
     for record in session.records[:2]:
         session.go_to(record.id)
-        session.paint(np.full((72, 96), 1, np.uint8))
+        session.labels.paint(np.full((72, 96), 1, np.uint8))
     with pytest.raises(ValueError, match="no annotated OoD object"):
-        session.train_ood(OodRequest())
-    assert all(row.kind != "ood" for row in session.jobs())
+        session.training.ood(OodRequest())
+    assert all(row.kind != "ood" for row in session.worker.jobs())
 
 
 def test_masks_of_another_size_end_the_job_in_one_line(session: Session, tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_masks_of_another_size_end_the_job_in_one_line(session: Session, tmp_pat
         (folder / name).mkdir(parents=True)
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "images" / "a.png")
     Image.fromarray(np.ones((40, 51), np.uint8)).save(folder / "masks" / "a.png")
-    job = session.train_ood(OodRequest(source="folder", path=str(folder)))
+    job = session.training.ood(OodRequest(source="folder", path=str(folder)))
     work(session)
-    row = next(r for r in session.jobs() if r.id == job)
+    row = next(r for r in session.worker.jobs() if r.id == job)
     assert row.state == "failed"
     assert "has size (40, 51), its picture a.png (40, 50)" in (row.error or "")
 

@@ -16,7 +16,7 @@ from owlabel.jobs.job import run_to_end
 from owlabel.models.residual_block import load_block
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
-from owlabel.ood import registry as scores
+from owlabel.ood import logit_scores as scores
 from owlabel_training.core.data import read_frames
 from owlabel_training.core.loop import predict
 from owlabel_training.core.recipe import DataRecipe

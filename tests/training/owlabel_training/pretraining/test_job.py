@@ -59,7 +59,7 @@ def session(
     human[:30], human[40:] = 0, 1
     for record in made.records[:2]:  # the first one validates
         made.go_to(record.id)
-        made.paint(human)
+        made.labels.paint(human)
     yield made
     made.close()
 
@@ -72,48 +72,50 @@ def work(session: Session) -> None:
 
 
 def test_a_model_is_pretrained_tuned_compared_and_adopted(session: Session) -> None:
-    before = session.model.path.read_bytes()
-    session.pretrain(REQUEST)
+    before = session.models.active.path.read_bytes()
+    session.training.pretrain(REQUEST)
     work(session)
-    assert session.jobs()[0].state == "done", session.jobs()[0].error
-    result = session.pretrain_result()
+    assert session.worker.jobs()[0].state == "done", session.worker.jobs()[0].error
+    result = session.training.result("pretrain")
     assert result is not None
     assert set(result.comparison) == {"before", "after"}
     assert "closed-set mIoU" in result.comparison["after"]
-    assert result.told["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
-    assert session.cluster_set() is not None
-    base = session.model
+    assert result.details["val_human_pixels"] == 30 * 96 + 32 * 96, "what the human said, no more"
+    assert session.clusters.current() is not None
+    base = session.models.active
     assert base.path.read_bytes() == before
-    session.adopt(result.model_id)
-    assert session.model.kind == "pretrain"
-    assert session.pretrain_result() is None
+    session.models.adopt(result.model_id)
+    assert session.models.active.kind == "pretrain"
+    assert session.training.result("pretrain") is None
     session.undo()
-    assert session.model.id == base.id
+    assert session.models.active.id == base.id
 
 
 def test_without_labels_there_is_nothing_to_compare(session: Session) -> None:
-    human = session.human().copy()
+    human = session.labels.human().copy()
     session.undo()
     session.undo()
-    session.pretrain(REQUEST)
+    session.training.pretrain(REQUEST)
     work(session)
-    assert "nothing to tune on: no pixel is labelled" in (session.jobs()[0].error or "")
-    assert session.cluster_set() is None, "said before minutes are spent on clusters"
+    assert "nothing to tune on: no pixel is labelled" in (session.worker.jobs()[0].error or "")
+    assert session.clusters.current() is None, "said before minutes are spent on clusters"
     assert list((session.project.folder / "models").glob("pretrain*")) == []
     session.go_to(session.records[1].id)
-    session.paint(human)
-    session.pretrain(REQUEST)
+    session.labels.paint(human)
+    session.training.pretrain(REQUEST)
     work(session)
-    result = session.pretrain_result()
-    assert result is not None, session.jobs()[0].error
+    result = session.training.result("pretrain")
+    assert result is not None, session.worker.jobs()[0].error
     assert result.comparison == {"before": {}, "after": {}}
-    assert result.told["val_human_pixels"] == 0
+    assert result.details["val_human_pixels"] == 0
 
 
 def test_the_pretrained_backbone_is_there_for_base_training(
     session: Session, segmenter: Segmenter
 ) -> None:
-    session.pretrain(PretrainRequest(clusters=CLUSTERS, iterations=2, tuning=2, start="random"))
+    session.training.pretrain(
+        PretrainRequest(clusters=CLUSTERS, iterations=2, tuning=2, start="random")
+    )
     work(session)
     (path,) = (session.project.folder / "models").glob("pretrained-*.safetensors")
     fresh = Segmenter(segmenter.architecture, segmenter.settings, 3)
@@ -126,7 +128,7 @@ def test_the_pretrained_backbone_is_there_for_base_training(
 
 
 def test_an_interrupted_job_goes_on(session: Session, tmp_path: Path) -> None:
-    made = PretrainJob(session.cluster_payload(CLUSTERS), iterations=2, tuning=2)
+    made = PretrainJob(session.clusters.payload(CLUSTERS), iterations=2, tuning=2)
     context = JobContext(session.project.folder, tmp_path / "work")
     context.work.mkdir()
     for progress in (steps := made.run(context)):
@@ -144,7 +146,7 @@ def test_one_image_and_bad_requests_are_refused(
     (tmp_path / "one").mkdir()
     lone = opened(segmenter, tmp_path / "one", 1)
     with pytest.raises(ValueError, match="at least two are needed, got 1"):
-        lone.pretrain(REQUEST)
+        lone.training.pretrain(REQUEST)
     lone.close()
     changes: list[tuple[dict[str, Any], str]] = [
         ({"iterations": 0}, "at least 1"),
@@ -154,13 +156,13 @@ def test_one_image_and_bad_requests_are_refused(
     ]
     for change, reason in changes:
         with pytest.raises(ValueError, match=reason):
-            session.pretrain(PretrainRequest(**change))
-    assert session.jobs() == []
+            session.training.pretrain(PretrainRequest(**change))
+    assert session.worker.jobs() == []
 
 
 def test_cancelling_leaves_nothing_running(session: Session) -> None:
-    job = session.pretrain(REQUEST)
-    session.cancel_job(job)
+    job = session.training.pretrain(REQUEST)
+    session.worker.cancel(job)
     work(session)
-    assert session.jobs()[0].state == "cancelled"
-    assert session.pretrain_result() is None
+    assert session.worker.jobs()[0].state == "cancelled"
+    assert session.training.result("pretrain") is None

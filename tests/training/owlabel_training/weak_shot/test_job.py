@@ -50,10 +50,10 @@ def session(
     folder = tmp_path / "p.owlabel"
     project = Project.create(folder, tmp_path / "pictures", tmp_path / "base.safetensors")
     made = Session(project, start_worker=False)
-    assert made.add_class("box").id == BOX
+    assert made.labels.add_class("box").id == BOX
     ids = [r.id for r in made.records]
-    made.tag(ids[:3], BOX, "present")
-    made.tag(ids[3:4], BOX, "absent")
+    made.tags.tag(ids[:3], BOX, "present")
+    made.tags.tag(ids[3:4], BOX, "absent")
     with project.action("paint", {}, "sky") as action:
         human = np.full((72, 96), UNSET, np.uint8)
         human[:20], human[60:] = 0, 1
@@ -65,7 +65,7 @@ def session(
 
 
 def job(session: Session, **course: Any) -> WeakShotJob:
-    checkpoint = session.model.path.relative_to(session.project.folder).as_posix()
+    checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
     return WeakShotJob(checkpoint, {"iterations": 2, **course}, MODEL)
 
 
@@ -91,7 +91,7 @@ def test_a_job_proposes_masks_in_tagged_images_only(session: Session, tmp_path: 
         "box": {"tagged": 3, "proposals": 3, "confidence": 0.75, "sure": 0, "doubtful": 0}
     }
     assert result["comparison"] == {}, "nobody has painted a box"
-    assert result["lacking"] == session.lacking()
+    assert result["lacking"] == session.tags.missing()
     assert any("mask" in step.metrics for step in told), "curves"
     found = session.project.proposals.open("weak_shot")
     assert {p.image_id for p in found} == {r.id for r in session.records[:3]}
@@ -146,7 +146,7 @@ def test_the_network_is_kept_and_no_label_changes(session: Session, tmp_path: Pa
 
 
 def test_people_are_told_from_the_model_and_unknown_from_absent(session: Session) -> None:
-    segmenter, header = load(session.model.path)
+    segmenter, header = load(session.models.active.path)
     known = tagged_project(session.project, segmenter, header)
     assert known.class_ids == (BOX,)
     assert list(known.frames.present) == [{2}, {2}, {2}, set(), set(), set()]
@@ -179,7 +179,7 @@ def test_a_painted_novel_object_is_a_tag_but_no_mask(session: Session) -> None:
     human[30:40, 30:40] = BOX
     with session.project.action("paint", {}, "box") as action:
         action.set_labels(session.records[4].id, human)
-    segmenter, header = load(session.model.path)
+    segmenter, header = load(session.models.active.path)
     known = tagged_project(session.project, segmenter, header)
     place = known.frames.names.index("e.png")
     assert known.frames.present[place] == {2}
@@ -202,7 +202,7 @@ def test_an_accepted_proposal_is_a_label_for_the_re_training(session: Session) -
     mask[20:44, 30:60] = True
     session.project.proposals.write(first, "weak_shot", "1", [NewProposal(BOX, mask, 0.9)])
     silent = np.zeros((3, 72, 96), np.float32)  # the network finds no box anywhere
-    segmenter, header = load(session.model.path)
+    segmenter, header = load(session.models.active.path)
     boxes = []
     for _ in ("open", "accepted"):
         known = tagged_project(session.project, segmenter, header)
@@ -210,7 +210,7 @@ def test_an_accepted_proposal_is_a_label_for_the_re_training(session: Session) -
             patch.setattr(proposals, "scores_of", lambda model, image: silent)
             boxes.append(labels_to_retrain(cast(Any, None), known)[0] == BOX)
         if session.project.proposals.open():
-            session.accept_proposal(session.project.proposals.open()[0].id)
+            session.proposals.accept(session.project.proposals.open()[0].id)
     assert not boxes[0].any(), "a proposal is no label"
     np.testing.assert_array_equal(boxes[1], mask)
 
@@ -218,23 +218,23 @@ def test_an_accepted_proposal_is_a_label_for_the_re_training(session: Session) -
 def test_the_command_re_trains(session: Session) -> None:
     words = ["weak-shot", str(session.project.folder), "--no-wait", "--retrain", "5"]
     assert CliRunner().invoke(app, words).exit_code == 0
-    assert session.jobs()[0].payload["course"]["retrain"] == 5
+    assert session.worker.jobs()[0].payload["course"]["retrain"] == 5
 
 
 def test_what_cannot_be_learnt_is_refused_before_the_first_step(
     session: Session, tmp_path: Path
 ) -> None:
-    session.tag([r.id for r in session.records], BOX, "absent")
+    session.tags.tag([r.id for r in session.records], BOX, "absent")
     with pytest.raises(ValueError, match="no image is tagged with a novel class"):
         run(session, tmp_path)
     with pytest.raises(ValueError, match="tag at least 20 images first"):
-        session.train_from_tags()
+        session.training.weak_shot(WeakShotRequest())
     with pytest.raises(ValueError, match="iterations must be at least 1"):
-        session.train_from_tags(WeakShotRequest(iterations=0))
+        session.training.weak_shot(WeakShotRequest(iterations=0))
 
 
 def test_what_is_lacking_is_said_before_and_by_the_job(session: Session) -> None:
-    assert session.lacking() == [
+    assert session.tags.missing() == [
         "box: present in 3 images, at least 20 are advised",
         "The project has only 6 images.",
         "Images with masks of known classes, at least 20 are advised: sky 5, road 5",
@@ -245,19 +245,19 @@ def test_what_is_lacking_is_said_before_and_by_the_job(session: Session) -> None
 
 
 def test_a_session_queues_the_job_and_the_worker_does_it(session: Session) -> None:
-    job_id = session.train_from_tags(WeakShotRequest(iterations=1))
+    job_id = session.training.weak_shot(WeakShotRequest(iterations=1))
     runner = Runner(session.project)
     while runner.step():
         pass
     session.poll()
-    row = next(r for r in session.jobs() if r.id == job_id)
+    row = next(r for r in session.worker.jobs() if r.id == job_id)
     assert row.state == "done", row.error
     assert row.result is not None
     assert row.result["classes"].keys() == {"box"}
 
 
 def test_the_command_says_in_one_line_what_is_missing(session: Session) -> None:
-    session.tag([r.id for r in session.records], BOX, "unknown")
+    session.tags.tag([r.id for r in session.records], BOX, "unknown")
     done = CliRunner().invoke(app, ["weak-shot", str(session.project.folder)])
     assert done.exit_code == 1
     assert "tag at least 20 images first" in " ".join(done.stderr.split())
@@ -267,7 +267,7 @@ def test_the_command_may_leave_the_job_queued(session: Session) -> None:
     words = ["weak-shot", str(session.project.folder), "--no-wait", "--iterations", "3"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    row = session.jobs()[0]
+    row = session.worker.jobs()[0]
     assert (row.kind, row.payload["course"]["iterations"]) == ("weak_shot", 3)
 
 
@@ -276,7 +276,7 @@ def test_the_command_waits_for_the_job_and_tells_what_came_out(session: Session)
     painted = np.full((72, 96), UNSET, np.uint8)
     painted[20:44, 30:60] = BOX
     session.go_to(session.records[0].id)
-    session.paint(painted)
+    session.labels.paint(painted)
     folder = session.project.folder
     session.close()
     done = CliRunner().invoke(app, ["weak-shot", str(folder), "--iterations", "2"])
@@ -289,8 +289,8 @@ def test_the_command_waits_for_the_job_and_tells_what_came_out(session: Session)
 
 def test_a_run_of_other_tags_begins_anew(session: Session, tmp_path: Path) -> None:
     run(session, tmp_path)
-    deer = session.add_class("deer").id
-    session.tag([session.records[1].id], deer, "present")
+    deer = session.labels.add_class("deer").id
+    session.tags.tag([session.records[1].id], deer, "present")
     result, _ = run(session, tmp_path)  # another network: the state of the first does not fit
     assert result["classes"].keys() == {"box", "deer"}
 

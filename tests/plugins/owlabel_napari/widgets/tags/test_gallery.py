@@ -24,8 +24,8 @@ def real(toy: Any) -> Session:
 def gallery(qtbot: Any, real: Session) -> Iterator[Any]:
     from owlabel_napari.widgets.tags.gallery import Gallery
 
-    real.add_class("deer")
-    real.add_class("boar")
+    real.labels.add_class("deer")
+    real.labels.add_class("boar")
     made = Gallery(real)
     qtbot.addWidget(made)
     made.resize(900, 500)
@@ -55,7 +55,7 @@ def test_one_key_for_each_class_and_state(qtbot: Any, gallery: Any) -> None:
 
 
 def test_different_ones_become_present_first(qtbot: Any, gallery: Any) -> None:
-    gallery.session.tag([1], 2, "absent")
+    gallery.session.tags.tag([1], 2, "absent")
     gallery.select([1, 2, 3])
     press(qtbot, gallery, "1")
     assert said(gallery) == {1: "present", 2: "present", 3: "present"}
@@ -68,7 +68,7 @@ def test_none_of_these_and_undo(qtbot: Any, gallery: Any) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtWidgets import QShortcut
 
-    gallery.session.tag([1], 2, "present")
+    gallery.session.tags.tag([1], 2, "present")
     gallery.view.selectAll()
     press(qtbot, gallery, "0")
     assert said(gallery) == {1: "present", 2: "absent", 3: "absent", 4: "absent"}
@@ -85,7 +85,7 @@ def test_none_of_these_and_undo(qtbot: Any, gallery: Any) -> None:
 
 
 def test_the_filter_and_what_stays_in_its_place(qtbot: Any, gallery: Any) -> None:
-    gallery.session.tag([1], 2, "present")
+    gallery.session.tags.tag([1], 2, "present")
     gallery.only_class.value, gallery.only_state.value = 2, "unknown"
     assert gallery.model.ids == [2, 3, 4]
     gallery.select([3])
@@ -104,9 +104,9 @@ def test_the_filter_and_what_stays_in_its_place(qtbot: Any, gallery: Any) -> Non
 def test_a_whole_folder_is_tagged_with_one_key(qtbot: Any, real: Session) -> None:
     from owlabel_napari.widgets.tags.gallery import Gallery
 
-    real.add_class("deer")
+    real.labels.add_class("deer")
     for i, folder in enumerate(("", "wood/", "wood/", "field/"), start=1):
-        real._by_id[i] = replace(real._by_id[i], relative=f"{folder}{i}.png")
+        real.view.images.by_id[i] = replace(real.view.images.by_id[i], relative=f"{folder}{i}.png")
     made = Gallery(real)
     qtbot.addWidget(made)
     assert made.folder.choices == ("", ".", "field", "wood")
@@ -125,7 +125,10 @@ def test_without_a_selection_or_class_it_says_what_to_do(
     press(qtbot, gallery, "1")
     gallery.select([1])
     press(qtbot, gallery, "7")
-    assert told == ["Select images first: a click, Shift or Ctrl+click.", "There are 2 classes."]
+    assert told == [
+        "Select images first: click one, or several with Shift or Ctrl.",
+        "There is no class 7. To add one, type its name and press Enter.",
+    ]
     assert said(gallery) == {}
 
 
@@ -170,7 +173,9 @@ def test_ten_thousand_images_scroll_fluently(qtbot: Any, gallery: Any, real: Ses
     from qtpy.QtWidgets import QApplication
 
     first = real.records[0]
-    real._by_id = {i: replace(first, id=i, relative=f"f/{i}.png") for i in range(1, 10_001)}
+    real.view.images.by_id = {
+        i: replace(first, id=i, relative=f"f/{i}.png") for i in range(1, 10_001)
+    }
     begin = time.process_time()
     gallery.refilter()
     QApplication.processEvents()

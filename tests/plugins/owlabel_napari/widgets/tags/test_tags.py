@@ -21,15 +21,15 @@ MASK[14:30, 20:40] = True
 @pytest.fixture
 def real(toy: Any) -> Session:
     made = Session(toy.project, start_worker=False)
-    deer = made.add_class("deer").id
-    made.tag([1, 2], deer, "present")
+    deer = made.labels.add_class("deer").id
+    made.tags.tag([1, 2], deer, "present")
     return made
 
 
 def propose(session: Session, image_id: int = 1, confidence: float = 0.9) -> int:
     item = NewProposal(2, MASK, confidence)
     session.project.proposals.write(image_id, "weak_shot", "job 1", [item])
-    session.queue_changed.emit()
+    session.queue.changed.emit()
     return session.project.proposals.open(image_id=image_id)[0].id
 
 
@@ -63,12 +63,12 @@ def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbo
     qtbot.waitUntil(lambda: "No known class has a mask" in told.text())
     assert "deer: present in 2 images, at least 20 are advised" in told.text()
     assert "The project has only 4 images." in told.text()
-    with real.project.action("paint", {}, "road") as action:
+    with real.project.action("labels.paint", {}, "road") as action:
         action.set_labels(1, np.zeros((48, 64), np.uint8))
-    real.labels_changed.emit(1)
+    real.labels.changed.emit(1)
     name = real.classes.base[0].name
     qtbot.waitUntil(lambda: f"at least 20 are advised: {name} 1" in told.text())
-    assert "deer: 1 of 2 images with it without a mask of a known class" in told.text()
+    assert "deer: 1 of 2 images with this class have no mask of a known class" in told.text()
 
 
 def test_masks_are_counted_bit_by_bit(
@@ -76,7 +76,7 @@ def test_masks_are_counted_bit_by_bit(
 ) -> None:
     left = iter([2, 1, 0])
     told: list[str] = []
-    monkeypatch.setattr(real, "count_masks", lambda _seconds: next(left))
+    monkeypatch.setattr(real.tags, "scan_masks", lambda _seconds: next(left))
     monkeypatch.setattr(widget.masks.lacking, "setText", told.append)
     widget.masks.show_lacking()
     qtbot.waitUntil(lambda: len(told) == 3)
@@ -94,7 +94,7 @@ def test_files_are_imported_or_refused_in_words(widget: Any, real: Session, tmp_
     assert widget.imported.text() == told[-1][1]
     widget.make_classes.setChecked(True)
     widget.import_from(path)
-    assert told[-1] == ("info", "tags.csv: 1 new tags in 1 image; made elk")
+    assert told[-1] == ("info", "tags.csv: 1 new tags in 1 image; created elk")
     assert real.classes.find("elk") is not None
 
 
@@ -117,20 +117,20 @@ def test_masks_are_asked_for_and_followed(
     widget: Any, real: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(real, "train_from_tags", asked.append)
+    monkeypatch.setattr(real.training, "weak_shot", asked.append)
     widget.masks.form["iterations"].value, widget.masks.form["retrain"].value = 50, 20
     widget.masks.start.click()
     assert (asked[0].iterations, asked[0].retrain) == (50, 20)
     reported = [SimpleNamespace(id=1, step=1, metrics={"loss": 3.0})]
-    monkeypatch.setattr(real, "metrics", lambda _job, since: [] if since else reported)
-    monkeypatch.setattr(real, "jobs", lambda: [job("running")])
+    monkeypatch.setattr(real.worker, "metrics", lambda _job, since: [] if since else reported)
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("running")])
     widget.masks.show_job()
     assert "Step 3 of 9" in widget.masks.progress.text()
     assert not widget.masks.start.isEnabled()
     assert len(widget.masks.plot) == 1
     made = {"tagged": 3, "proposals": 2, "confidence": 0.71, "sure": 1, "doubtful": 0}
     result = {"classes": {"deer": made}, "comparison": {}}
-    monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
     said = "deer: 2 masks in 3 tagged images, 71 % sure on average; 1 from 90 %"
     assert widget.masks.progress.text().replace("\u00a0", " ") == said
@@ -142,7 +142,7 @@ def test_before_and_after_are_shown_where_people_painted(
     shown = widget.masks.comparison
     assert shown.isHidden()
     result: dict[str, Any] = {"classes": {}, "comparison": {}}
-    monkeypatch.setattr(real, "jobs", lambda: [job("done", result=result)])
+    monkeypatch.setattr(real.worker, "jobs", lambda: [job("done", result=result)])
     widget.masks.show_job()
     assert "nothing is compared" in shown.note.text()
     assert shown.table.isHidden()
@@ -156,7 +156,7 @@ def test_before_and_after_are_shown_where_people_painted(
     assert "worse" not in shown.note.text()
     result["comparison"]["before"]["deer"] = 0.8
     widget.masks.show_job()
-    assert shown.note.text().startswith("The masks are worse than the model there")
+    assert shown.note.text().startswith("The masks are worse than the model:")
 
 
 def test_it_says_how_many_masks_wait(widget: Any, real: Session, qtbot: Any) -> None:
@@ -205,17 +205,17 @@ def test_proposals_are_accepted_rejected_and_corrected_by_keys(window: Any, real
     assert real.project.proposals.get(first).state == "accepted"
     assert real.image_id == 2, "it goes on"
     work.keys.acts["R"]()
-    real.click(26, 22, add=False)
+    real.labels.click(26, 22, add=False)
     work.candidate.refresh()
     assert work.candidate.what.text() == "Correcting a mask of deer"
     work.keys.acts["Enter"]()
-    assert 0 < np.count_nonzero(real.human(2) == 2) < MASK.sum()
+    assert 0 < np.count_nonzero(real.labels.human(2) == 2) < MASK.sum()
     assert real.project.proposals.get(second).state == "accepted"
     assert not shown(window).any()
     work.keys.acts["Control-Z"]()
     work.keys.acts["K"]()
     assert real.project.proposals.get(second).state == "rejected"
-    assert (real.human(2) != 2).all()
+    assert (real.labels.human(2) != 2).all()
 
 
 def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> None:
@@ -223,8 +223,8 @@ def test_the_keys_do_for_segments_what_they_did(window: Any, real: Session) -> N
     real.message.connect(lambda _level, text: told.append(text))
     work = window.workspace
     work.keys.acts["R"]()
-    assert "Go to a proposed mask" in told[-1]
-    real.next_candidate()
+    assert "R corrects a proposed mask" in told[-1]
+    real.queue.next()
     work.candidate.refresh()
     assert work.candidate.known_button.text() == "Known  K"
     assert work.candidate.correct_button.isHidden()

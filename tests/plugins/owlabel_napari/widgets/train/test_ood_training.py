@@ -6,59 +6,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from psygnal import Signal
 
-from owlabel.jobs.requests.ood import OodRequest
-from owlabel.session.training.ood import OodResult
+from owlabel.session.training.results import TrainingResult
 
 pytestmark = pytest.mark.gui
 
 
-class Stub:
-    """The part of a session that the widget uses."""
-
-    jobs_changed = Signal()
-    model_changed = Signal()
-    history_changed = Signal()
-    message = Signal(str, str)
-
-    def __init__(self) -> None:
-        self.rows: list[Any] = []
-        self.reported: list[Any] = []
-        self.waiting: OodResult | None = None
-        self.calls: list[Any] = []
-
-    def jobs(self) -> list[Any]:
-        return self.rows
-
-    def metrics(self, job_id: int, since: int = 0) -> list[Any]:
-        return [r for r in self.reported if r.id > since]
-
-    def ood_result(self) -> OodResult | None:
-        return self.waiting
-
-    def train_ood(self, request: OodRequest) -> int:
-        self.calls.append(request)
-        request.payload("model.safetensors")
-        return 1
-
-    def cancel_job(self, job_id: int) -> None:
-        self.calls.append(("cancel", job_id))
-
-    def adopt(self, model_id: int) -> None:
-        self.calls.append(("adopt", model_id))
-        self.waiting = None
-
-
 @pytest.fixture
-def widget(qtbot: Any) -> Any:
+def widget(qtbot: Any, session: Any) -> Any:
     from owlabel_napari.widgets.train.ood_training import OodTrainingWidget
 
-    made = OodTrainingWidget(Stub())  # type: ignore[arg-type]
+    made = OodTrainingWidget(session)
     qtbot.addWidget(made)
     made.show()
     yield made
     made.close_widget()
+
+
+def result(comparison: Any, **details: Any) -> TrainingResult:
+    return TrainingResult("ood", 7, comparison, {"method": "rpl"}, details)
 
 
 def job(state: str, **changes: Any) -> Any:
@@ -72,7 +38,7 @@ def test_the_form_asks_for_what_is_chosen(widget: Any) -> None:
     widget.form["averaging"].value = "separate"
     widget.form["epochs"].value, widget.form["steps_per_epoch"].value = 2, 7
     widget.start.click()
-    (request,) = widget.session.calls
+    ((_, request),) = widget.session.calls
     assert (request.method, request.lambda_ood, request.averaging) == ("entropy", 0.5, "separate")
     assert (request.epochs, request.steps_per_epoch, request.source) == (2, 7, "project")
 
@@ -99,8 +65,8 @@ def test_a_bad_folder_is_told_at_once(widget: Any, tmp_path: Any) -> None:
 
 def test_curves_follow_the_epochs_and_cancel_is_offered(widget: Any) -> None:
     session = widget.session
-    session.rows = [job("running")]
-    session.reported = [
+    session.worker.rows = [job("running")]
+    session.worker.reported = [
         SimpleNamespace(id=1, step=0, metrics={"epoch": 0.0, "miou": 0.6, "ap": 0.2}),
         SimpleNamespace(id=2, step=1, metrics={"loss": 1.0}),
         SimpleNamespace(id=3, step=5, metrics={"epoch": 1.0, "miou": 0.59, "ap": 0.5, "loss": 1.0}),
@@ -110,13 +76,13 @@ def test_curves_follow_the_epochs_and_cancel_is_offered(widget: Any) -> None:
     assert "Step 3 of 9" in widget.progress.text()
     assert not widget.start.isEnabled()
     widget.cancel.click()
-    assert session.calls == [("cancel", 4)]
+    assert session.calls == [("worker.cancel", 4)]
     widget.refresh()
     assert len(widget.plot) == 2, "nothing is read twice"
 
 
 def test_a_failure_is_told_in_the_form(widget: Any) -> None:
-    widget.session.rows = [job("failed", error="masks/a.png has the values [7]")]
+    widget.session.worker.rows = [job("failed", error="masks/a.png has the values [7]")]
     widget.refresh()
     assert "masks/a.png has the values [7]" in widget.progress.text()
     assert widget.start.isEnabled()
@@ -125,7 +91,7 @@ def test_a_failure_is_told_in_the_form(widget: Any) -> None:
 
 def test_a_result_that_is_worse_says_so(widget: Any) -> None:
     comparison = {"before": {"AP": 0.3}, "after": {"AP": 0.1}}
-    widget.session.waiting = OodResult(7, "rpl", comparison, {"objects": 12, "val_objects": 3})
+    widget.session.training.waiting["ood"] = result(comparison, objects=12, val_objects=3)
     widget.refresh()
     assert "worse than before: discard it" in widget.comparison.note.text()
 
@@ -134,7 +100,7 @@ def test_before_and_after_are_compared_and_adopted(widget: Any) -> None:
     before = {"closed-set mIoU": 0.6, "AP": 0.2, "AUROC": 0.8, "FPR95": 0.5}
     after = {"closed-set mIoU": 0.6, "AP": 0.7, "AUROC": 0.9, "FPR95": 0.1}
     told = {"objects": 12, "val_objects": 3, "val_frames": 5, "val_human_pixels": 1000}
-    widget.session.waiting = OodResult(7, "rpl", {"before": before, "after": after}, told)
+    widget.session.training.waiting["ood"] = result({"before": before, "after": after}, **told)
     widget.refresh()
     table = widget.comparison.table
     rows = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
@@ -144,5 +110,5 @@ def test_before_and_after_are_compared_and_adopted(widget: Any) -> None:
     assert up == down, "a lower FPR95 is better"
     assert "1,000 of their pixels" in widget.comparison.note.text()
     widget.comparison.adopt.click()
-    assert widget.session.calls == [("adopt", 7)]
+    assert widget.session.calls == [("models.adopt", 7)]
     assert not widget.comparison.isVisible()

@@ -1,0 +1,1 @@
+"""What every part of a session uses: acts, and the link to the worker."""

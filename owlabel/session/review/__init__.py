@@ -1,0 +1,1 @@
+"""The review queue and the scores of the current image."""

@@ -1,0 +1,1 @@
+"""The clusters of a data set as the annotator sees them."""
