@@ -260,6 +260,10 @@ def _public_names(node: ast.ClassDef) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+FOUNDATION = "owlabel.settings.Settings"
+"""Pydantic's BaseModel with messages in words; it stands for the library's class."""
+
+
 def test_no_class_is_wide_or_inherits_over_two_levels() -> None:
     found = classes()
     wide, deep = [], []
@@ -268,7 +272,7 @@ def test_no_class_is_wide_or_inherits_over_two_levels() -> None:
         inherited: set[str] = set().union(*(found[base][1] for base in own))
         if len(names | inherited) > MOST_NAMES:
             wide.append((name, len(names | inherited)))
-        if any(base in found for one in own for base in found[one][0]):
+        if any(base in found and base != FOUNDATION for one in own for base in found[one][0]):
             deep.append((name, own))
     assert not wide
     assert not deep
