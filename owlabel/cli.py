@@ -1,4 +1,4 @@
-"""The steps of a sitting without a window: ``owlabel new / embed / candidates / click / ...``."""
+"""The annotator's steps without a window: ``owlabel new / embed / candidates / click / ...``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Open the window where no command is given."""
+    """Find what a model has never seen, and name it.  Without a command, open the window."""
     if version:
         print(__version__)
         raise typer.Exit
@@ -83,18 +83,18 @@ def _window(use: Callable[[Any], None], name: str = "owlabel_napari.entry.window
 
 @app.command("open")
 def open_(
-    folder: Annotated[Path, typer.Argument(help="A folder of pictures, or a project.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of images, or a project.")],
     model: ModelOption = "sample",
-    project: Annotated[Path | None, typer.Option(help="Where a new project shall lie.")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder for a new project.")] = None,
 ) -> None:
-    """Open a folder of pictures, or a project, in the window."""
+    """Open a folder of images, or a project, in the window."""
     _window(lambda module: module.open_window(folder, model, project))
 
 
 @app.command()
 def demo(
     walk: Annotated[
-        Path | None, typer.Option(help="Walk the steps without a user; results go here.")
+        Path | None, typer.Option(help="Run all steps without a user; write screenshots here.")
     ] = None,
 ) -> None:
     """Open the window on the sample street scenes, or walk through all steps there."""
@@ -103,11 +103,11 @@ def demo(
 
 @app.command()
 def new(
-    images: Annotated[Path, typer.Argument(help="Folder of pictures; it is never changed.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images; it is never changed.")],
     model: ModelOption = "sample",
-    project: Annotated[Path | None, typer.Option(help="Where the project shall lie.")] = None,
+    project: Annotated[Path | None, typer.Option(help="Folder for the project.")] = None,
 ) -> None:
-    """Make a project of a folder of pictures and print where it lies."""
+    """Create a project for a folder of images and print its path."""
     with one_line_errors(), open_project(images, model, project) as made:
         broken = [r for r in made.images() if r.error is not None]
         print(made.folder)
@@ -175,7 +175,7 @@ def click(
 
 @app.command()
 def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
-    """Name the pending region: a new name is a novel class, found in the whole data set."""
+    """Name the pending region; a new name creates a novel class and searches all images for it."""
     with sitting(project) as session:
         show(session, image)
         named = session.labels.accept(name)
@@ -189,9 +189,9 @@ def learn(project: ProjectArg, image: ImageArg, name: str) -> None:
 def review(
     project: ProjectArg,
     image: ImageArg,
-    reopen: Annotated[bool, typer.Option("--reopen", help="Take the review back.")] = False,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Reopen the image instead.")] = False,
 ) -> None:
-    """Freeze the labels of an image as reviewed."""
+    """Mark an image as reviewed, which freezes its labels."""
     with sitting(project) as session:
         show(session, image)
         session.labels.review(not reopen)
@@ -217,7 +217,7 @@ def models(project: ProjectArg, as_json: JsonOption = False) -> None:
 
 @app.command()
 def adopt(project: ProjectArg, model_id: int) -> None:
-    """Use a trained model from now on, or go back to one that was in use before."""
+    """Use a trained model version from now on, or switch back to an earlier one."""
     with sitting(project) as session:
         found = next((v for v in session.project.models() if v.id == model_id), None)
         settled = session.project.setting(f"settled_{model_id}") == "adopted"
@@ -231,7 +231,7 @@ def adopt(project: ProjectArg, model_id: int) -> None:
 
 @app.command()
 def undo(project: ProjectArg) -> None:
-    """Take back the last act, whatever it was."""
+    """Undo the last act, of any kind."""
     with sitting(project) as session:
         out.print(f"undone: {session.can_undo or 'nothing'}", highlight=False)
         session.undo()
@@ -240,9 +240,9 @@ def undo(project: ProjectArg) -> None:
 
 @app.command()
 def redo(project: ProjectArg) -> None:
-    """Do again what was taken back last."""
+    """Redo the act that was undone last."""
     with sitting(project) as session:
-        out.print(f"done again: {session.can_redo or 'nothing'}", highlight=False)
+        out.print(f"redone: {session.can_redo or 'nothing'}", highlight=False)
         session.redo()
         work(session)
 
@@ -250,17 +250,17 @@ def redo(project: ProjectArg) -> None:
 @app.command()
 def export(
     project: ProjectArg,
-    folder: Annotated[Path, typer.Argument(help="Where to; must not exist.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     format_name: Annotated[
         str, typer.Option("--format", help=f"One of {', '.join(FORMATS.names())}.")
     ] = "masks",
-    which: Annotated[str, typer.Option(help="reviewed or all.")] = "reviewed",
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    which: Annotated[str, typer.Option(help="Which images: reviewed or all.")] = "reviewed",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder.")] = False,
     abstain: Annotated[
-        float | None, typer.Option(help="Absolute EDS from which nothing is claimed (255).")
+        float | None, typer.Option(help="EDS absolute from which base labels become 255 (void).")
     ] = None,
 ) -> None:
-    """Export pseudo labels with their provenance."""
+    """Export labels, with the source of every pixel."""
     with sitting(project) as session:
         job_id = session.export(folder.resolve(), format_name, which, overwrite, abstain)
         work(session)
@@ -272,7 +272,7 @@ def export(
 
 @app.command()
 def info(project: ProjectArg, as_json: JsonOption = False) -> None:
-    """List the images of a project with their state."""
+    """List the images of a project and the state of each."""
     with sitting(project) as session:
         rows = [
             {"image": r.relative, "shape": r.shape, "state": r.state, "problem": r.error or ""}
@@ -283,7 +283,7 @@ def info(project: ProjectArg, as_json: JsonOption = False) -> None:
 
 @app.command()
 def log(project: ProjectArg) -> None:
-    """Print the recorded sitting, one event a line, for `owlabel replay`."""
+    """Print the recording of a project, one event per line, for `owlabel replay`."""
     from owlabel.session.recording import recording_lines
 
     with sitting(project) as session:
@@ -294,11 +294,11 @@ def log(project: ProjectArg) -> None:
 @app.command()
 def replay(
     recording: Annotated[Path, typer.Argument(help="What `owlabel log` printed.")],
-    images: Annotated[Path, typer.Argument(help="The folder of pictures.")],
-    project: Annotated[Path, typer.Option(help="Where the new project shall lie.")],
+    images: Annotated[Path, typer.Argument(help="The folder of images.")],
+    project: Annotated[Path, typer.Option(help="Folder for the new project; must not exist.")],
     model: ModelOption = "sample",
 ) -> None:
-    """Do a recorded sitting again on a new project; fails unless all labels are the same."""
+    """Replay a recording on a new project; fails unless all labels are the same."""
     from owlabel.session.recording import read_recording
     from owlabel.session.recording import replay as again
 
@@ -309,7 +309,7 @@ def replay(
     with one_line_errors():
         read_recording(recording)  # refused before anything is made
         if (images / DATABASE).is_file():
-            raise ValueError(f"{images} is a project: name the folder of its pictures")
+            raise ValueError(f"{images} is a project: name the folder of its images")
         open_project(images, model, project).close()
     try:
         with sitting(project) as session:

@@ -13,12 +13,12 @@ from owlabel.project.storage.feature_cache import GIB
 
 def cache(
     project: ProjectArg,
-    limit: Annotated[float | None, typer.Option(help="GiB that the cache may hold.")] = None,
+    limit: Annotated[float | None, typer.Option(help="New limit of the cache, in GiB.")] = None,
 ) -> None:
-    """Show the size of a project's cache; set its limit and remove what is over it.
+    """Trim a project's cache to its limit and show its size.
 
-    Only embeddings of models not in use go, those used longest ago first; they are computed again
-    when they are wanted again.
+    Only embeddings of models that are not in use are removed, the longest unused first.  They are
+    computed again when they are needed.
     """
     with sitting(project) as session:
         if limit is not None:

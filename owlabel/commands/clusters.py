@@ -24,22 +24,22 @@ from owlabel.images import files as images
 from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.view.clusters.catalog import ClusterInfo
 
-app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
+app = typer.Typer(help="Group pixels and unknown objects; name them.", no_args_is_help=True)
 SIDE = 96
 """Pixels of the side of a patch in a gallery."""
-ClusterArg = Annotated[str, typer.Argument(help="As `list` tells it: 7, or c2 of candidates.")]
+ClusterArg = Annotated[str, typer.Argument(help="Name in `list`: 7 of pixels, c2 of candidates.")]
 
 
 @app.callback()
 def clusters(context: typer.Context, project: ProjectArg) -> None:
-    """Group pixels and unknown objects; nothing of it is a label until proposals are accepted."""
+    """Group pixels and unknown objects; a named group becomes proposals, never labels."""
     context.obj = project
 
 
 @app.command()
 @request_options(ClusterRequest)
 def build(context: typer.Context, make: MakeRequest[ClusterRequest]) -> None:
-    """Make auxiliary labels of all images, and group the OoD candidates."""
+    """Group the pixels of all images (auxiliary labels), and the OoD candidates."""
     with sitting(context.obj) as session:
         job_id = session.clusters.build(make())
         told = finished(session, job_id, "the build").result
@@ -73,9 +73,9 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 def name(
     context: typer.Context,
     cluster: ClusterArg,
-    class_name: Annotated[str, typer.Argument(help='A class, known or new; "" takes it back.')],
+    class_name: Annotated[str, typer.Argument(help='A class, known or new; "" removes the name.')],
 ) -> None:
-    """Name a cluster: what it holds in all images is proposed for review."""
+    """Name a cluster; its masks in all images become proposals."""
     with sitting(context.obj) as session:
         session.clusters.name(cluster, class_name)
         work(session)
@@ -94,7 +94,7 @@ def gallery(
     file: Annotated[Path, typer.Argument(help="A PNG file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write a picture of patches that shows what a cluster looks like."""
+    """Save example patches of a cluster as one PNG."""
     with sitting(context.obj) as session:
         if file.suffix.lower() != ".png":
             raise ValueError(f"patches are written as PNG: {file.name!r} does not end in .png")

@@ -23,7 +23,7 @@ err = Console(stderr=True, markup=False)
 REPORT_SECONDS = 30.0
 """Time between two lines of progress where stderr is no terminal."""
 
-ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
+ProjectArg = Annotated[Path, typer.Argument(help="A project, or its folder of images.")]
 ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
 ModelOption = Annotated[str, typer.Option("--model", help="A checkpoint file, or 'sample'.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -48,7 +48,7 @@ def sitting(folder: Path) -> Iterator[Any]:
         known = is_project(folder)
         project = open_project(folder)
         if not known:
-            err.print(f"made a project: {project.folder}", markup=False, highlight=False)
+            err.print(f"created the project {project.folder}", markup=False, highlight=False)
         session = Session(project, start_worker=False)
         for name in session.project.replaced:
             err.print(f"{name}{REPLACED}", style="yellow", markup=False, highlight=False)
@@ -65,8 +65,11 @@ def image_id(session: Any, image: str) -> int:
     for record in () if named else session.broken:
         if image in (record.relative, Path(record.relative).name):
             raise ValueError(f"{record.relative} cannot be read: {record.error}")
-    if len(named) != 1:
-        raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
+    if not named:
+        raise ValueError(f"no image is named {image!r}: `owlabel info` lists the names")
+    if len(named) > 1:
+        paths = ", ".join(r.relative for r in named[:3])
+        raise ValueError(f"{len(named)} images are named {image!r}: give the path, as in {paths}")
     return int(named[0].id)
 
 
@@ -122,9 +125,9 @@ def finished(session: Any, job_id: int, what: str) -> Any:
 def refuse_existing(file: Path, overwrite: bool) -> None:
     """Raise ValueError where a file cannot be written, or would be replaced without being asked."""
     if not file.parent.is_dir():
-        raise ValueError(f"there is no folder {file.parent}: make it first")
+        raise ValueError(f"there is no folder {file.parent}: create it first")
     if file.exists() and not overwrite:
-        raise ValueError(f"{file} exists: choose another name, or --overwrite")
+        raise ValueError(f"{file} exists: choose another name, or add --overwrite")
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:

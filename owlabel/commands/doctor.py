@@ -63,7 +63,7 @@ class Finding:
 
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="Also look at this project, or the project of a folder.")
+        Path | None, typer.Argument(help="Also check this project, or the project of this folder.")
     ] = None,
 ) -> None:
     """Check Python, Qt, OpenGL, napari, torch, database, cache and models; nothing is changed."""
@@ -106,7 +106,7 @@ def qt() -> Finding:
     if wanted and wanted.lower() not in {BINDINGS[name] for name in found}:
         return Finding("Qt", False, f"{detail}, but QT_API is {wanted}", "unset QT_API")
     if len(found) > 1 and not wanted:
-        return Finding("Qt", None, detail, "set QT_API to the one that is meant")
+        return Finding("Qt", None, detail, "set QT_API to the one to use")
     return Finding("Qt", True, detail)
 
 
@@ -132,7 +132,7 @@ def opengl() -> Finding:
         remedy = "steps without a window work; for the window: xvfb-run -a owlabel ..."
         return Finding("OpenGL", None, "there is no display", remedy)
     return _in_a_process(
-        "OpenGL", OPENGL, "scripts/system-packages, or the packages listed in README, Install"
+        "OpenGL", OPENGL, "install the packages listed in docs/reference/system_packages.md"
     )
 
 
@@ -172,8 +172,8 @@ def project_findings(project: Path) -> Iterator[Finding]:
     with Project.open(project) as opened:
         root = opened.images_root
         yield Finding(
-            "pictures", root.is_dir(), str(root), "" if root.is_dir() else
-            "bring the folder back under this name",
+            "images", root.is_dir(), str(root), "" if root.is_dir() else
+            "move the folder back to this path",
         )  # fmt: skip
         yield _cache(opened)
         yield from (_model(m.name, m.path, m.hash) for m in opened.models())
@@ -192,10 +192,12 @@ def _database(path: Path) -> Finding:
         return Finding(what, False, f"{path}: {verdict}", "restore a copy of the project's folder")
     if revision != REVISION:
         known = revision in migrate.known_revisions()
-        remedy = "it is brought up to date when it is opened" if known else "update OWLabel"
+        remedy = "it is upgraded when it is opened" if known else "update OWLabel"
         return Finding(what, None if known else False, f"revision {revision}", remedy)
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        return Finding(what, False, f"{path} cannot be written", "change the rights of the folder")
+        return Finding(
+            what, False, f"{path} cannot be written", "change the permissions of the folder"
+        )
     return Finding(what, True, f"{path}, revision {revision}")
 
 
@@ -227,7 +229,9 @@ def _project(folder: Path) -> Path:
     for candidate in (folder, project_folder(folder)):
         if (candidate / DATABASE).is_file():
             return candidate
-    raise ValueError(f"{folder} is no project and has none beside it: make one with `owlabel new`")
+    raise ValueError(
+        f"{folder} is no project and has none beside it: create one with `owlabel new`"
+    )
 
 
 def _in_a_process(what: str, code: str, remedy: str) -> Finding:

@@ -48,9 +48,9 @@ def evaluate(
             "street_hazards, smiyc, road_anomaly."
         ),
     ] = "plain",
-    split: Annotated[str | None, typer.Option(help="Part of the data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set, such as test.")] = None,
     held_out: Annotated[
-        Names, typer.Option(help="Class that counts as OoD, or a setting as 10+1; repeatable.")
+        Names, typer.Option(help="Class that counts as OoD, or a setting such as 10+1; repeatable.")
     ] = None,
     ignore: Annotated[Names, typer.Option(help="Class that is void; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="Checkpoint to run, or 'sample'.")] = None,
@@ -67,18 +67,20 @@ def evaluate(
         Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
     ] = None,
     threshold: Annotated[
-        list[float] | None, typer.Option(help="t of the table; repeatable.")
+        list[float] | None, typer.Option(help="Threshold t of the table; repeatable.")
     ] = None,
     track: Annotated[
         str, typer.Option(help="Size filter of components: none, anomaly or obstacle.")
     ] = "none",
-    fpr95: Annotated[str, typer.Option(help="first (benchmarks) or closest.")] = "first",
+    fpr95: Annotated[
+        str, typer.Option(help="Threshold: first with 95 % recall, or closest.")
+    ] = "first",
     calibration: Annotated[
         Path | None,
         typer.Option(help="evaluation.json of another split: its threshold for open-mIoU."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that measure.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of measuring processes.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an evaluation.")] = False,
 ) -> None:
     """Measure anomaly scores against ground truth; writes JSON, CSV and an HTML report."""
     with one_line_errors():
@@ -118,7 +120,7 @@ def _calibrated_thresholds(file: Path) -> dict[str, float | None]:
         rows = json.loads(file.read_text(encoding="utf-8"))["scores"]
         return {row["score"]: row["recall_95_threshold"] for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no evaluation.json: {error!r}") from error
+        raise ValueError(f"{file} is not an evaluation.json: {error!r}") from error
 
 
 def _measured(

@@ -21,14 +21,14 @@ def large(
     project: ProjectArg,
     how: Annotated[str, typer.Argument(help="reduce or tile.")],
 ) -> None:
-    """Go over to a version of the model that reduces large images, or looks at them in tiles.
+    """Switch to a version of the model that reduces large images, or cuts them into tiles.
 
-    Tiles show every detail, in time and disk space that grow with the pixels; reduced images
-    cost no more than one of the model's `max_side`.  The version from before stays.
+    Tiles keep every detail, but time and disk space grow with the number of pixels.  A reduced
+    image costs no more than one of the model's `max_side`.  The earlier version is kept.
     """
     with sitting(project) as session:
         if how not in LARGE_IMAGES:
-            raise ValueError(f"say one of {LARGE_IMAGES}, got {how!r}")
+            raise ValueError(f"choose {' or '.join(LARGE_IMAGES)}, got {how!r}")
         if session.models.header.large_images != how:
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(folder) / f"{session.models.active.path.stem}-{how}.safetensors"
@@ -36,7 +36,7 @@ def large(
                 session.models.switch(session.models.add_file(copy).id)
         side, what = (
             session.models.header.max_side,
-            {"reduce": "are reduced", "tile": "are cut in tiles"},
+            {"reduce": "are reduced", "tile": "are cut into tiles"},
         )
         out.print(
             f"images larger than {side} {what[how]}: {session.models.active.name}", highlight=False

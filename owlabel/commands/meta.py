@@ -19,11 +19,11 @@ LARGEST = 5
 
 
 def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
-    """Fit the classifier of false candidates to all decisions, and measure it on held-out ones."""
+    """Fit the meta classifier to all review decisions and measure it on held-out ones."""
     with sitting(project) as session:
         *_, rows = (None, *collect_rows(session.project, session.models.header))
         if rows is None or not rows.candidates:
-            raise ValueError("no candidate to look at: run `owlabel embed` first")
+            raise ValueError("the project has no candidates yet: run `owlabel embed` first")
         checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
         folder = session.project.folder
         run_to_end(JudgeJob(checkpoint).run(JobContext(folder, folder)))
@@ -37,7 +37,9 @@ def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
         highlight=False,
     )
     if result["keeps_all"]:
-        out.print(f"too few: at least {MIN_DECISIONS} of each kind are needed, so none is hidden")
+        out.print(
+            f"too few decisions: {MIN_DECISIONS} of each kind are needed before any is hidden"
+        )
         return
     print_rows([{"left out": k, **v} for k, v in result["held_out"].items()], as_json=False)
     print_rows(result["coefficients"], as_json=False)

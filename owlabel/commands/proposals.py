@@ -9,16 +9,18 @@ import typer
 
 from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting
 
-app = typer.Typer(help="Review the masks that a model proposes.", no_args_is_help=True)
-IdsArg = Annotated[list[int] | None, typer.Argument(help="Numbers, as `list` gives them.")]
+app = typer.Typer(help="Review proposed masks.", no_args_is_help=True)
+IdsArg = Annotated[list[int] | None, typer.Argument(help="Numbers of proposals, from `list`.")]
 ClassOption = Annotated[str, typer.Option("--class", help="Only of this class.")]
-LeastOption = Annotated[float, typer.Option("--at-least", min=0, max=1, help="Confidence.")]
-AllOption = Annotated[bool, typer.Option("--all", help="All that the other options leave.")]
+LeastOption = Annotated[
+    float, typer.Option("--at-least", min=0, max=1, help="Only from this confidence.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All that match the other options.")]
 
 
 @app.callback()
 def proposals(context: typer.Context, project: ProjectArg) -> None:
-    """Review the masks that a model proposes: nothing of them is a label until it is accepted."""
+    """Review proposed masks; a mask becomes a label only when it is accepted."""
     context.obj = project
 
 
@@ -55,7 +57,7 @@ def accept(
     at_least: LeastOption = 0,
     all_: AllOption = False,
 ) -> None:
-    """Paint masks into the human layer where nobody has said anything; each is one act."""
+    """Accept masks as human labels where nobody has labelled; each is one act."""
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
         pixels = _each(session, session.proposals.accept, chosen)
@@ -70,7 +72,7 @@ def reject(
     at_least: LeastOption = 0,
     all_: AllOption = False,
 ) -> None:
-    """Say that masks are wrong; they are not shown again."""
+    """Reject masks as wrong; they leave the queue."""
     with sitting(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
         out.print(
@@ -88,7 +90,7 @@ def _wanted(session: Any, name: str, at_least: float) -> list[Any]:
 
 def _chosen(session: Any, ids: list[int], name: str, at_least: float, all_: bool) -> list[int]:
     if all_ == bool(ids):
-        raise ValueError("name proposals by number, or take --all (with --class, --at-least)")
+        raise ValueError("give the numbers of proposals, or --all (with --class, --at-least)")
     wanted = [p.id for p in _wanted(session, name, at_least)]
     for number in ids:  # before anything is done
         if number not in wanted:

@@ -13,15 +13,19 @@ from owlabel.ood.registry import SCORES
 
 def scores(
     project: ProjectArg,
-    image: Annotated[str | None, typer.Option(help="Also the scores of this image.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Also summarise the scores of this image.")
+    ] = None,
     only: Annotated[str | None, typer.Option("--score", help="Only this score.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Calibrate even if not due.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Calibrate even if it is not due.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the scores of a project, their calibrated scale, and what each needs.
 
-    Calibrates first where enough has changed.  "usual" and "strange" are the values shown as no and
-    as full colour; "alarms" are false-alarm pixels of an image at the project's threshold.
+    Calibrates first if enough has changed.  The heat map has no colour at "usual" and full colour
+    at "strange".  "alarms" counts the false-alarm pixels per image at the project's threshold.
     """
     with sitting(project) as session:
         if image is not None:

@@ -18,13 +18,13 @@ from owlabel.commands.console import (
 )
 from owlabel.formats.tags.files import Reading
 
-app = typer.Typer(help="Say which classes are in which images.", no_args_is_help=True)
+app = typer.Typer(help="Tag images with classes.", no_args_is_help=True)
 ImagesArg = Annotated[list[str], typer.Argument(help="Names, as `owlabel info` lists them.")]
 
 
 @app.callback()
 def tags(context: typer.Context, project: ProjectArg) -> None:
-    """Say which classes are in which images: present, absent, or unknown."""
+    """Tag whole images: a class is present, absent or unknown."""
     context.obj = project
 
 
@@ -33,17 +33,17 @@ def import_(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="CSV, JSON, COCO, or a folder of class folders.")],
     create_classes: Annotated[
-        bool, typer.Option("--create-classes", help="Make novel classes of unknown names.")
+        bool, typer.Option("--create-classes", help="Create a novel class for each unknown name.")
     ] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out unknown images and classes.")
     ] = False,
     others_absent: Annotated[
         bool,
-        typer.Option("--others-absent", help="A class that the file does not name is absent."),
+        typer.Option("--others-absent", help="Tag a class as absent where the file omits it."),
     ] = False,
 ) -> None:
-    """Tag images as a file says; all of it, or nothing."""
+    """Import tags from a file: all of them, or none."""
     with sitting(context.obj) as session:
         how = Reading(create_classes, skip_unknown, others_absent)
         out.print(str(session.tags.import_file(file, how)), highlight=False, markup=False)
@@ -52,17 +52,19 @@ def import_(
 @app.command("set")
 def set_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the class.")],
+    name: Annotated[str, typer.Argument(help="Name of the class.")],
     state: Annotated[str, typer.Argument(help="present, absent or unknown.")],
     images: ImagesArg,
-    create: Annotated[bool, typer.Option("--create-classes", help="Make the class.")] = False,
+    create: Annotated[
+        bool, typer.Option("--create-classes", help="Create the class if it is new.")
+    ] = False,
 ) -> None:
-    """Say of images whether a class is in them."""
+    """Tag a class in images as present, absent or unknown."""
     with sitting(context.obj) as session:
         ids = [image_id(session, image) for image in images]
         named = session.classes.find(name)
         if named is None and not create:
-            raise ValueError(f"no class is named {name!r}: make it with --create-classes")
+            raise ValueError(f"no class is named {name!r}: create it with --create-classes")
         if named is None:
             count = session.tags.tag_all({}, {name: dict.fromkeys(ids, state)})
         else:
@@ -72,7 +74,7 @@ def set_(
 
 @app.command("none")
 def none(context: typer.Context, images: ImagesArg) -> None:
-    """Say of images that no novel class is in them but those that were said to be."""
+    """Tag every novel class without a tag as absent from the images."""
     with sitting(context.obj) as session:
         count = session.tags.tag_none([image_id(session, image) for image in images])
         out.print(f"{count} new tags", highlight=False)
@@ -82,10 +84,10 @@ def none(context: typer.Context, images: ImagesArg) -> None:
 def list_(
     context: typer.Context,
     name: Annotated[str, typer.Option("--class", help="Only of this class.")] = "",
-    counts: Annotated[bool, typer.Option("--counts", help="How many of each class.")] = False,
+    counts: Annotated[bool, typer.Option("--counts", help="Count the tags of each class.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was said of each image."""
+    """List the tags of each image."""
     with sitting(context.obj) as session:
         rows = _counts(session) if counts else _rows(session, name)
     print_rows(rows, as_json)

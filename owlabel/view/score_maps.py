@@ -129,12 +129,12 @@ class ScoreMaps:
         if "metric head" in needs and self.header.kind != "metric":
             return (
                 "needs a metric head, and this model was trained with a plain softmax: "
-                "train a model with prototypes, or use entropy, energy or max-logit"
+                "train a model with prototypes, or use Entropy, Energy or Max logit"
             )
         if "statistics" in needs and self.calibrations is None:
             return (
-                "needs each class's usual logit over the data set, which is not counted yet: "
-                "it comes while the images are embedded (or run `owlabel scores`)"
+                "needs the mean largest logit of each class over the data set, which is not known "
+                "yet: wait until the images are embedded (or run `owlabel scores`)"
             )
         if "residual" in needs and not self._residual_hash():
             return "needs a residual block beside this model, and none is in use: train RPL first"
@@ -235,10 +235,10 @@ class ScoreMaps:
             return ""
         over = f"the in-distribution pixels of {held.images} reviewed images"
         if not self.reviewed:
-            over = f"all pixels of {held.images} images; unknown objects count as alarms, too"
+            over = f"all pixels of {held.images} images; unknown objects also count as false alarms"
         return (
-            f"0 is the usual score ({scale.low:.4g}), 1 is that of the strangest thousandth "
-            f"({scale.high:.4g}), over {over}"
+            f"0 is the median ({scale.low:.4g}), 1 is the 99.9 % quantile ({scale.high:.4g}) "
+            f"of {over}"
         )
 
     def false_alarms(self, name: str, fraction: float, pixels: float) -> float | None:

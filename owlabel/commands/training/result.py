@@ -21,7 +21,7 @@ def print_result(session: Any, result: Any, adopt: bool, as_json: bool = False) 
     if rows or as_json:
         print_rows(rows if as_json else [_in_percent(row) for row in rows], as_json)
     else:
-        out.print("nothing was compared: of the images kept aside, people have labelled none")
+        out.print("nothing was compared: people have labelled none of the held-out images")
     if adopt:
         session.models.adopt(result.model_id)
         work(session)

@@ -1,4 +1,4 @@
-"""``owlabel train-ood``: make a project's model know what it does not know."""
+"""``owlabel train-ood``: train a project's model on OoD objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train_ood(
         ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="Show whole pictures, do not paste objects.")
+        bool, typer.Option("--whole", help="Show proxies as whole images; paste none.")
     ] = False,
     adopt: AdoptOption = False,
     as_json: JsonOption = False,

@@ -36,7 +36,9 @@ def weak_shot(
             err.print(line, style="yellow", markup=False, highlight=False)
         job_id = session.training.weak_shot(request)
         if not wait:
-            out.print(f"job {job_id} is queued: it runs when the project is open", highlight=False)
+            out.print(
+                f"job {job_id} is queued: it runs when the project is next opened", highlight=False
+            )
             return
         row = finished(session, job_id, "training")
         print_rows(_rows(row.result), as_json)
