@@ -104,5 +104,5 @@ def test_an_image_is_named_by_its_path_first(toy: Any) -> None:
 def test_a_project_that_is_made_on_the_way_is_told(toy: Any, tmp_path: Path) -> None:
     toy.project.close()
     moved = toy.images.rename(tmp_path / "moved")
-    assert "created the project " in run(app, ["info", str(moved)]).stderr
-    assert "created the project" not in run(app, ["info", str(moved)]).stderr
+    assert "created a project: " in run(app, ["info", str(moved)]).stderr
+    assert "created a project" not in run(app, ["info", str(moved)]).stderr

@@ -41,9 +41,9 @@ def test_a_line_each_and_no_torch(toy: Any) -> None:
 
 
 def test_what_dies_is_told_with_its_remedy() -> None:
-    found = doctor._in_a_process("torch", "import os; os.kill(os.getpid(), 11)", "do this")
-    assert found == Finding("torch", False, "the process ended with -11", "do this")
-    found = doctor._in_a_process("torch", "raise ImportError('no such thing')", "do this")
+    found = doctor._run_check("torch", "import os; os.kill(os.getpid(), 11)", "do this")
+    assert found == Finding("torch", False, "the process ended with status -11", "do this")
+    found = doctor._run_check("torch", "raise ImportError('no such thing')", "do this")
     assert (found.good, found.detail) == (False, "ImportError: no such thing")
 
 

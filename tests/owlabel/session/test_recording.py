@@ -142,5 +142,5 @@ def test_a_replay_never_goes_into_a_project_that_is_there(
     words[2] = str(toy.project.folder)
     done = CliRunner().invoke(app, [*words, "--project", str(tmp_path / "new.owlabel")])
     assert done.exit_code == 1
-    assert "name the folder of its images" in " ".join(done.output.split())
+    assert "choose the folder of its images" in " ".join(done.output.split())
     assert not (tmp_path / "new.owlabel").exists()

@@ -190,7 +190,7 @@ def test_the_command_lists_every_score(command: Command) -> None:
 def test_the_command_prints_a_table_for_people(command: Command) -> None:
     text = command().stdout
     assert "usual" in text
-    assert "scale from 768 all points of 4 images" in text
+    assert "scale from 768 grid points of 4 images" in text
     assert "None" not in text
 
 
