@@ -34,7 +34,7 @@ def test_a_line_each_and_no_torch(toy: Any) -> None:
     what = [line[5:].split(":")[0] for line in lines]
     assert what == [
         "Python", "Qt", "napari", "OpenGL", "torch", "database", "sample model",
-        "project's database", "pictures", "cache", "model 'toy'",
+        "project's database", "images", "cache", "model 'toy'",
     ]  # fmt: skip
     assert done.exit_code == 0, done.output
     assert all(line.startswith(("ok ", "note")) for line in lines), lines
