@@ -73,7 +73,8 @@ def image_id(session: Any, image: str) -> int:
     if not named:
         raise ValueError(f"no image is named {image!r}: see `owlabel info`")
     if len(named) > 1:
-        raise ValueError(f"{len(named)} images are named {image!r}: give the path of one")
+        paths = ", ".join(r.relative for r in named[:3])
+        raise ValueError(f"{len(named)} images are named {image!r}: give the path, as in {paths}")
     return int(named[0].id)
 
 

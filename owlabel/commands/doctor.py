@@ -143,7 +143,7 @@ def opengl() -> Finding:
         remedy = "commands work without a window; to open the window: xvfb-run -a owlabel ..."
         return Finding("OpenGL", None, "there is no display", remedy)
     return _run_check(
-        "OpenGL", OPENGL, "scripts/system-packages, or the packages listed in README, Install"
+        "OpenGL", OPENGL, "install the packages listed in docs/reference/system_packages.md"
     )
 
 
@@ -183,7 +183,7 @@ def project_findings(project: Path) -> Iterator[Finding]:
     with Project.open(project) as opened:
         root = opened.images_root
         yield Finding(
-            "pictures", root.is_dir(), str(root), "" if root.is_dir() else
+            "images", root.is_dir(), str(root), "" if root.is_dir() else
             "move the folder back to this path",
         )  # fmt: skip
         yield _cache(opened)
