@@ -183,7 +183,7 @@ def project_findings(project: Path) -> Iterator[Finding]:
     with Project.open(project) as opened:
         root = opened.images_root
         yield Finding(
-            "pictures", root.is_dir(), str(root), "" if root.is_dir() else
+            "images", root.is_dir(), str(root), "" if root.is_dir() else
             "move the folder back to this path",
         )  # fmt: skip
         yield _cache(opened)
