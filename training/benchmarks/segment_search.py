@@ -1,6 +1,6 @@
 """Features of segments as a search over pixels, compiled: what the bench compares ours with.
 
-*Our own re-implementation*, written from a description of the released code of Chan et al. 2020,
+*Our own re-implementation*, written from a description of the released code of Chan et al. 2021,
 not the code itself: naive maps with a sort, then a walk over all pixels; each pixel of the mask
 that no segment has yet grows one, pixel by pixel, and sums what the 2q + 37 columns need in single
 precision, E[x^2] - E[x]^2 for the variances, neighbours counted once for each contact.  Whatever
