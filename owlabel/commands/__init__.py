@@ -1,1 +1,1 @@
-"""Commands in modules of their own; each is registered by one line in `owlabel.cli`."""
+"""Commands in their own modules; `owlabel.cli` registers each of them."""

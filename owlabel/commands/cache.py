@@ -1,4 +1,4 @@
-"""``owlabel cache``: how large the cache of a project is, and how large it may be."""
+"""``owlabel cache``: show the size of a project's cache and set its limit."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Annotated
 
 import typer
 
-from owlabel.commands.console import ProjectArg, out, sitting
+from owlabel.commands.console import ProjectArg, open_session, out
 from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message
 from owlabel.project.storage.feature_cache import GIB
 
 
 def cache(
     project: ProjectArg,
-    limit: Annotated[float | None, typer.Option(help="GiB that the cache may hold.")] = None,
+    limit: Annotated[float | None, typer.Option(help="New limit of the cache, in GiB.")] = None,
 ) -> None:
-    """Show the size of a project's cache; set its limit and remove what is over it.
+    """Show the size of a project's cache, set its limit, and remove what exceeds the limit.
 
-    Only embeddings of models not in use go, those used longest ago first; they are computed again
-    when they are wanted again.
+    Only embeddings of models that are not in use are removed, the longest unused first. They are
+    computed again when needed.
     """
-    with sitting(project) as session:
+    with open_session(project) as session:
         if limit is not None:
             session.settings.set(cache_limit_gib=limit)
-        done, allowed = trim_cache(session.project), cache_limit(session.project)
-        message = trim_message(done, allowed)
+        trimmed, limit_gib = trim_cache(session.project), cache_limit(session.project)
+        message = trim_message(trimmed, limit_gib)
         if message is not None:
-            out.print(message[1], markup=False, highlight=False)
-        out.print(f"{done.left / GIB:.2f} GiB of {allowed:g}", highlight=False)
+            out.print(message[1])
+        out.print(f"{trimmed.left / GIB:.2f} GiB of {limit_gib:g}")

@@ -1,7 +1,8 @@
-"""``owlabel clusters``: group the pixels and unknown objects of a project, look, and name."""
+"""``owlabel clusters``: cluster pixels and OoD candidates, list the clusters, name them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,48 +12,51 @@ from PIL import Image
 
 from owlabel.commands.console import (
     JsonOption,
+    OverwriteOption,
     ProjectArg,
-    finished,
+    open_session,
     out,
     print_rows,
     refuse_existing,
-    sitting,
-    work,
+    run_job,
+    run_jobs,
 )
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.images import files as images
 from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.view.clusters.catalog import ClusterInfo
 
-app = typer.Typer(help="Group pixels and unknown objects, look, and name.", no_args_is_help=True)
+app = typer.Typer(help="Cluster pixels and OoD candidates, and name them.", no_args_is_help=True)
 SIDE = 96
-"""Pixels of the side of a patch in a gallery."""
-ClusterArg = Annotated[str, typer.Argument(help="As `list` tells it: 7, or c2 of candidates.")]
+"""Side of a patch in a gallery, in pixels."""
+ClusterArg = Annotated[
+    str, typer.Argument(help="Name in `list`: 7, or c2 for a cluster of candidates.")
+]
 
 
 @app.callback()
 def clusters(context: typer.Context, project: ProjectArg) -> None:
-    """Group pixels and unknown objects; nothing of it is a label until proposals are accepted."""
+    """Cluster pixels and OoD candidates, and name them; masks become labels only when accepted."""
     context.obj = project
 
 
 @app.command()
 @request_options(ClusterRequest)
 def build(context: typer.Context, make: MakeRequest[ClusterRequest]) -> None:
-    """Make auxiliary labels of all images, and group the OoD candidates."""
-    with sitting(context.obj) as session:
+    """Compute auxiliary labels of all images and cluster the OoD candidates."""
+    with open_session(context.obj) as session:
         job_id = session.clusters.build(make())
-        told = finished(session, job_id, "the build").result
+        result = run_job(session, job_id, "the build").result
         out.print(
-            f"{told['clusters']} clusters of pixels, {told['kinds']} of candidates", highlight=False
+            f"{result['clusters']} clusters of pixels, {result['kinds']} of candidates",
         )
-        _tell_agreement(told)
+        _print_agreement(result)
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the clusters, the largest first, with their names."""
-    with sitting(context.obj) as session:
+    """List the clusters with their names, the largest first."""
+    with open_session(context.obj) as session:
         rows = [
             {
                 "cluster": info.name,
@@ -66,51 +70,54 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         ]
         print_rows(rows, as_json)
         if not as_json:
-            _tell_agreement(session.clusters.agreement() or {})
+            _print_agreement(session.clusters.agreement() or {})
 
 
 @app.command()
 def name(
     context: typer.Context,
     cluster: ClusterArg,
-    class_name: Annotated[str, typer.Argument(help='A class, known or new; "" takes it back.')],
+    class_name: Annotated[
+        str, typer.Argument(help='A class, existing or new; "" removes the name.')
+    ],
 ) -> None:
-    """Name a cluster: what it holds in all images is proposed for review."""
-    with sitting(context.obj) as session:
+    """Name a cluster; its masks in all images become proposals for review."""
+    with open_session(context.obj) as session:
         session.clusters.name(cluster, class_name)
-        work(session)
-        found = session.proposals.open("cluster")
+        run_jobs(session)
+        proposals = session.proposals.open("cluster")
         named = session.classes.find(class_name) if class_name else None
-        here = sum(named is not None and p.class_id == named.id for p in found)
-        told = f"{len(found)} proposals are open"
-        told += f", {here} of them of {named.name}: see `owlabel proposals`" if named else ""
-        out.print(told, highlight=False)
+        text = f"{len(proposals)} proposals are open"
+        if named is not None:
+            count = sum(p.class_id == named.id for p in proposals)
+            text += f", {count} of them of {named.name}: see `owlabel proposals`"
+        out.print(text)
 
 
 @app.command()
 def gallery(
     context: typer.Context,
     cluster: ClusterArg,
-    file: Annotated[Path, typer.Argument(help="A PNG file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    file: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write a picture of patches that shows what a cluster looks like."""
-    with sitting(context.obj) as session:
+    """Write a PNG with image patches of a cluster."""
+    with open_session(context.obj) as session:
         if file.suffix.lower() != ".png":
-            raise ValueError(f"patches are written as PNG: {file.name!r} does not end in .png")
+            raise ValueError(f"the gallery is a PNG: {file.name!r} must end in .png")
         refuse_existing(file, overwrite)
-        found = next((info for info in _all(session) if info.name == cluster), None)
-        if found is None or not found.examples:
+        info = next((info for info in _all(session) if info.name == cluster), None)
+        if info is None or not info.examples:
             raise ValueError(f"there is no cluster {cluster!r} with a patch: see `list`")
-        Image.fromarray(_sheet(session, found)).save(file)
-        out.print(f"{len(found.examples)} patches in {file}", highlight=False)
+        Image.fromarray(_sheet(session, info)).save(file)
+        out.print(f"{len(info.examples)} patches in {file}")
 
 
 def _all(session: Any) -> list[ClusterInfo]:
-    found: list[ClusterInfo] = session.clusters.list_all()
-    if not found:
-        raise ValueError("there are no clusters yet: run `owlabel clusters PROJECT build`")
-    return found
+    clusters: list[ClusterInfo] = session.clusters.list_all()
+    if not clusters:
+        raise ValueError("this project has no clusters yet: run `owlabel clusters PROJECT build`")
+    return clusters
 
 
 def _sheet(session: Any, info: ClusterInfo) -> np.ndarray:
@@ -124,10 +131,9 @@ def _sheet(session: Any, info: ClusterInfo) -> np.ndarray:
     )
 
 
-def _tell_agreement(told: Any) -> None:
-    if "pmiou_hungarian" in told:
+def _print_agreement(agreement: Mapping[str, Any]) -> None:
+    if "pmiou_hungarian" in agreement:
         out.print(
-            f"PmIoU (Hungarian) {100 * told['pmiou_hungarian']:.1f} %, (max) "
-            f"{100 * told['pmiou_max']:.1f} % on {told['pixels']:,} labelled pixels",
-            highlight=False,
+            f"PmIoU (Hungarian) {100 * agreement['pmiou_hungarian']:.1f} %, (max) "
+            f"{100 * agreement['pmiou_max']:.1f} % on {agreement['pixels']:,} labelled pixels",
         )

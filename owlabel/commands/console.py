@@ -1,4 +1,4 @@
-"""What the commands share: where they print, how they open a project, how they wait for jobs."""
+"""What the commands share: consoles, opening a session, running jobs, printing tables."""
 
 from __future__ import annotations
 
@@ -18,40 +18,45 @@ from owlabel.jobs.registry import title_of
 from owlabel.project.tables.catalog import REPLACED
 from owlabel.view.open_project import is_project, open_project
 
-out = Console(markup=False)  # names of images and classes may hold square brackets
-err = Console(stderr=True, markup=False)
+# no markup: names may hold square brackets; soft_wrap: a long path stays on one line
+out = Console(markup=False, highlight=False, soft_wrap=True)
+err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 REPORT_SECONDS = 30.0
-"""Time between two lines of progress where stderr is no terminal."""
+"""Time between two lines of progress if stderr is not a terminal."""
 
-ProjectArg = Annotated[Path, typer.Argument(help="A project, or the folder of pictures it is of.")]
-ImageArg = Annotated[str, typer.Argument(help="Name of the image, as `owlabel info` lists it.")]
+UNLIMITED = 100_000
+"""Width of a table in a file or a pipe, in characters; it takes only what it needs."""
+
+ProjectArg = Annotated[Path, typer.Argument(help="A project, or its folder of images.")]
+ImageArg = Annotated[str, typer.Argument(help="Name of the image in `owlabel info`.")]
 ModelOption = Annotated[str, typer.Option("--model", help="A checkpoint file, or 'sample'.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the command with one line and status 1 on bad input."""
+    """On bad input, print one line and end the command with status 1."""
     try:
         yield
     except (ValueError, OSError) as error:
-        err.print(f"owlabel: {error}", style="red", markup=False, highlight=False)
+        err.print(f"owlabel: {error}", style="red")
         raise typer.Exit(1) from None
 
 
 @contextmanager
-def sitting(folder: Path) -> Iterator[Any]:
-    """Open a project's session without a worker; ends with one line and status 1 on bad input."""
+def open_session(folder: Path) -> Iterator[Any]:
+    """Open a session without a worker; on bad input, print one line and end with status 1."""
     from owlabel.session.session import Session
 
     with one_line_errors():
-        known = is_project(folder)
+        existed = is_project(folder)
         project = open_project(folder)
-        if not known:
-            err.print(f"made a project: {project.folder}", markup=False, highlight=False)
+        if not existed:
+            err.print(f"created a project: {project.folder}")
         session = Session(project, start_worker=False)
         for name in session.project.replaced:
-            err.print(f"{name}{REPLACED}", style="yellow", markup=False, highlight=False)
+            err.print(f"{name}{REPLACED}", style="yellow")
         try:
             yield session
         finally:
@@ -59,30 +64,33 @@ def sitting(folder: Path) -> Iterator[Any]:
 
 
 def image_id(session: Any, image: str) -> int:
-    """Return the id of the image of this name (its path below the folder, or its file name)."""
+    """Return the id of an image by its path below the image folder, or by its file name."""
     named = [r for r in session.records if image == r.relative]
     named = named or [r for r in session.records if image == Path(r.relative).name]
     for record in () if named else session.broken:
         if image in (record.relative, Path(record.relative).name):
             raise ValueError(f"{record.relative} cannot be read: {record.error}")
-    if len(named) != 1:
-        raise ValueError(f"{len(named)} images are named {image!r}: see `owlabel info`")
+    if not named:
+        raise ValueError(f"no image is named {image!r}: see `owlabel info`")
+    if len(named) > 1:
+        paths = ", ".join(r.relative for r in named[:3])
+        raise ValueError(f"{len(named)} images are named {image!r}: give the path, as in {paths}")
     return int(named[0].id)
 
 
-def show(session: Any, image: str) -> None:
-    """Go to the image of this name."""
+def go_to_image(session: Any, image: str) -> None:
+    """Make an image current, by its name."""
     session.go_to(image_id(session, image))
 
 
-def work(session: Any) -> None:
+def run_jobs(session: Any) -> None:
     """Run all queued jobs in a worker process and show their progress.
 
     A terminal gets a bar; a file or a pipe gets a line every `REPORT_SECONDS`.
     """
     from owlabel.jobs.drain import drain
 
-    with _progress_bar() as bar:
+    with progress_bar() as bar:
         job_id, task, reported = -1, bar.add_task("", total=None), time.monotonic()
         for row in drain(session.project):
             if row.state != "running":
@@ -90,15 +98,16 @@ def work(session: Any) -> None:
             text = f"{title_of(row.kind)}: {row.message}" if row.message else title_of(row.kind)
             if row.id != job_id:
                 job_id = row.id
-                bar.reset(task)  # the time left is measured for each job anew
+                bar.reset(task)  # estimate the time left for each job separately
             bar.update(task, description=text, completed=row.done, total=row.total or None)
             if bar.disable and time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()
-                err.print(f"{text} ({row.done}/{row.total or '?'})", highlight=False)
+                err.print(f"{text} ({row.done}/{row.total or '?'})")
     session.poll()
 
 
-def _progress_bar() -> Progress:
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr; it is shown only if stderr is a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -110,29 +119,36 @@ def _progress_bar() -> Progress:
     )
 
 
-def finished(session: Any, job_id: int, what: str) -> Any:
-    """Run all queued jobs and return the row of one; raises ValueError unless it is done."""
-    work(session)
+def run_job(session: Any, job_id: int, what: str) -> Any:
+    """Run all queued jobs and return the row of one job; raises ValueError unless it is done."""
+    run_jobs(session)
     row = next(r for r in session.worker.jobs() if r.id == job_id)
     if row.state != "done":
-        raise ValueError(f"{what} ended as {row.state}: {row.error or row.message}")
+        raise ValueError(f"{what} was not completed ({row.state}): {row.error or row.message}")
     return row
 
 
 def refuse_existing(file: Path, overwrite: bool) -> None:
-    """Raise ValueError where a file cannot be written, or would be replaced without being asked."""
+    """Raise ValueError if the folder of a file is missing, or the file exists already."""
     if not file.parent.is_dir():
-        raise ValueError(f"there is no folder {file.parent}: make it first")
+        raise ValueError(f"there is no folder {file.parent}: create it first")
     if file.exists() and not overwrite:
-        raise ValueError(f"{file} exists: choose another name, or --overwrite")
+        raise ValueError(f"{file} already exists: choose another name, or use --overwrite")
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows of equal keys as a table, or as JSON."""
+    """Print rows with equal keys as a table, or as JSON.
+
+    Names are never cut. A terminal breaks long values over lines; a file or a pipe gets each row
+    on one line.
+    """
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
-    table = Table(*(rows[0] if rows else ["nothing to list"]))
+    table = Table()
+    for name in rows[0] if rows else ["nothing to list"]:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    out.print(table)
+    console = out if out.is_terminal else Console(markup=False, width=UNLIMITED)
+    console.print(table, soft_wrap=False)

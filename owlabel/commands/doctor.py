@@ -1,4 +1,4 @@
-"""``owlabel doctor``: what this installation needs, one line each, with the remedy."""
+"""``owlabel doctor``: check this installation, one line a check, with the remedy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_NAPARI = (0, 9, 2)
 PYQT5_UP_TO = (0, 10)
 BINDINGS = {"PyQt5": "pyqt5", "PyQt6": "pyqt6", "PySide6": "pyside6"}
-"""Distribution to our extra of the same Qt."""
+"""Name of a Qt distribution to the extra of OWLabel that installs it."""
 SECONDS = 120
 FREE_GIB = 2.0
 OPENGL = """
@@ -53,7 +53,16 @@ print(torch.__version__, "on", name)
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is good (None: it works with a reserve), and the remedy."""
+    """The result of one check.
+
+    Attributes
+    ----------
+    what : str
+        What was checked.
+    good : bool or None
+        None: it works, but something should be changed.
+    detail, remedy : str
+    """
 
     what: str
     good: bool | None
@@ -63,10 +72,10 @@ class Finding:
 
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="Also look at this project, or the project of a folder.")
+        Path | None, typer.Argument(help="Also check this project, or the project of a folder.")
     ] = None,
 ) -> None:
-    """Check Python, Qt, OpenGL, napari, torch, database, cache and models; nothing is changed."""
+    """Check Python, Qt, OpenGL, napari, torch, database, cache and models; change nothing."""
     bad = 0
     with one_line_errors():
         for finding in findings(folder):
@@ -74,13 +83,13 @@ def doctor(
             mark = {True: "ok  ", None: "note", False: "BAD "}[finding.good]
             remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
             line = f"{mark} {finding.what}: {finding.detail}{remedy}"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(line)
     if bad:
         raise typer.Exit(1)
 
 
 def findings(folder: Path | None = None) -> Iterator[Finding]:
-    """Yield what there is to say about this installation, then about a project."""
+    """Yield the results for this installation, then for a project."""
     for check in (python, qt, napari, opengl, torch, sqlite, sample_model):
         yield check()
     if folder is not None:
@@ -92,57 +101,59 @@ def python() -> Finding:
     now = sys.version_info[:3]
     return Finding(
         "Python", now >= OLDEST_PYTHON, _dotted(now), "" if now >= OLDEST_PYTHON else
-        f"make a virtual environment with Python {_dotted(OLDEST_PYTHON)} or newer",
+        f"create a virtual environment with Python {_dotted(OLDEST_PYTHON)} or newer",
     )  # fmt: skip
 
 
 def qt() -> Finding:
-    """Check that there is one binding of Qt, and the one that QT_API names."""
-    found = {name: number for name in BINDINGS if (number := _installed(name)) is not None}
-    detail = ", ".join(f"{name} {number}" for name, number in found.items()) or "none"
+    """Check that one Qt binding is installed, and that QT_API names it."""
+    installed = {name: number for name in BINDINGS if (number := _installed(name)) is not None}
+    detail = ", ".join(f"{name} {number}" for name, number in installed.items()) or "none"
     wanted = os.environ.get("QT_API")
-    if not found:
+    if not installed:
         return Finding("Qt", False, detail, 'pip install "owlabel[pyqt5]"')
-    if wanted and wanted.lower() not in {BINDINGS[name] for name in found}:
+    if wanted and wanted.lower() not in {BINDINGS[name] for name in installed}:
         return Finding("Qt", False, f"{detail}, but QT_API is {wanted}", "unset QT_API")
-    if len(found) > 1 and not wanted:
-        return Finding("Qt", None, detail, "set QT_API to the one that is meant")
+    if len(installed) > 1 and not wanted:
+        return Finding("Qt", None, detail, "set QT_API to the binding that napari should use")
     return Finding("Qt", True, detail)
 
 
 def napari() -> Finding:
     """Check the version of napari, which supports PyQt5 up to 0.9."""
-    found = _installed("napari")
-    if found is None:
+    napari_version = _installed("napari")
+    if napari_version is None:
         return Finding("napari", False, "not installed", 'pip install "owlabel[pyqt5]"')
-    number = _numbers(found)
+    number = _numbers(napari_version)
     if number < OLDEST_NAPARI:
-        return Finding("napari", False, found, f'pip install "napari>={_dotted(OLDEST_NAPARI)}"')
-    others = [name for name in ("PyQt6", "PySide6") if _installed(name)]
-    if number >= PYQT5_UP_TO and not others:
-        return Finding("napari", False, f"{found} without Qt 6", 'pip install "owlabel[pyqt6]"')
-    return Finding("napari", True, found)
+        remedy = f'pip install "napari>={_dotted(OLDEST_NAPARI)}"'
+        return Finding("napari", False, napari_version, remedy)
+    qt6 = any(_installed(name) for name in ("PyQt6", "PySide6"))
+    if number >= PYQT5_UP_TO and not qt6:
+        detail = f"{napari_version} without Qt 6"
+        return Finding("napari", False, detail, 'pip install "owlabel[pyqt6]"')
+    return Finding("napari", True, napari_version)
 
 
 def opengl() -> Finding:
-    """Check in a process of its own that a canvas can be drawn."""
+    """Check in a separate process that a canvas can be drawn."""
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
-        remedy = "steps without a window work; for the window: xvfb-run -a owlabel ..."
+        remedy = "commands work without a window; to open the window: xvfb-run -a owlabel ..."
         return Finding("OpenGL", None, "there is no display", remedy)
-    return _in_a_process(
-        "OpenGL", OPENGL, "scripts/system-packages, or the packages listed in README, Install"
+    return _run_check(
+        "OpenGL", OPENGL, "install the packages listed in docs/reference/system_packages.md"
     )
 
 
 def torch() -> Finding:
-    """Check in a process of its own that models can be used."""
-    return _in_a_process("torch", TORCH, 'pip install "torch>=2.10" "torchvision>=0.25"')
+    """Check in a separate process that models can run."""
+    return _run_check("torch", TORCH, 'pip install "torch>=2.10" "torchvision>=0.25"')
 
 
 def sqlite() -> Finding:
-    """Check that a database with a write-ahead log can be written in the temporary folder."""
+    """Check that SQLite can write a database with a write-ahead log."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             connection = sqlite3.connect(Path(folder) / DATABASE)
@@ -156,7 +167,7 @@ def sqlite() -> Finding:
 
 
 def sample_model() -> Finding:
-    """Check that the model that ships can be read."""
+    """Check that the sample model can be read."""
     try:
         return Finding("sample model", True, read_header(sample_checkpoint()).name)
     except (ValueError, OSError) as error:
@@ -164,7 +175,7 @@ def sample_model() -> Finding:
 
 
 def project_findings(project: Path) -> Iterator[Finding]:
-    """Yield what there is to say about a project; it is neither migrated nor changed."""
+    """Yield the results for a project, which is not migrated or changed."""
     path = project / DATABASE
     yield (base := _database(path))
     if base.good is not True:
@@ -172,8 +183,8 @@ def project_findings(project: Path) -> Iterator[Finding]:
     with Project.open(project) as opened:
         root = opened.images_root
         yield Finding(
-            "pictures", root.is_dir(), str(root), "" if root.is_dir() else
-            "bring the folder back under this name",
+            "images", root.is_dir(), str(root), "" if root.is_dir() else
+            "move the folder back to this path",
         )  # fmt: skip
         yield _cache(opened)
         yield from (_model(m.name, m.path, m.hash) for m in opened.models())
@@ -192,10 +203,12 @@ def _database(path: Path) -> Finding:
         return Finding(what, False, f"{path}: {verdict}", "restore a copy of the project's folder")
     if revision != REVISION:
         known = revision in migrate.known_revisions()
-        remedy = "it is brought up to date when it is opened" if known else "update OWLabel"
+        remedy = "the project is migrated when it is opened" if known else "update OWLabel"
         return Finding(what, None if known else False, f"revision {revision}", remedy)
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        return Finding(what, False, f"{path} cannot be written", "change the rights of the folder")
+        return Finding(
+            what, False, f"{path} cannot be written", "change the permissions of the folder"
+        )
     return Finding(what, True, f"{path}, revision {revision}")
 
 
@@ -205,7 +218,12 @@ def _cache(project: Project) -> Finding:
     free = shutil.disk_usage(project.folder).free / GIB
     detail = f"{size:.2f} GiB of {limit:g}, {free:.1f} GiB free on the disk"
     if free < FREE_GIB:
-        return Finding("cache", False, detail, "free some space; the folder cache may be deleted")
+        return Finding(
+            "cache",
+            False,
+            detail,
+            "free some space: the folder `cache` of the project may be deleted",
+        )
     if size > limit:
         return Finding("cache", None, detail, "owlabel cache DIR --limit GIB")
     return Finding("cache", True, detail)
@@ -215,33 +233,38 @@ def _model(name: str, path: Path, digest: str) -> Finding:
     what = f"model {name!r}"
     try:
         if file_sha256(path) != digest:
-            return Finding(what, False, f"{path} was changed", "restore it, or use another version")
+            return Finding(
+                what, False, f"{path} was changed", "restore the file, or use another model"
+            )
         return Finding(what, True, path.name)
     except (CheckpointError, OSError) as error:
-        return Finding(what, False, str(error), "restore it, or use another version")
+        return Finding(what, False, str(error), "restore the file, or use another model")
 
 
 def _project(folder: Path) -> Path:
-    """Return the project that is meant; raises ValueError where there is none."""
+    """Return the project of a folder; raises ValueError if there is none."""
     folder = folder.expanduser().resolve()
     for candidate in (folder, project_folder(folder)):
         if (candidate / DATABASE).is_file():
             return candidate
-    raise ValueError(f"{folder} is no project and has none beside it: make one with `owlabel new`")
+    raise ValueError(
+        f"{folder} is not a project and has none beside it: create one with `owlabel new`"
+    )
 
 
-def _in_a_process(what: str, code: str, remedy: str) -> Finding:
-    """Run a few lines in a process of their own, which may die."""
+def _run_check(what: str, code: str, remedy: str) -> Finding:
+    """Run some code in a separate process, which may crash."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Finding(what, False, f"no answer within {SECONDS} s", remedy)
-    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    last = said[-1] if said else f"the process ended with {done.returncode}"
-    return Finding(what, done.returncode == 0, last, "" if done.returncode == 0 else remedy)
+    good = process.returncode == 0
+    lines = (process.stdout if good else process.stderr).strip().splitlines()
+    last = lines[-1] if lines else f"the process ended with status {process.returncode}"
+    return Finding(what, good, last, "" if good else remedy)
 
 
 def _installed(name: str) -> str | None:

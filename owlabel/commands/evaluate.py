@@ -1,4 +1,4 @@
-"""``owlabel evaluate``: a model, or score maps on disk, against ground truth."""
+"""``owlabel evaluate``: measure a model, or score maps on disk, against ground truth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from owlabel import __version__
-from owlabel.commands.console import err, one_line_errors, out, print_rows
+from owlabel.commands.console import err, one_line_errors, out, print_rows, progress_bar
 from owlabel.evaluation.cases import DataSet, check
 from owlabel.evaluation.layouts import read
 from owlabel.evaluation.model import predictions_of
@@ -33,29 +31,29 @@ from owlabel.view.open_project import find_checkpoint
 
 Names = list[str] | None
 NO_OOD = (
-    "no pixel of these masks is out of distribution, so AUROC, AP and FPR95 say nothing: name the "
-    "classes that count as OoD with --held-out"
+    "no pixel of these masks is out of distribution, so AUROC, AP and FPR95 are not defined: name "
+    "the classes that count as OoD with --held-out"
 )
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="The data set's folder; it is never changed.")],
-    folder: Annotated[Path, typer.Argument(help="Where the report goes; must not exist.")],
+    data: Annotated[Path, typer.Argument(help="Folder of the data set; it is never changed.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the report; it must not exist.")],
     layout: Annotated[
         str,
         typer.Option(
-            help="plain, classes (or camvid), cityscapes, lost_and_found, fishyscapes, "
-            "street_hazards, smiyc, road_anomaly."
+            help="Layout of the data set: plain, classes (or camvid), cityscapes, lost_and_found, "
+            "fishyscapes, street_hazards, smiyc, road_anomaly."
         ),
     ] = "plain",
-    split: Annotated[str | None, typer.Option(help="Part of the data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set, e.g. val.")] = None,
     held_out: Annotated[
-        Names, typer.Option(help="Class that counts as OoD, or a setting as 10+1; repeatable.")
+        Names, typer.Option(help="Class that counts as OoD, or a setting such as 10+1; repeatable.")
     ] = None,
-    ignore: Annotated[Names, typer.Option(help="Class that is void; repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint to run, or 'sample'.")] = None,
+    ignore: Annotated[Names, typer.Option(help="Class that counts as void; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint to evaluate, or 'sample'.")] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Score maps in place of a model: NAME.npy or .png.")
+        Path | None, typer.Option(help="Score maps in place of a model: NAME.npy or NAME.png.")
     ] = None,
     class_maps: Annotated[
         Path | None, typer.Option(help="With --maps: class maps, ids in the data set's order.")
@@ -67,23 +65,25 @@ def evaluate(
         Path | None, typer.Option(help="Residual block (RPL) of the model, for rpl_energy.")
     ] = None,
     threshold: Annotated[
-        list[float] | None, typer.Option(help="t of the table; repeatable.")
+        list[float] | None, typer.Option(help="Threshold t for the table; repeatable.")
     ] = None,
     track: Annotated[
         str, typer.Option(help="Size filter of components: none, anomaly or obstacle.")
     ] = "none",
-    fpr95: Annotated[str, typer.Option(help="first (benchmarks) or closest.")] = "first",
+    fpr95: Annotated[
+        str, typer.Option(help="FPR95 rule: first (as in benchmarks) or closest.")
+    ] = "first",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="evaluation.json of another split: its threshold for open-mIoU."),
+        typer.Option(help="evaluation.json of another split, for the threshold of open-mIoU."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that measure.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report.")] = False,
 ) -> None:
-    """Measure anomaly scores against ground truth; writes JSON, CSV and an HTML report."""
+    """Measure anomaly scores against ground truth; write JSON, CSV and an HTML report."""
     with one_line_errors():
         if (model is None) == (maps is None):
-            raise ValueError("name a model with --model or a folder of score maps with --maps")
+            raise ValueError("choose either a model (--model) or a folder of score maps (--maps)")
         options = Options(tuple(threshold or ()), track, _fpr_rule(fpr95), None, workers)
         thresholds = None if calibration is None else _calibrated_thresholds(calibration)
         refuse_existing(folder, overwrite)
@@ -103,7 +103,7 @@ def evaluate(
                 results = _measured(dataset, predictions, options, thresholds, progress)
                 write(folder, dataset, results, _about(), overwrite)
         _print_results([result for result, _ in results])
-        out.print(str(folder / PAGE), highlight=False, markup=False)
+        out.print(str(folder / PAGE))
 
 
 def _fpr_rule(name: str) -> FprRule:
@@ -113,12 +113,14 @@ def _fpr_rule(name: str) -> FprRule:
 
 
 def _calibrated_thresholds(file: Path) -> dict[str, float | None]:
-    """Return score to its threshold of 95 % recall, as the evaluation of another split has it."""
+    """Return the threshold of 95 % recall of each score, from the evaluation of another split."""
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))["scores"]
         return {row["score"]: row["recall_95_threshold"] for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no evaluation.json: {error!r}") from error
+        raise ValueError(
+            f"{file} is not an evaluation.json ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _measured(
@@ -128,14 +130,14 @@ def _measured(
     thresholds: Mapping[str, float | None] | None,
     progress: Progress,
 ) -> list[tuple[ScoreResult, Predictions]]:
-    """Measure each score; `thresholds` of another split, where given, are those of open-mIoU."""
+    """Measure each score; `thresholds` are those for open-mIoU, from another split."""
     results = []
     for of_score in predictions:
         if thresholds is not None:
             threshold = thresholds.get(of_score.score)
             if threshold is None:
                 raise ValueError(
-                    f"--calibration holds no threshold of 95 % recall for {of_score.score}: "
+                    f"--calibration has no threshold of 95 % recall for {of_score.score}: "
                     "evaluate the other split with the same score"
                 )
             options = replace(options, open_threshold=float(threshold))
@@ -145,16 +147,8 @@ def _measured(
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Show a bar in a terminal."""
-    with ProgressBar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    ) as bar:
+    """Show a progress bar if stderr is a terminal."""
+    with progress_bar() as bar:
         task = bar.add_task("", total=None)
         yield lambda name, done, total: bar.update(
             task, description=name, completed=done, total=total
@@ -162,7 +156,7 @@ def _progress() -> Iterator[Progress]:
 
 
 def _about() -> dict[str, Any]:
-    """Return the command without folders of this machine, and the version."""
+    """Return the command, without folders of this machine, and the version."""
     parts = [word.rpartition("=") for word in sys.argv[1:]]
     words = [
         f"{a}{b}DIR/{Path(c).name}" if Path(c).is_absolute() else a + b + c for a, b, c in parts
@@ -173,7 +167,7 @@ def _about() -> dict[str, Any]:
 def _print_results(results: Sequence[ScoreResult]) -> None:
     print_rows([_row(result) for result in results], as_json=False)
     if all(result.pooled.positives == 0 for result in results):
-        err.print(NO_OOD, style="yellow", markup=False, highlight=False)
+        err.print(NO_OOD, style="yellow")
 
 
 def _row(result: ScoreResult) -> dict[str, str]:

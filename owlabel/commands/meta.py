@@ -1,4 +1,4 @@
-"""``owlabel meta``: what was learnt about false candidates, and how well it tells them."""
+"""``owlabel meta``: fit the classifier of false candidates and measure it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting
+from owlabel.commands.console import JsonOption, ProjectArg, open_session, out, print_rows
 from owlabel.jobs.job import JobContext, run_to_end
 from owlabel.jobs.kinds.fit_meta_classifier import JudgeJob
 from owlabel.ood.meta_classifier import MetaClassifier, leave_groups_out, leave_one_out, quality
 from owlabel.view.review_decisions import MIN_DECISIONS, Rows, collect_rows
 
 LARGEST = 5
-"""Coefficients of each sign that are listed."""
+"""Number of coefficients listed for each sign."""
 
 
 def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
-    """Fit the classifier of false candidates to all decisions, and measure it on held-out ones."""
-    with sitting(project) as session:
+    """Fit the classifier of false candidates to all decisions; measure it on held-out ones."""
+    with open_session(project) as session:
         *_, rows = (None, *collect_rows(session.project, session.models.header))
         if rows is None or not rows.candidates:
-            raise ValueError("no candidate to look at: run `owlabel embed` first")
+            raise ValueError("this project has no candidates: run `owlabel embed` first")
         checkpoint = session.models.active.path.relative_to(session.project.folder).as_posix()
         folder = session.project.folder
         run_to_end(JudgeJob(checkpoint).run(JobContext(folder, folder)))
@@ -34,17 +34,16 @@ def meta(project: ProjectArg, as_json: JsonOption = False) -> None:
     out.print(
         f"{result['candidates']} candidates, decided: {result['real']} real, "
         f"{result['false']} false",
-        highlight=False,
     )
     if result["keeps_all"]:
-        out.print(f"too few: at least {MIN_DECISIONS} of each kind are needed, so none is hidden")
+        out.print(f"too few decisions: no candidate is hidden before {MIN_DECISIONS} of each kind")
         return
     print_rows([{"left out": k, **v} for k, v in result["held_out"].items()], as_json=False)
     print_rows(result["coefficients"], as_json=False)
 
 
 def report(rows: Rows, names: dict[int, str]) -> dict[str, Any]:
-    """Return counts, what held-out candidates show, and the largest coefficients."""
+    """Return the counts, the quality on held-out candidates, and the largest coefficients."""
     values, false, images = rows.values, rows.false, rows.images.tolist()
     classifier = rows.fit()
     result: dict[str, Any] = {
@@ -70,7 +69,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float | int | None]:
 
 
 def _coefficients(classifier: MetaClassifier, names: dict[int, str]) -> list[dict[str, Any]]:
-    """Return the features that speak most for "false" and most for "real"."""
+    """Return the features with the largest coefficients, for "false" and for "real"."""
     order = np.argsort(classifier.coefficients)
     chosen = [*order[::-1][:LARGEST], *order[:LARGEST]]
     return [

@@ -1,4 +1,4 @@
-"""The options of a command, read from the fields of a request."""
+"""Make the options of a command from the fields of a request."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def request_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command one option for each field of a request.
 
-    The options take the place of the command's parameter ``make: MakeRequest[...]``.  The command
-    calls ``make()`` to check the values and build the request.  A field without a default becomes
-    an argument.  The fields of a request inside the request become options, too.
+    The options replace the command's parameter ``make: MakeRequest[...]``. The command calls
+    ``make()`` to check the values and build the request. A field without a default becomes an
+    argument. The fields of a request inside the request become options, too.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``owlabel proposals``: review the masks that a model proposes."""
+"""``owlabel proposals``: list, accept and reject proposed masks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, sitting
+from owlabel.commands.console import JsonOption, ProjectArg, open_session, out, print_rows
 
-app = typer.Typer(help="Review the masks that a model proposes.", no_args_is_help=True)
-IdsArg = Annotated[list[int] | None, typer.Argument(help="Numbers, as `list` gives them.")]
-ClassOption = Annotated[str, typer.Option("--class", help="Only of this class.")]
-LeastOption = Annotated[float, typer.Option("--at-least", min=0, max=1, help="Confidence.")]
-AllOption = Annotated[bool, typer.Option("--all", help="All that the other options leave.")]
+app = typer.Typer(help="Review proposed masks.", no_args_is_help=True)
+IdsArg = Annotated[list[int] | None, typer.Argument(help="Numbers of proposals in `list`.")]
+ClassOption = Annotated[str, typer.Option("--class", help="Only proposals of this class.")]
+LeastOption = Annotated[
+    float, typer.Option("--at-least", min=0, max=1, help="Smallest confidence.")
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="All proposals that match the other options.")
+]
 
 
 @app.callback()
 def proposals(context: typer.Context, project: ProjectArg) -> None:
-    """Review the masks that a model proposes: nothing of them is a label until it is accepted."""
+    """Review proposed masks; a mask becomes a label only when you accept it."""
     context.obj = project
 
 
@@ -30,7 +34,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the open proposals, the most confident first."""
-    with sitting(context.obj) as session:
+    with open_session(context.obj) as session:
         rows = [
             {
                 "id": p.id,
@@ -55,11 +59,11 @@ def accept(
     at_least: LeastOption = 0,
     all_: AllOption = False,
 ) -> None:
-    """Paint masks into the human layer where nobody has said anything; each is one act."""
-    with sitting(context.obj) as session:
+    """Label the unlabelled pixels of masks; each mask is one act."""
+    with open_session(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
         pixels = _each(session, session.proposals.accept, chosen)
-        out.print(f"{len(pixels)} accepted, {sum(pixels)} pixels", highlight=False)
+        out.print(f"{len(pixels)} accepted, {sum(pixels)} pixels")
 
 
 @app.command()
@@ -70,37 +74,36 @@ def reject(
     at_least: LeastOption = 0,
     all_: AllOption = False,
 ) -> None:
-    """Say that masks are wrong; they are not shown again."""
-    with sitting(context.obj) as session:
+    """Reject masks; they are not shown again."""
+    with open_session(context.obj) as session:
         chosen = _chosen(session, ids or [], name, at_least, all_)
-        out.print(
-            f"{len(_each(session, session.proposals.reject, chosen))} rejected", highlight=False
-        )
+        out.print(f"{len(_each(session, session.proposals.reject, chosen))} rejected")
 
 
 def _wanted(session: Any, name: str, at_least: float) -> list[Any]:
     named = session.classes.find(name) if name else None
     if name and named is None:
         raise ValueError(f"no class is named {name!r}")
-    found: list[Any] = session.proposals.open(None, None if named is None else named.id, at_least)
-    return found
+    class_id = None if named is None else named.id
+    proposals: list[Any] = session.proposals.open(None, class_id, at_least)
+    return proposals
 
 
 def _chosen(session: Any, ids: list[int], name: str, at_least: float, all_: bool) -> list[int]:
     if all_ == bool(ids):
-        raise ValueError("name proposals by number, or take --all (with --class, --at-least)")
+        raise ValueError("give the numbers of proposals, or use --all (with --class or --at-least)")
     wanted = [p.id for p in _wanted(session, name, at_least)]
-    for number in ids:  # before anything is done
+    for number in ids:  # check all before the first act
         if number not in wanted:
             raise ValueError(f"no open proposal has the number {number}: see `list`")
     return list(dict.fromkeys(ids)) or wanted
 
 
 def _each(session: Any, act: Callable[[int], Any], ids: list[int]) -> list[Any]:
-    """Act on each proposal that is still to be reviewed: people may go on meanwhile."""
-    done = []
+    """Act on each proposal that is still open; others may review at the same time."""
+    results = []
     for number in ids:
         session.poll()
         if any(p.id == number for p in session.proposals.open()):
-            done.append(act(number))
-    return done
+            results.append(act(number))
+    return results

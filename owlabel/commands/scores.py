@@ -1,4 +1,4 @@
-"""``owlabel scores``: which anomaly scores a project has, their scale, what the threshold means."""
+"""``owlabel scores``: list the anomaly scores of a project, their scale and requirements."""
 
 from __future__ import annotations
 
@@ -7,45 +7,57 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, out, print_rows, show, sitting, work
+from owlabel.commands.console import (
+    JsonOption,
+    ProjectArg,
+    go_to_image,
+    open_session,
+    out,
+    print_rows,
+    run_jobs,
+)
 from owlabel.ood.registry import SCORES
 
 
 def scores(
     project: ProjectArg,
-    image: Annotated[str | None, typer.Option(help="Also the scores of this image.")] = None,
-    only: Annotated[str | None, typer.Option("--score", help="Only this score.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Calibrate even if not due.")] = False,
+    image: Annotated[str | None, typer.Option(help="Also list the scores of this image.")] = None,
+    only: Annotated[str | None, typer.Option("--score", help="List only this score.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Calibrate even if it is not due.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the scores of a project, their calibrated scale, and what each needs.
 
-    Calibrates first where enough has changed.  "usual" and "strange" are the values shown as no and
-    as full colour; "alarms" are false-alarm pixels of an image at the project's threshold.
+    Calibrates first if enough has changed. "usual" and "strange" are the values shown transparent
+    and in full colour. "alarms" is the number of false-alarm pixels of an image at the project's
+    threshold.
     """
-    with sitting(project) as session:
+    with open_session(project) as session:
         if image is not None:
-            show(session, image)
+            go_to_image(session, image)
         session.calibration.submit(always=again)
-        work(session)
+        run_jobs(session)
         session.scores.forget()
         if only is not None and (reason := session.scores.unavailable(only)):
             raise ValueError(f"{only} {reason}")
         names = list(SCORES) if only is None else [only]
         rows = [{**_row(session, name), **_of_image(session, name, image)} for name in names]
-        held = session.scores.calibrations
+        calibrations = session.scores.calibrations
         print_rows(rows if as_json else [_short(row) for row in rows], as_json)
-        if held is not None and not as_json:
-            known = "reviewed in-distribution" if held.source == "reviewed" else "all"
+        if calibrations is not None and not as_json:
+            points = f"{calibrations.points:,} grid points"
+            if calibrations.source == "reviewed":
+                points = f"{calibrations.points:,} reviewed in-distribution grid points"
             out.print(
-                f"scale from {held.points:,} {known} points of {held.images} images; "
+                f"scale from {points} of {calibrations.images} images; "
                 f"threshold {session.settings.threshold:g}",
-                highlight=False,
             )
 
 
 def _row(session: Any, name: str) -> dict[str, Any]:
-    """Return what there is to say about one score of a project."""
+    """Return the JSON row of one score of a project."""
     score, scale = SCORES[name], session.scores.calibration(name)
     alarms = session.scores.false_alarms_shown(name) if session.records else None
     return {
@@ -61,18 +73,18 @@ def _row(session: Any, name: str) -> dict[str, Any]:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row for people: a dash for what is not there, why it is not, else the formula."""
+    """Return a row for the table: a dash for a missing value, and the reason or the formula."""
     left_out = ("title", "formula", "needs", "missing")
     shown = {k: "-" if v is None else v for k, v in row.items() if k not in left_out}
     return {**shown, "about": row["missing"] or f"{row['title']}: {row['formula']}"}
 
 
 def _of_image(session: Any, name: str, image: str | None) -> dict[str, Any]:
-    """Return median, highest score and pixels above the threshold of the current image."""
+    """Return median and highest score of the current image, and its pixels above the threshold."""
     if image is None:
         return {}
-    can = session.scores.unavailable(name) is None
-    values = session.scores.current(name) if can else None
+    available = session.scores.unavailable(name) is None
+    values = session.scores.current(name) if available else None
     if values is None:
         return {"median": None, "highest": None, "above": None}
     above = float(np.mean(values > session.scores.cut(name, session.settings.threshold, values)))

@@ -1,4 +1,4 @@
-"""``owlabel tags``: say which classes are in which images."""
+"""``owlabel tags``: tag images with the classes that are present in them."""
 
 from __future__ import annotations
 
@@ -9,84 +9,89 @@ import typer
 
 from owlabel.commands.console import (
     JsonOption,
+    OverwriteOption,
     ProjectArg,
     image_id,
+    open_session,
     out,
     print_rows,
     refuse_existing,
-    sitting,
 )
 from owlabel.formats.tags.files import Reading
 
-app = typer.Typer(help="Say which classes are in which images.", no_args_is_help=True)
-ImagesArg = Annotated[list[str], typer.Argument(help="Names, as `owlabel info` lists them.")]
+app = typer.Typer(help="Tag images with classes.", no_args_is_help=True)
+ImagesArg = Annotated[list[str], typer.Argument(help="Names of images in `owlabel info`.")]
 
 
 @app.callback()
 def tags(context: typer.Context, project: ProjectArg) -> None:
-    """Say which classes are in which images: present, absent, or unknown."""
+    """Tag images: a class is present, absent or unknown in an image."""
     context.obj = project
 
 
 @app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="CSV, JSON, COCO, or a folder of class folders.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, JSON or COCO file, or a folder of class folders.")
+    ],
     create_classes: Annotated[
-        bool, typer.Option("--create-classes", help="Make novel classes of unknown names.")
+        bool, typer.Option("--create-classes", help="Create a novel class for each unknown name.")
     ] = False,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out unknown images and classes.")
+        bool, typer.Option("--skip-unknown", help="Skip unknown images and classes.")
     ] = False,
     others_absent: Annotated[
         bool,
-        typer.Option("--others-absent", help="A class that the file does not name is absent."),
+        typer.Option("--others-absent", help="Classes that the file does not name are absent."),
     ] = False,
 ) -> None:
-    """Tag images as a file says; all of it, or nothing."""
-    with sitting(context.obj) as session:
+    """Import tags from a file: all of them, or none if one is malformed."""
+    with open_session(context.obj) as session:
         how = Reading(create_classes, skip_unknown, others_absent)
-        out.print(str(session.tags.import_file(file, how)), highlight=False, markup=False)
+        out.print(str(session.tags.import_file(file, how)))
 
 
 @app.command("set")
 def set_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the class.")],
+    name: Annotated[str, typer.Argument(help="Name of the class.")],
     state: Annotated[str, typer.Argument(help="present, absent or unknown.")],
     images: ImagesArg,
-    create: Annotated[bool, typer.Option("--create-classes", help="Make the class.")] = False,
+    create: Annotated[
+        bool, typer.Option("--create-classes", help="Create the class if it does not exist.")
+    ] = False,
 ) -> None:
-    """Say of images whether a class is in them."""
-    with sitting(context.obj) as session:
+    """Tag images with one class."""
+    with open_session(context.obj) as session:
         ids = [image_id(session, image) for image in images]
         named = session.classes.find(name)
         if named is None and not create:
-            raise ValueError(f"no class is named {name!r}: make it with --create-classes")
+            raise ValueError(f"no class is named {name!r}: create it with --create-classes")
         if named is None:
             count = session.tags.tag_all({}, {name: dict.fromkeys(ids, state)})
         else:
             count = session.tags.tag(ids, named.id, state)
-        out.print(f"{count} new tags", highlight=False)
+        out.print(f"{count} new tags")
 
 
 @app.command("none")
 def none(context: typer.Context, images: ImagesArg) -> None:
-    """Say of images that no novel class is in them but those that were said to be."""
-    with sitting(context.obj) as session:
+    """Tag every novel class as absent in images, except classes that already have a tag."""
+    with open_session(context.obj) as session:
         count = session.tags.tag_none([image_id(session, image) for image in images])
-        out.print(f"{count} new tags", highlight=False)
+        out.print(f"{count} new tags")
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    name: Annotated[str, typer.Option("--class", help="Only of this class.")] = "",
-    counts: Annotated[bool, typer.Option("--counts", help="How many of each class.")] = False,
+    name: Annotated[str, typer.Option("--class", help="Only tags of this class.")] = "",
+    counts: Annotated[bool, typer.Option("--counts", help="Count the tags of each class.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was said of each image."""
-    with sitting(context.obj) as session:
+    """List the tags of each image."""
+    with open_session(context.obj) as session:
         rows = _counts(session) if counts else _rows(session, name)
     print_rows(rows, as_json)
 
@@ -102,11 +107,11 @@ def _rows(session: Any, name: str) -> list[dict[str, Any]]:
         if named is not None:
             rows.append({"image": record.relative, named.name: of_image.get(named.id, "unknown")})
         elif of_image:
-            said = {
-                word: ", ".join(names[c] for c, s in of_image.items() if s == word)
-                for word in ("present", "absent")
+            by_state = {
+                state: ", ".join(names[c] for c, s in of_image.items() if s == state)
+                for state in ("present", "absent")
             }
-            rows.append({"image": record.relative, **said})
+            rows.append({"image": record.relative, **by_state})
     return rows
 
 
@@ -114,9 +119,9 @@ def _counts(session: Any) -> list[dict[str, Any]]:
     counts, total = session.project.tags.counts(), len(session.records)
     rows = []
     for c in session.classes.listed:
-        said = counts.get(c.id, {"present": 0, "absent": 0})
+        tagged = counts.get(c.id, {"present": 0, "absent": 0})
         if c.novel or c.id in counts:
-            rows.append({"class": c.name, **said, "unknown": total - sum(said.values())})
+            rows.append({"class": c.name, **tagged, "unknown": total - sum(tagged.values())})
     return rows
 
 
@@ -124,9 +129,9 @@ def _counts(session: Any) -> list[dict[str, Any]]:
 def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A .csv or .json file.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write all tags as CSV or JSON."""
-    with sitting(context.obj) as session:
+    with open_session(context.obj) as session:
         refuse_existing(file, overwrite)
-        out.print(f"{session.tags.export_file(file)} tags in {file}", highlight=False)
+        out.print(f"{session.tags.export_file(file)} tags in {file}")

@@ -186,7 +186,7 @@ def _pixelwise(formula: PixelFormula) -> dict[str, Any]:
 
 
 _METRIC: tuple[Need, ...] = ("metric head",)
-_CEN, _CHAN = "Cen et al. 2021 (DMLNet)", "Chan et al. 2020"
+_CEN, _CHAN = "Cen et al. 2021 (DMLNet)", "Chan et al. 2021"
 _BUILTIN = (
     Score("eds", "EDS", "1 - minmax(S), S = sum of d over all classes",
           "0 .. 1, relative to the image", _CEN, terms.eds, "image", _METRIC,

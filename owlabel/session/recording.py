@@ -172,7 +172,7 @@ class _Player:
 
     def _go_to(self, image: str) -> None:
         if image not in self.ids:
-            raise ValueError(f"the recording needs the image {image!r}, which is not there")
+            raise ValueError(f"the recording needs the image {image!r}, which is not in the folder")
         if self.session.image_id != self.ids[image]:
             self.session.go_to(self.ids[image])
 

@@ -37,7 +37,7 @@ def test_the_steps_without_a_window(folder: str) -> None:
     states = {row["image"]: row["state"] for row in rows}
     assert states["deer_1.png"] == "reviewed"
     assert "undone: review" in run(app, ["undo", folder]).stdout
-    assert "again: review" in run(app, ["redo", folder]).stdout
+    assert "redone: review" in run(app, ["redo", folder]).stdout
 
 
 def test_export_is_whole_and_never_over_another(folder: str, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_where_the_model_is_lost_nothing_is_claimed(folder: str, tmp_path: Path)
     ("arguments", "words"),
     [
         (["candidates", "/nowhere"], "no folder"),
-        (["click", "{}", "nobody.png", "1", "1"], "0 images are named"),
+        (["click", "{}", "nobody.png", "1", "1"], "no image is named 'nobody.png'"),
         (["click", "{}", "deer_1.png", "99", "1"], "outside"),
         (["learn", "{}", "deer_1.png", "deer"], "click an object first"),
         (["train", "{}", "deer"], "is not a novel class"),
@@ -104,5 +104,5 @@ def test_an_image_is_named_by_its_path_first(toy: Any) -> None:
 def test_a_project_that_is_made_on_the_way_is_told(toy: Any, tmp_path: Path) -> None:
     toy.project.close()
     moved = toy.images.rename(tmp_path / "moved")
-    assert "made a project: " in run(app, ["info", str(moved)]).stderr
-    assert "made a project" not in run(app, ["info", str(moved)]).stderr
+    assert "created a project: " in run(app, ["info", str(moved)]).stderr
+    assert "created a project" not in run(app, ["info", str(moved)]).stderr

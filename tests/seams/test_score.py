@@ -44,10 +44,10 @@ def test_the_command_calibrates_and_lists_it(command: Any, toy: Any) -> None:
 
 
 def test_a_scale_without_it_is_outgrown(sitting: Session, package: Path) -> None:
-    sitting.submit_calibration(always=True)
+    sitting.calibration.submit(always=True)
     list(drain(sitting.project))
-    sitting.scoring.forget()
-    held = sitting.scoring.calibrations
+    sitting.scores.forget()
+    held = sitting.scores.calibrations
     assert held is not None
     assert held.calibration("surprise") is not None
     now = held.basis
@@ -87,7 +87,7 @@ def test_the_panel_offers_it(qtbot: Any, sitting: Session) -> None:
     assert shown == ["surprise"]
     assert form.formula.text() == "Surprise = (1 - max p)^2"
     sitting.go_to(sitting.records[0].id)
-    assert sitting.score("surprise") is not None
+    assert sitting.scores.current("surprise") is not None
     form.close_widget()
 
 
@@ -112,8 +112,8 @@ def test_a_score_that_fails_leaves_the_scale_of_the_others(
         session = Session(project, start_worker=False)
         record = session.records[0]
         with pytest.raises(ValueError, match="wrong failed: KeyError"):
-            session.scoring.score("wrong", record)
-        every = session.scoring.scores(record)
+            session.scores.score_map("wrong", record)
+        every = session.scores.score_maps(record)
         assert every is not None
         assert "wrong" not in every
         assert "surprise" in every

@@ -1,6 +1,6 @@
 """Segment features by a compiled search over pixels: a baseline for the benchmark.
 
-This is *our re-implementation* from a description of the released code of Chan et al. 2020, not the
+This is *our re-implementation* from a description of the released code of Chan et al. 2021, not the
 code itself.  It computes naive maps with a sort, then visits all pixels.  Each unvisited pixel of
 the mask starts a segment that grows pixel by pixel and sums the terms of the 2q + 37 columns in
 single precision.  Variances are E[x^2] - E[x]^2, and neighbours count once for each contact.  The

@@ -1,8 +1,8 @@
-"""``owlabel pretrain``: learn from all images of a project without labels, then tune."""
+"""``owlabel pretrain``: pre-train on all images of a project without labels, then tune."""
 
 from __future__ import annotations
 
-from owlabel.commands.console import JsonOption, ProjectArg, finished, sitting
+from owlabel.commands.console import JsonOption, ProjectArg, open_session, run_job
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.commands.training.result import AdoptOption, print_result
 from owlabel.jobs.requests.pretraining import PretrainRequest
@@ -15,8 +15,8 @@ def pretrain(
     adopt: AdoptOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train backbone and decoder by contrast between all images; compare before and after."""
-    with sitting(project) as session:
+    """Pre-train backbone and decoder contrastively on all images; compare before and after."""
+    with open_session(project) as session:
         job_id = session.training.pretrain(make())
-        finished(session, job_id, "pre-training")
+        run_job(session, job_id, "pre-training")
         print_result(session, session.training.result("pretrain"), adopt, as_json)

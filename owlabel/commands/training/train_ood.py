@@ -1,4 +1,4 @@
-"""``owlabel train-ood``: make a project's model know what it does not know."""
+"""``owlabel train-ood``: train a project's model to detect unknown objects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from owlabel.commands.console import JsonOption, ProjectArg, finished, out, sitting
+from owlabel.commands.console import JsonOption, ProjectArg, open_session, out, run_job
 from owlabel.commands.options import MakeRequest, request_options
 from owlabel.commands.training.result import AdoptOption, print_result
 from owlabel.jobs.requests.ood import OodRequest
@@ -21,25 +21,25 @@ def train_ood(
     proxy: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with images/ and masks/, or a COCO JSON file; without it, the objects "
-            "annotated in this project."
+            help="OoD objects: a folder with images/ and masks/, or a COCO JSON file. Default: the "
+            "objects annotated in this project."
         ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="Show whole pictures, do not paste objects.")
+        bool, typer.Option("--whole", help="Train on whole images; do not paste objects.")
     ] = False,
     adopt: AdoptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train on OoD objects (entropy maximisation, RPL, RPL + CoroCL); compare before and after."""
-    with sitting(project) as session:
+    with open_session(project) as session:
         use = "whole" if whole else "pasted"
         job_id = session.training.ood(make(source=_source(proxy), path=str(proxy or ""), use=use))
-        finished(session, job_id, "training")
+        run_job(session, job_id, "training")
         result = session.training.result("ood")
         print_result(session, result, adopt, as_json)
         if not as_json:
-            out.print(ood_summary(result), highlight=False)
+            out.print(ood_summary(result))
 
 
 def _source(proxy: Path | None) -> str:

@@ -16,7 +16,7 @@ METHODS = {
 }
 """Method to its name for people, in the order in which they are offered."""
 SOURCES = {"project": "annotated here", "folder": "folder with masks", "coco": "COCO file"}
-USES = {"pasted": "pasted into these images", "whole": "in their own pictures"}
+USES = {"pasted": "pasted into these images", "whole": "in their own images"}
 Source = Annotated[
     Literal["project", "folder", "coco"],
     Field(
@@ -31,7 +31,7 @@ Use = Annotated[
     Field(
         title="Seen",
         description="Cut objects out and paste them into images of this project, or show them "
-        "in their own pictures.",
+        "in their own images.",
     ),
     Shown(words=USES),
 ]
@@ -41,7 +41,7 @@ Ratio = Annotated[
         gt=0,
         le=10,
         title="Per image",
-        description="Pictures with OoD objects for each image without; 0.1 in the paper. "
+        description="Images with OoD objects per image without; 0.1 in the paper. "
         "Entropy maximisation only.",
     ),
     Shown(step=0.05),

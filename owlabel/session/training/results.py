@@ -57,9 +57,9 @@ def ood_summary(result: TrainingResult) -> str:
             f"or use more objects. {text}"
         )
     if details.get("val_objects") and details.get("objects", 0) < 4:
-        text += "There are so few objects that the same ones serve for training and measuring. "
+        text += "With fewer than four objects, the same ones serve for training and measuring. "
     human = details.get("val_human_pixels", 0)
     return text + (
-        f"{human:,} of their pixels were labelled by people; for the others, the labels of the "
-        "model before count."
+        f"{human:,} of their pixels were labelled by people; the others have the labels of the "
+        "previous model."
     )

@@ -21,7 +21,7 @@ NAMES: dict[str, str] = {
     "Shift-N": "previous candidate",
     "Enter": "name the region; accept a proposed mask",
     "Escape": "drop the region",
-    "U": "unsure: ignore",
+    "U": "ignore: set the pixels to void",
     "K": "known after all; reject a proposed mask",
     "R": "correct a proposed mask",
     "Q": "gallery: tag many images",

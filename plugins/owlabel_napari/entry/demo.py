@@ -132,12 +132,12 @@ class Walk:
 
     def _open(self) -> None:
         self.panel.open(self.images, None, self.out / "project.owlabel")
-        self._say(f"opened {len(self.session.records)} pictures")
+        self._say(f"opened {len(self.session.records)} images")
         self._wait("the first overlay", lambda: self.session.view.embedding() is not None)
         self._say("first overlay")
         self._wait("embedding", lambda: self.session.progress[0] == self.session.progress[1])
         self._wait("the queue", lambda: bool(self.session.queue.items()))
-        self._say(f"all pictures embedded, {len(self.session.queue.items())} candidates")
+        self._say(f"all images embedded, {len(self.session.queue.items())} candidates")
 
     def _truth(self, item: QueueItem) -> np.ndarray:
         path = self.labels / Path(item.record.relative).with_suffix(".png").name
@@ -181,10 +181,10 @@ class Walk:
         self._shoot("1-candidate.png")
         start = time.perf_counter()
         named = self.session.labels.accept(name)
-        self._say(f"named a {name!r}; picture relabelled after {time.perf_counter() - start:.3f} s")
+        self._say(f"named a {name!r}; image relabelled after {time.perf_counter() - start:.3f} s")
         self._wait("relabelling", lambda: named.id in self.session.shots.occurrences)
         found = self.session.shots.occurrences[named.id]
-        self._say(f"{name!r} found in {found} of {len(self.session.records)} pictures")
+        self._say(f"{name!r} found in {found} of {len(self.session.records)} images")
         self._shoot("2-named.png")
         return name
 

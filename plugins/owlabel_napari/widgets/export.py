@@ -51,7 +51,7 @@ class ExportWidget(QWidget):
         form.margins = (0, 0, 0, 0)
         layout = QVBoxLayout(self)
         tight(layout)
-        layout.addWidget(title("Export pseudo labels"))
+        layout.addWidget(title("Export labels"))
         layout.addWidget(form.native)
         layout.addWidget(self.note)
         layout.addLayout(

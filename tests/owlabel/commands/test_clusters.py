@@ -69,9 +69,9 @@ def test_undo_takes_back_what_a_name_proposed(project: Path, tmp_path: Path) -> 
 
 def test_bad_input_ends_in_one_line(project: Path, tmp_path: Path) -> None:
     for words, reason in (
-        (("list",), "there are no clusters yet"),
+        (("list",), "this project has no clusters yet"),
         (("name", "0", "x"), "build them first"),
-        (("gallery", "0", str(tmp_path / "g.png")), "there are no clusters yet"),
+        (("gallery", "0", str(tmp_path / "g.png")), "this project has no clusters yet"),
         (("build", "--extractor", "magic"), "extractor must be one of"),
         (("build", "--classes", "300"), "2 .. 254 clusters"),
         (("build", "--factor", "0"), "clusters_per_class must be greater than 0"),

@@ -33,7 +33,7 @@ def polled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def work(polled: list[str]) -> None:
-    console.work(SimpleNamespace(project=None, poll=lambda: polled.append("polled")))
+    console.run_jobs(SimpleNamespace(project=None, poll=lambda: polled.append("polled")))
 
 
 def test_a_log_gets_a_line_for_each_training(
@@ -63,3 +63,32 @@ def test_a_terminal_gets_a_bar(
     monkeypatch.setattr(console, "err", terminal)
     work(polled)
     assert "Pre-training" in capsys.readouterr().err
+
+
+LONG = "a_folder_with_a_long_name/and_another_one/street_scene_number_000000000123456789.png"
+ROWS_TO_PRINT: list[dict[str, Any]] = [
+    {"image": LONG, "class": "a class with a rather long name", "score": 0.5, "box": [1, 2, 3, 4]}
+]
+
+
+def test_a_table_in_a_pipe_has_each_name_whole_on_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console.print_rows(ROWS_TO_PRINT, as_json=False)
+    row = capsys.readouterr().out.splitlines()[3]
+    assert LONG in row
+    assert "a class with a rather long name" in row
+    assert len(row) < 200, "the table takes only the width it needs"
+
+
+def test_a_table_on_a_terminal_breaks_a_long_name_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Console(markup=False, force_terminal=True, no_color=True, width=80)
+    monkeypatch.setattr(console, "out", terminal)
+    console.print_rows(ROWS_TO_PRINT, as_json=False)
+    text = capsys.readouterr().out
+    assert "…" not in text
+    rows = [line.split("│") for line in text.splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == LONG

@@ -34,16 +34,16 @@ def test_a_line_each_and_no_torch(toy: Any) -> None:
     what = [line[5:].split(":")[0] for line in lines]
     assert what == [
         "Python", "Qt", "napari", "OpenGL", "torch", "database", "sample model",
-        "project's database", "pictures", "cache", "model 'toy'",
+        "project's database", "images", "cache", "model 'toy'",
     ]  # fmt: skip
     assert done.exit_code == 0, done.output
     assert all(line.startswith(("ok ", "note")) for line in lines), lines
 
 
 def test_what_dies_is_told_with_its_remedy() -> None:
-    found = doctor._in_a_process("torch", "import os; os.kill(os.getpid(), 11)", "do this")
-    assert found == Finding("torch", False, "the process ended with -11", "do this")
-    found = doctor._in_a_process("torch", "raise ImportError('no such thing')", "do this")
+    found = doctor._run_check("torch", "import os; os.kill(os.getpid(), 11)", "do this")
+    assert found == Finding("torch", False, "the process ended with status -11", "do this")
+    found = doctor._run_check("torch", "raise ImportError('no such thing')", "do this")
     assert (found.good, found.detail) == (False, "ImportError: no such thing")
 
 
@@ -122,7 +122,7 @@ def test_the_limit_of_the_cache_is_shown_and_set(toy: Any) -> None:
     done = run(app, ["cache", folder, "--limit", "1e-9"])
     assert "the model in use needs it" in done.stdout.replace("\n", " ")
     assert run(app, ["undo", folder]).stdout.strip() == "undone: set cache_limit_gib"
-    assert "must be positive" in run(app, ["cache", folder, "--limit", "0"]).stderr
+    assert "must be above 0 GiB" in run(app, ["cache", folder, "--limit", "0"]).stderr
 
 
 def test_a_project_with_a_hash_in_its_name(toy: Any, tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ def test_a_copy_says_the_other_and_has_its_own_cache(toy: Any, tmp_path: Path) -
 def test_the_project_goes_over_to_it_and_back(toy: Any) -> None:
     toy.project.close()
     folder = str(toy.images)
-    assert "are cut in tiles: toy (tile)" in run(app, ["large", folder, "tile"]).stdout
+    assert "are cut into tiles: toy (tile)" in run(app, ["large", folder, "tile"]).stdout
     with Project.open(toy.project.folder) as project:
         assert [m.name for m in project.models()] == ["toy", "toy (tile)"]
         assert project.active_model().name == "toy (tile)"
     assert run(app, ["large", folder, "tile"]).exit_code == 0  # it is so already
     assert "are reduced: toy (reduce)" in run(app, ["large", folder, "reduce"]).stdout
-    assert "say one of" in run(app, ["large", folder, "crop"]).stderr
+    assert "choose one of" in run(app, ["large", folder, "crop"]).stderr

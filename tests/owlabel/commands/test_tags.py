@@ -25,7 +25,7 @@ def folder(toy: Any) -> str:
 def test_tags_are_set_listed_and_taken_back(folder: str) -> None:
     first = run(app, ["tags", folder, "set", "deer", "present", "deer_1.png"])
     assert first.exit_code == 1
-    assert "no class is named 'deer': make it with --create-classes" in first.stderr
+    assert "no class is named 'deer': create it with --create-classes" in first.stderr
     args = ["set", "deer", "present", "deer_1.png", "deer_2.png", "--create-classes"]
     assert "2 new tags" in run(app, ["tags", folder, *args]).stdout
     assert "2 new tags" in run(app, ["tags", folder, "none", "deer_1.png", "empty_1.png",
@@ -61,7 +61,7 @@ def test_files_go_in_and_out(folder: str, tmp_path: Path) -> None:
     assert (refused.exit_code, out.read_text()) == (1, "notes of mine")
     assert run(app, ["tags", folder, "export", str(out), "--overwrite"]).exit_code == 0
     lost = run(app, ["tags", folder, "export", str(tmp_path / "gone" / "out.json")])
-    assert "make it first" in " ".join(lost.stderr.split())
+    assert "create it first" in " ".join(lost.stderr.split())
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_replay_that_fails_leaves_no_project(toy: Any, recording: Path, tmp_pa
     words = ["replay", str(recording), str(toy.images), "--model", str(toy.checkpoint)]
     done = CliRunner().invoke(app, [*words, "--project", str(half)])
     assert done.exit_code == 1
-    assert "'nowhere.png', which is not there" in done.output
+    assert "'nowhere.png', which is not in the folder" in done.output
     assert not half.exists()
 
 
@@ -142,5 +142,5 @@ def test_a_replay_never_goes_into_a_project_that_is_there(
     words[2] = str(toy.project.folder)
     done = CliRunner().invoke(app, [*words, "--project", str(tmp_path / "new.owlabel")])
     assert done.exit_code == 1
-    assert "name the folder of its pictures" in " ".join(done.output.split())
+    assert "choose the folder of its images" in " ".join(done.output.split())
     assert not (tmp_path / "new.owlabel").exists()

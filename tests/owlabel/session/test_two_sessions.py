@@ -1,4 +1,4 @@
-"""Two sittings on one project: nobody's labels are lost, and each sees what the other did."""
+"""Two sessions on one project: nobody's labels are lost, and each sees what the other did."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CENTRE = (24, 34)
 
 @pytest.fixture
 def other(session: Session) -> Iterator[Session]:
-    """A second sitting, as of another window or command, that has read everything before."""
+    """A second session, as of another window or command, that has read everything before."""
     made = Session(Project.open(session.project.folder), start_worker=False)
     made.labels.human()
     session.labels.human()
@@ -258,7 +258,7 @@ def test_accepting_many_masks_heeds_what_people_do_meanwhile(
     assert session.project.image(2).state == "reviewed"
 
 
-def test_what_ended_before_a_sitting_is_not_told_again(session: Session) -> None:
+def test_what_ended_before_a_session_is_not_told_again(session: Session) -> None:
     queue = JobQueue(session.project)
     job_id = queue.submit("export", {})
     queue.claim("me:1:1")

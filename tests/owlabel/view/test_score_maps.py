@@ -190,7 +190,7 @@ def test_the_command_lists_every_score(command: Command) -> None:
 def test_the_command_prints_a_table_for_people(command: Command) -> None:
     text = command().stdout
     assert "usual" in text
-    assert "scale from 768 all points of 4 images" in text
+    assert "scale from 768 grid points of 4 images" in text
     assert "None" not in text
 
 
@@ -203,7 +203,7 @@ def test_the_command_refuses_in_words(command: Command) -> None:
     assert "no score 'edss'" in " ".join(done.output.split())
 
 
-def test_the_scale_survives_the_sitting(command: Command, toy: Any) -> None:
+def test_the_scale_survives_the_session(command: Command, toy: Any) -> None:
     command()
     with Project.open(toy.project.folder) as project:
         again = Session(project, start_worker=False)

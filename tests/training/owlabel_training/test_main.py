@@ -44,7 +44,7 @@ def test_the_command_trains_and_prints_where_the_model_is(
     [
         (["--data", "/nowhere"], "no data folder"),
         ([], "name the data folder"),
-        (["--set", "training.lr = -1.0"], "training.lr must be positive"),
+        (["--set", "training.lr = -1.0"], "training: lr must be greater than 0"),
     ],
 )
 def test_a_fault_is_one_line_before_training_starts(

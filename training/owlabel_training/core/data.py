@@ -169,14 +169,14 @@ def split_names(folder: Path, recipe: DataRecipe) -> tuple[tuple[str, ...], tupl
 
 
 def _read_image(folder: Path, name: str) -> Pixels:
-    found = sorted((folder / "images").glob(f"{name}.*"))
-    if not found:
+    paths = sorted((folder / "images").glob(f"{name}.*"))
+    if not paths:
         raise ValueError(f"there is no image {name} in {folder / 'images'}")
     try:
-        with Image.open(found[0]) as file:
+        with Image.open(paths[0]) as file:
             return np.asarray(file.convert("RGB"))
     except OSError as error:
-        raise ValueError(f"cannot read the image {found[0]}: {error}") from error
+        raise ValueError(f"cannot read the image {paths[0]}: {error}") from error
 
 
 def _read_label(folder: Path, name: str, table: ClassTable) -> Pixels:
@@ -250,12 +250,10 @@ class CropSampler:
 def _frames_of_rare_classes(frames: Frames) -> dict[int, NDArray[np.intp]]:
     """Return, for each rare class, the frames in which it occurs."""
     frequencies = class_frequencies(frames)
-    found: dict[int, NDArray[np.intp]] = {}
+    rare: dict[int, NDArray[np.intp]] = {}
     for class_id in np.flatnonzero((frequencies > 0) & (frequencies < RARE_SHARE)):
-        found[int(class_id)] = np.flatnonzero(
-            [(label == class_id).any() for label in frames.labels]
-        )
-    return found
+        rare[int(class_id)] = np.flatnonzero([(label == class_id).any() for label in frames.labels])
+    return rare
 
 
 def augmented(

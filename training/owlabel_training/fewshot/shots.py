@@ -88,8 +88,8 @@ class Cache:
         """Return some crops in 32 bits, channels last, and their targets as int64."""
         index = torch.from_numpy(chosen).to(self.target.device)
         high, low = (
-            part[index].float().contiguous(memory_format=torch.channels_last)
-            for part in (self.high, self.low)
+            features[index].float().contiguous(memory_format=torch.channels_last)
+            for features in (self.high, self.low)
         )
         return Features(high, low), self.target[index].long()
 
@@ -157,20 +157,20 @@ def build_cache(
     shots = [shrunk(shot, segmenter.largest_side) for shot in shots]
     side = min(plan.side, *(min(shot.mask.shape) for shot in shots))
     rng = np.random.default_rng(seed)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    crops: list[tuple[Tensor, Tensor, Tensor]] = []
     for shot in shots:
         targets = channel_targets(segmenter, shot, class_id)
         for index, window in enumerate(windows(shot.mask, side, plan.crops, rng)):
             amount = plan.jitter if index else 0.0
-            parts.append(_crop_features(segmenter, shot.image, targets, window, rng, amount))
-    high, low, target = (torch.cat(column) for column in zip(*parts, strict=True))
+            crops.append(_crop_features(segmenter, shot.image, targets, window, rng, amount))
+    high, low, target = (torch.cat(column) for column in zip(*crops, strict=True))
     return Cache(high, low, target)
 
 
 def windows(mask: Mask, side: int, count: int, rng: np.random.Generator) -> list[Window]:
     """Return windows (top, bottom, left, right): every other one holds a pixel of the mask."""
     places = np.argwhere(mask)
-    found = []
+    boxes = []
     for index in range(count):
         start = []
         row_column = places[rng.integers(len(places))]
@@ -181,8 +181,8 @@ def windows(mask: Mask, side: int, count: int, rng: np.random.Generator) -> list
                 low = int(np.clip(row_column[axis] - side + side // 8, 0, high))
                 high = int(np.clip(row_column[axis] - side // 8, low, high))
             start.append(int(rng.integers(low, high + 1)))
-        found.append((start[0], start[0] + side, start[1], start[1] + side))
-    return found
+        boxes.append((start[0], start[0] + side, start[1], start[1] + side))
+    return boxes
 
 
 def _crop_features(

@@ -226,14 +226,14 @@ def pasted_frames(
     frames: Frames, objects: Sequence[Cutout], seed: int, scales: Sequence[float]
 ) -> list[PastedFrame]:
     """Return every frame with one object pasted; the same for the same seed."""
-    found = []
+    with_objects = []
     for index, (image, label) in enumerate(zip(frames.images, frames.labels, strict=True)):
         rng = np.random.default_rng([seed, PASTE, index])
         pasted, labels = paste(image, label, objects, rng, scales)
         truth = np.where(labels < MAX_CLASSES, np.uint8(0), np.uint8(VOID))
         truth[labels == OOD_PROXY] = 1
-        found.append(PastedFrame(pasted, truth))
-    return found
+        with_objects.append(PastedFrame(pasted, truth))
+    return with_objects
 
 
 def _batch(pairs: Sequence[tuple[Pixels, Pixels]]) -> tuple[Tensor, Tensor]:

@@ -193,6 +193,6 @@ def _miou_fell(state: OodState, recipe: CourseRecipe) -> str:
     before, after = state.rows[0]["miou"], state.rows[-1]["miou"]
     return (
         f"the closed-set mIoU fell from {100 * before:.1f} to {100 * after:.1f} %, more than "
-        f"{100 * recipe.max_miou_drop:g} points: nothing is installed; take a smaller lambda, "
+        f"{100 * recipe.max_miou_drop:g} points: no model is kept; take a smaller lambda, "
         "a lower rate or fewer epochs"
     )

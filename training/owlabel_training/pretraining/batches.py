@@ -66,11 +66,11 @@ class Labelled:
             return image, rows[:, None] * (int(cols[-1]) + 1) + cols
         if self.positives == "superpixel":
             return image, self._superpixels(picture, image)
-        found = read_map(self.cache, self.key, picture.content_hash)
-        if found is None or found.labels.shape != image.shape[:2]:
+        auxiliary = read_map(self.cache, self.key, picture.content_hash)
+        if auxiliary is None or auxiliary.labels.shape != image.shape[:2]:
             raise ValueError(f"the auxiliary labels of {picture.path.name} are gone: build again")
-        labels = found.labels.astype(np.int64)
-        labels[found.labels == REMOVED] = NONE
+        labels = auxiliary.labels.astype(np.int64)
+        labels[auxiliary.labels == REMOVED] = NONE
         return image, labels
 
     def _superpixels(self, picture: Picture, image: NDArray[np.uint8]) -> LabelMap:
@@ -78,10 +78,10 @@ class Labelled:
         arrays = self.cache.read(key, picture.content_hash)
         if arrays is not None:
             return from_png(arrays["superpixels"]).astype(np.int64)
-        found = superpixels(image, self.count)
-        png = to_png(found.astype(np.uint16))
+        labels = superpixels(image, self.count)
+        png = to_png(labels.astype(np.uint16))
         self.cache.write(key, picture.content_hash, {"superpixels": png})
-        return found.astype(np.int64)
+        return labels.astype(np.int64)
 
 
 class ViewSampler:
@@ -147,7 +147,7 @@ def anchors(
     """
     pairs = grid.reshape(len(grid) // 2, 2, -1)  # (B, 2, h * w)
     budget = recipe.anchors // len(pairs)
-    found = []
+    chosen = []
     for image, views in enumerate(pairs):
         flat = np.flatnonzero(views.ravel() >= 0)
         labels, seen = views.ravel()[flat], flat // views.shape[1]
@@ -161,8 +161,8 @@ def anchors(
         taken = rng.permutation(usable)[: max(budget // each, 1)]
         turn = _turns(codes, seen, rng)
         keep = np.isin(codes, taken) & (turn < each)
-        found.append(flat[keep] + image * views.size)
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        chosen.append(flat[keep] + image * views.size)
+    return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
 def _turns(

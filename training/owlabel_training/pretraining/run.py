@@ -74,42 +74,42 @@ class PretrainingRun:
         torch.manual_seed(recipe.pretraining.seed)
         classes = self._classes()
         segmenter = new_segmenter(recipe.model, len(classes))
-        told: dict[str, Any] = {}
+        quality: dict[str, Any] = {}
         key = ""
         if recipe.pretraining.positives == "auxiliary":
             source = extractor(recipe.labels)
             build = Build(pictures, recipe.labels, source, self.cache, self.output / "work")
-            made = yield from build.run()
-            key, told = made.key, {"pmiou": self._pmiou(made, pictures)}
-        source_of = Labelled(
+            auxiliary = yield from build.run()
+            key, quality = auxiliary.key, {"pmiou": self._pmiou(auxiliary, pictures)}
+        labelled = Labelled(
             pictures, self.cache, key, recipe.pretraining.positives, recipe.labels.superpixels
         )
-        loss = yield from pretrain(segmenter, source_of, recipe.pretraining, self.output)
+        loss = yield from pretrain(segmenter, labelled, recipe.pretraining, self.output)
         self._write(segmenter, classes, loss)
-        return {"checkpoint": str(self.checkpoint), "loss": loss, **told}
+        return {"checkpoint": str(self.checkpoint), "loss": loss, **quality}
 
     def _classes(self) -> ClassTable:
         if not (self.data / "classes.json").is_file():
             return UNNAMED
         return known_classes(read_classes(self.data), self.recipe.data.left_out)[0]
 
-    def _pmiou(self, made: Auxiliary, pictures: Sequence[Picture]) -> dict[str, Any] | None:
+    def _pmiou(self, auxiliary: Auxiliary, pictures: Sequence[Picture]) -> dict[str, Any] | None:
         """Return PmIoU on the images that were clustered, where there are labels; else None."""
         if not (self.data / "labels").is_dir() or not (self.data / "classes.json").is_file():
             return None
         classes, lookup = known_classes(read_classes(self.data), self.recipe.data.left_out)
-        counts = ProxyMiou(len(made.clusters), len(classes))
+        counts = ProxyMiou(len(auxiliary.clusters), len(classes))
         for picture in pictures:
-            found, path = made.read(picture.content_hash), self._truth(picture)
-            if found is not None and path.is_file():
+            clusters, path = auxiliary.read(picture.content_hash), self._truth(picture)
+            if clusters is not None and path.is_file():
                 with Image.open(path) as file:
                     truth = np.asarray(file)
-                if truth.shape != found.labels.shape:
+                if truth.shape != clusters.labels.shape:
                     raise ValueError(
-                        f"{path} has size {truth.shape}, its image {found.labels.shape}: make "
+                        f"{path} has size {truth.shape}, its image {clusters.labels.shape}: make "
                         "them equal, or move labels/ away (pre-training needs none)"
                     )
-                counts.update(found.labels, lookup[truth])
+                counts.update(clusters.labels, lookup[truth])
         return counts.plain() if counts.pixels else None
 
     def _truth(self, picture: Picture) -> Path:

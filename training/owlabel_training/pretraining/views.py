@@ -54,7 +54,7 @@ def places(
 ) -> tuple[Place, Place]:
     """Draw where the two views of an image are taken: near each other, so that they overlap."""
     first = _centre(rng, shape, side)
-    found = []
+    drawn = []
     for number in range(2):
         zoom = float(np.exp(rng.uniform(*np.log(recipe.scale))))
         shift = rng.uniform(-APART, APART, 2) * side / zoom if number else np.zeros(2)
@@ -62,8 +62,8 @@ def places(
             float(np.clip(first[a] + shift[a], 0, shape[a] - 1)) for a in (0, 1)
         )  # fmt: skip
         angle = np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
-        found.append(Place((row, col), zoom, float(angle), bool(rng.random() < 0.5)))
-    return found[0], found[1]
+        drawn.append(Place((row, col), zoom, float(angle), bool(rng.random() < 0.5)))
+    return drawn[0], drawn[1]
 
 
 def _centre(rng: np.random.Generator, shape: tuple[int, int], side: int) -> tuple[float, float]:
@@ -107,8 +107,8 @@ def view(image: Pixels, labels: LabelMap, place: Place, side: int) -> tuple[Pixe
     col, row = (np.rint(m[0] * x + m[1] * y + m[2]).astype(np.int64) for m in matrix)
     height, width = labels.shape
     inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    found = labels[row.clip(0, height - 1), col.clip(0, width - 1)]
-    return np.asarray(picture, np.uint8), np.where(inside, found, NONE)
+    nearest = labels[row.clip(0, height - 1), col.clip(0, width - 1)]
+    return np.asarray(picture, np.uint8), np.where(inside, nearest, NONE)
 
 
 def recoloured(
@@ -149,10 +149,10 @@ def two_views(
     ----------
     .. [1] "Looking Beyond Single Images", supplement, Table 8.
     """
-    made = []
+    views = []
     for place in places(rng, (labels.shape[0], labels.shape[1]), side, recipe):
         picture, seen = view(image, labels, place, side)
         values = recoloured(picture, rng, recipe)
         cut_out(values, seen, rng, recipe.cutout)
-        made.append((values, seen))
-    return made
+        views.append((values, seen))
+    return views

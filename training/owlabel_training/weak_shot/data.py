@@ -82,13 +82,13 @@ def weak_frames(
         LabelClass(n + i, name, distinct_color(n + i), novel=True) for i, name in enumerate(novel)
     )
     ids = {c.name: c.id for c in added}
-    told = [tags.get(name) for name in frames.names]
+    rows = [tags.get(name) for name in frames.names]
     return WeakFrames(
         frames.names,
         frames.images,
         frames.labels,
-        tuple(frozenset(ids[c] for c in row or () if c in ids) for row in told),
-        tuple(frozenset(ids.values()) if row is None else frozenset() for row in told),
+        tuple(frozenset(ids[c] for c in row or () if c in ids) for row in rows),
+        tuple(frozenset(ids.values()) if row is None else frozenset() for row in rows),
         ClassTable((*frames.classes.classes, *added)),
     )
 
@@ -109,13 +109,13 @@ def read_tags(path: Path, known: Sequence[str]) -> dict[str, frozenset[str]]:
         raise ValueError(f"cannot read the tags {path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    found = _by_frame(table)
-    if found is None:
+    tags = _by_frame(table)
+    if tags is None:
         raise ValueError(f'{path} has neither "tags" by frame nor "weak_tags" by class')
-    unknown = sorted({c for row in found.values() for c in row} - set(known))
+    unknown = sorted({c for row in tags.values() for c in row} - set(known))
     if unknown:
         raise ValueError(f"{path} names the classes {unknown}; there are {list(known)}")
-    return found
+    return tags
 
 
 def _by_frame(table: Any) -> dict[str, frozenset[str]] | None:
@@ -128,11 +128,11 @@ def _by_frame(table: Any) -> dict[str, frozenset[str]] | None:
     frames = weak.get("frames") if isinstance(weak, dict) else None
     if not isinstance(frames, dict) or not all(isinstance(r, list) for r in frames.values()):
         return None
-    found: dict[str, set[str]] = {}
+    classes: dict[str, set[str]] = {}
     for name, row in frames.items():
         for frame in row:
-            found.setdefault(str(frame), set()).add(str(name))
-    return {frame: frozenset(row) for frame, row in found.items()}
+            classes.setdefault(str(frame), set()).add(str(name))
+    return {frame: frozenset(row) for frame, row in classes.items()}
 
 
 def tagged(folder: Path, names: Sequence[str], recipe: WeakDataRecipe) -> WeakFrames:
@@ -157,9 +157,9 @@ def _all_known(
     path: Path, known: Sequence[str], names: Sequence[str]
 ) -> Mapping[str, frozenset[str]]:
     """Return the tags; a list by class tells of all frames, so what is not named is absent."""
-    found = read_tags(path, known)
+    tags = read_tags(path, known)
     by_class = "weak_tags" in json.loads(path.read_text(encoding="utf-8"))
-    return {**dict.fromkeys(names, frozenset()), **found} if by_class else found
+    return {**dict.fromkeys(names, frozenset()), **tags} if by_class else tags
 
 
 def with_masks(frames: WeakFrames, labels: Sequence[Pixels]) -> WeakFrames:

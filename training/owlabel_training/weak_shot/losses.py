@@ -131,14 +131,14 @@ def cls_loss(
     """
     nothing = class_logits.shape[2] - 1
     wanted = torch.full(class_logits.shape[:2], nothing, device=class_logits.device)  # (B, Q)
-    for row, target, (proposals, found) in zip(wanted, targets, matches, strict=True):
-        row[proposals] = target.classes[found]
+    for row, target, (proposals, places) in zip(wanted, targets, matches, strict=True):
+        row[proposals] = target.classes[places]
     weight = torch.ones(nothing + 1, device=class_logits.device, dtype=class_logits.dtype)
     weight[nothing] = NO_OBJECT_WEIGHT
-    told = torch.stack(
-        [class_logits_of(one, t) for one, t in zip(class_logits, targets, strict=True)]
+    logits = torch.stack(
+        [class_logits_of(image, t) for image, t in zip(class_logits, targets, strict=True)]
     )
-    return functional.cross_entropy(told.flatten(0, 1), wanted.flatten(), weight)
+    return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight)
 
 
 def mask_loss(
@@ -157,10 +157,10 @@ def mask_loss(
         Summed over masks, divided by the number of *base* masks in the batch, at least 1.
     """
     total = mask_logits.sum() * 0
-    for masks, target, (proposals, found) in zip(mask_logits, targets, matches, strict=True):
-        base = found < len(target.base)
+    for masks, target, (proposals, places) in zip(mask_logits, targets, matches, strict=True):
+        base = places < len(target.base)
         if bool(base.any()):
-            wanted = target.masks[found[base]].to(masks.dtype)  # (T, H, W)
+            wanted = target.masks[places[base]].to(masks.dtype)  # (T, H, W)
             logits = enlarged(masks[proposals[base]], wanted.shape[-2:])
             logits, wanted = logits[:, ~target.nobody], wanted[:, ~target.nobody]  # (T, N)
             total = total + FOCAL_WEIGHT * focal_loss(logits, wanted).sum()
@@ -184,14 +184,14 @@ def comp_loss(
         Mean of 20 focal + dice over the images with a tagged novel class; 0 without any.
     """
     losses = []
-    for masks, target, (proposals, found) in zip(mask_logits, targets, matches, strict=True):
+    for masks, target, (proposals, places) in zip(mask_logits, targets, matches, strict=True):
         if not len(target.novel) or bool(target.nobody.all()):
             continue
-        novel = proposals[found >= len(target.base)]
+        novel = proposals[places >= len(target.base)]
         logits = enlarged(masks[novel], target.padding.shape)
-        pred, wanted = (one[:, ~target.nobody] for one in complement(logits, target))
-        one = FOCAL_WEIGHT * focal_loss(pred, wanted) + DICE_WEIGHT * dice_loss(pred, wanted)
-        losses.append(one[0])
+        pred, wanted = (mask[:, ~target.nobody] for mask in complement(logits, target))
+        focal, dice = focal_loss(pred, wanted), dice_loss(pred, wanted)
+        losses.append((FOCAL_WEIGHT * focal + DICE_WEIGHT * dice)[0])
     return torch.stack(losses).mean() if losses else mask_logits.sum() * 0
 
 

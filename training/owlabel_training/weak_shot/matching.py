@@ -63,9 +63,9 @@ def _mask_cost(logits: Tensor, masks: Tensor) -> Tensor:
 def match(class_logits: Tensor, mask_logits: Tensor, targets: Targets) -> Matches:
     """Return min(Q, T + V) distinct pairs of least cost: proposals, and places in the targets."""
     cost = matching_cost(class_logits.float(), mask_logits.float(), targets)
-    proposals, found = linear_sum_assignment(cost.cpu().numpy())
+    proposals, places = linear_sum_assignment(cost.cpu().numpy())
     device = class_logits.device
     return (
         torch.as_tensor(proposals, dtype=torch.int64, device=device),
-        torch.as_tensor(found, dtype=torch.int64, device=device),
+        torch.as_tensor(places, dtype=torch.int64, device=device),
     )

@@ -44,8 +44,8 @@ def pseudo_labels(scores: Scores, base: Pixels, present: Iterable[int], n_base: 
     """
     predicted = scores.argmax(axis=0).astype(np.uint8)
     allowed = np.isin(predicted, [i for i in present if i >= n_base])
-    found = np.where(allowed, predicted, np.uint8(VOID))
-    return np.where(base < n_base, base, found).astype(np.uint8)
+    novel = np.where(allowed, predicted, np.uint8(VOID))
+    return np.where(base < n_base, base, novel).astype(np.uint8)
 
 
 def confidence(scores: Scores, mask: NDArray[np.bool_], class_id: int) -> float:

@@ -57,11 +57,11 @@ class WeakShotTraining:
             If recipe, data, tags and base do not fit or nothing can be learnt: before any step.
         """
         frames = read_training_frames(self.recipe, self.data)
-        told = lacking(frames)
-        yield Progress(0, self.recipe.weak_shot.iterations, "; ".join(told))
+        lacks = lacking(frames)
+        yield Progress(0, self.recipe.weak_shot.iterations, "; ".join(lacks))
         model = new_model(self.recipe.model, self.base, frames, self.recipe.weak_shot.seed)
         minutes = yield from train_weak_shot(model, frames, self.recipe.weak_shot, self.output)
-        result: dict[str, Any] = {"lacking": told, "minutes": minutes}
+        result: dict[str, Any] = {"lacking": lacks, "minutes": minutes}
         result |= self._write(model, frames, "")
         pseudo = list(pseudo_frames(model, frames))
         self._write_pseudo(frames, pseudo)

@@ -73,8 +73,8 @@ class SimNet(nn.Module):
                 second.T[:, None, :].expand(-1, rows, columns),
             ]
         )  # (2C, J, J')
-        found: Tensor = self.blocks(pairs[None])[0]  # (2, J, J')
-        return found.permute(1, 2, 0)
+        logits: Tensor = self.blocks(pairs[None])[0]  # (2, J, J')
+        return logits.permute(1, 2, 0)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Return r, (J, J'), the similarity of all pairs."""

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MOST_CLASSES = 160  # 1.5 times as many clusters fit into a byte
 FIELDS = ("extractor", "network", "weights", "classes", "superpixels", "kinds")
 ABOUT = (
-    "A name proposes what this cluster holds in all images; you review the proposals in the queue. "
-    "Clusters are no classes: one may hold several things, or none."
+    "Name this cluster to propose its masks in all images, then review the proposals in the queue. "
+    "A cluster is not a class: it may mix several things."
 )
 
 
@@ -76,7 +76,7 @@ class ClustersWidget(QWidget):
         self.list.setIconSize(QSize(44, 44))
         self.gallery = QLabel()
         self.name = LineEdit("name of this cluster, then Enter")
-        self.give = button("Name", self._name, "Propose what the cluster holds in all images")
+        self.give = button("Name", self._name, "Propose the masks of this cluster in all images")
         self.review = button("Review", self.review_wanted.emit, "Show them in the queue (Find)")
         self.patches = ClusterPatches(session, self)
         self.infos: list[ClusterInfo] = []
@@ -94,7 +94,7 @@ class ClustersWidget(QWidget):
         self.gallery.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout = QVBoxLayout(self)
         tight(layout)
-        layout.addWidget(title("Clusters: what is alike in this folder"))
+        layout.addWidget(title("Clusters: groups of similar pixels and objects"))
         layout.addWidget(self.form.native)
         layout.addLayout(row(self.browse, None, self.cancel, self.build))
         layout.addWidget(self.progress)

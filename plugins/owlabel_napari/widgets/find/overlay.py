@@ -43,12 +43,12 @@ class OverlayWidget(QWidget):
         )
         self.threshold.tooltip = (
             "Hide pixels with a lower score. The slider is logarithmic: 0 marks half of the normal "
-            "pixels, 1 marks one in a thousand.\nCandidates whose mean entropy is lower on its own "
-            "scale leave the queue."
+            "pixels, 1 marks one in a thousand.\nThe queue always uses entropy: it hides "
+            "candidates below the same position on the scale of entropy."
         )
         steepest = max(STEEPEST, session.scores.beta)
         self.beta = FloatSlider(value=session.scores.beta, min=0, max=steepest, label="β")
-        self.beta.tooltip = "Steepness of the change from metric softmax to EDS"
+        self.beta.tooltip = "Steepness of the change from MMSP to EDS"
         self.gamma = FloatSlider(value=session.scores.gamma, min=0, max=1, label="γ")
         self.gamma.tooltip = "Value of EDS at which both have the same weight"
         relative = session.scores.mmsp_norm == "minmax"

@@ -122,5 +122,5 @@ def _note(result: TrainingResult) -> str:
     if isinstance(pixels, dict):
         pixels = sum(pixels.values())
     if not pixels:
-        return "Nothing is labelled by hand, so there is nothing to compare on."
+        return "Nothing was compared: no pixel is labelled by hand."
     return f"In percent, on {pixels:,} pixels labelled by hand. Before: the prototypes (NPM)."

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from owlabel.session.session import Session
 
 ABOUT = {
-    "rpl": "A block beside the model learns to see objects; the class map stays as it is, bit for "
-    "bit.",
-    "rpl_corocl": "RPL that also contrasts contexts; needs ten objects or more, else it is RPL.",
-    "entropy": "Fine-tunes the model itself: a new base model, its images are embedded again and "
-    "trained classes (PLM) start over. Refused if the closed set loses more than 2 points.",
+    "rpl": "Trains a residual block beside the model, which detects OoD objects. The predicted "
+    "classes do not change.",
+    "rpl_corocl": "RPL with the contrastive loss CoroCL; with fewer than ten objects, RPL alone.",
+    "entropy": "Fine-tunes the model itself into a new base model. After you adopt it, all images "
+    "are embedded again and trained classes (PLM) must be trained again. No model is kept if "
+    "closed-set mIoU falls by more than 2 points.",
 }
 
 
@@ -63,7 +64,7 @@ class OodTrainingWidget(QWidget):
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         tight(layout)
-        layout.addWidget(title("OoD training: know what it does not know"))
+        layout.addWidget(title("OoD training: detect unknown objects better"))
         layout.addWidget(self.form.native)
         layout.addWidget(self.about)
         layout.addLayout(row(self.browse, None, self.cancel, self.start))

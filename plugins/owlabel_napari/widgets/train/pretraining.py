@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from owlabel.session.session import Session
 
 ABOUT = (
-    "Builds clusters with the settings above, contrasts the pixels of all images by them, then "
-    "trains on labels. A new base model: its images are embedded again, and trained classes (PLM) "
-    "start over. The model in use stays until you adopt."
+    "Builds clusters with the settings above, learns from them by contrast, then trains on labels. "
+    "The result is a new base model. After you adopt it, all images are embedded again and trained "
+    "classes (PLM) must be trained again. Until then the model in use stays."
 )
 
 
@@ -141,7 +141,7 @@ class PretrainComparison(ComparisonWidget):
 
     def heading(self, result: TrainingResult) -> str:
         """Return the line above the table."""
-        return "The pre-trained model is there"
+        return "The pre-trained model is ready"
 
     def order(self, result: TrainingResult, names: set[str]) -> list[str]:
         """Return the mean first, then the classes by name."""
@@ -153,10 +153,10 @@ class PretrainComparison(ComparisonWidget):
         frames, pixels = details.get("val_frames", 0), details.get("val_human_pixels", 0)
         if not pixels:
             return (
-                f"On the {frames} images kept apart (every fourth) nothing is labelled by hand: "
-                "there is nothing to compare on, and no reason to adopt."
+                f"Nothing was compared: the {frames} held-out images (every fourth) have no human "
+                "labels. So nothing shows that the new model is better."
             )
         return (
-            f"In percent, on {pixels:,} pixels labelled by hand in the {frames} images kept apart "
-            "(every fourth; the contrast has seen the pictures, not the labels)."
+            f"In percent, on {pixels:,} pixels labelled by hand in the {frames} held-out images "
+            "(every fourth). Pre-training saw these images, but not their labels."
         )

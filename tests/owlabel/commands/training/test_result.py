@@ -29,7 +29,7 @@ def test_the_table_is_in_percent(capsys: pytest.CaptureFixture[str]) -> None:
     assert "before (%)" in text
     assert "21.1" in text
     assert "74.5" in text
-    assert "to use it: owlabel adopt PROJECT 7" in " ".join(text.split())
+    assert "to use it, run `owlabel adopt PROJECT 7`" in " ".join(text.split())
     assert adopted == []
 
 
@@ -41,7 +41,7 @@ def test_json_has_fractions_and_nothing_else(capsys: pytest.CaptureFixture[str])
 def test_a_result_without_a_comparison_says_so_and_can_be_adopted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "work", lambda _session: None)
+    monkeypatch.setattr(results, "run_jobs", lambda _session: None)
     text, adopted = printed(capsys, {"before": {}, "after": {}}, adopt=True)
     assert "nothing was compared" in text
     assert "model 7 is in use" in text

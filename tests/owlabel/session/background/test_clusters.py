@@ -257,14 +257,14 @@ def test_clusters_not_in_use_may_go_where_the_cache_is_too_large(built: Session)
     assert built.clusters.current() == new
 
 
-def test_a_recorded_sitting_with_names_is_done_again(
+def test_a_recorded_session_with_names_is_done_again(
     built: Session, toy: Any, tmp_path: Path
 ) -> None:
     built.clusters.name(cluster_of(built, 4, 40), "heaven")
     work(built)
     for proposal in built.proposals.open("cluster"):
         built.proposals.accept(proposal.id)
-    path = tmp_path / "sitting.jsonl"
+    path = tmp_path / "session.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(built)))
     project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
     toy.embed_all(project)

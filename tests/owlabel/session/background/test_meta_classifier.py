@@ -1,4 +1,4 @@
-"""A sitting that learns which candidates are false: rows, refits, undo, hiding, order."""
+"""A session that learns which candidates are false: rows, refits, undo, hiding, order."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_reviewed_image_decides_about_all_its_candidates(session: Session) -> 
     assert session.meta_classifier.decisions == {large: False, small: True}
 
 
-def test_a_new_sitting_knows_what_was_learnt(session: Session, project: Project) -> None:
+def test_a_new_session_knows_what_was_learnt(session: Session, project: Project) -> None:
     ten(session)
     again = Session(project, start_worker=False)
     assert again.queue.classifier.false == 5
@@ -265,7 +265,7 @@ def test_the_command_fits_and_measures(session: Session, project: Project) -> No
     assert "one image" in CliRunner().invoke(app, ["meta", folder]).stdout
 
 
-def test_what_another_sitting_decided_is_caught_up_with(session: Session, project: Project) -> None:
+def test_what_another_session_decided_is_caught_up_with(session: Session, project: Project) -> None:
     ten(session)
     decide(session, 6, real=True)
     again = Session(project, start_worker=False)

@@ -313,7 +313,7 @@ def test_a_replay_does_every_act_again(toy: Any, session: Session, tmp_path: Pat
     painted[14:16, 20:24] = 1
     session.labels.paint(painted)
     session.labels.accept("deer")
-    path = tmp_path / "sitting.jsonl"
+    path = tmp_path / "session.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in recording_lines(session)))
     project = Project.create(tmp_path / "again.owlabel", toy.images, toy.checkpoint)
     toy.embed_all(project)

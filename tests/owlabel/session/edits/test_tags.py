@@ -1,4 +1,4 @@
-"""Tagging images in a sitting: one act however many, taken back whole."""
+"""Tagging images in a session: one act however many, taken back whole."""
 
 from __future__ import annotations
 
