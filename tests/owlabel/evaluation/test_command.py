@@ -82,7 +82,7 @@ def test_masks_without_ood_say_what_to_name(data: Path, mask) -> None:
     ("arguments", "words"),
     [
         ([], "--model or a folder"),
-        (["--maps", "nowhere"], "there is no a.npy"),
+        (["--maps", "nowhere"], "contains neither a.npy"),
         (["--model", "nowhere.safetensors"], "no model file"),
         (["--model", "sample", "--score", "beauty"], "unknown score"),
         (["--model", "sample", "--score", "rpl_energy"], "needs a trained residual block"),
