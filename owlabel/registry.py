@@ -15,19 +15,19 @@ _TABLES: list[Registry[Any]] = []
 class Registry(Mapping[str, T]):
     """A read-only table: the built-in items first, then those of installed packages.
 
-    A package adds an item with one entry point: its name is the key, its object the item.  The
+    A package adds an item with one entry point: its name is the key, its object is the item.  The
     table scans entry points when a name is not built in or when all items are listed, and imports
-    a package only then.  Names come from installed Python packages alone, never from a project.
+    a package only then.  Names come only from installed Python packages, never from a project.
 
-    A package that cannot be imported, an object that does not fit and a name that is taken cost
-    one warning line of the logger ``owlabel.plugins``; the table goes on without that item.
+    The table leaves an item out if its package cannot be imported, its object does not fit or its
+    name is taken.  It then logs one warning to ``owlabel.plugins``.
 
     Parameters
     ----------
     group : str
         Group of the entry points, e.g. ``owlabel.scores``.
     what : str
-        What an item is, in words, e.g. "score".
+        The word for an item in messages, e.g. "score".
     builtin : mapping
         The items that need no package.
     check : callable
@@ -62,11 +62,11 @@ class Registry(Mapping[str, T]):
         return sum(1 for _ in self)
 
     def names(self) -> list[str]:
-        """Return all names without importing a package: those of broken packages, too."""
+        """Return all names without importing a package; broken packages are included."""
         return [*self._builtin, *self._plugins, *self._scan()]
 
     def pick(self, names: Collection[str]) -> list[T]:
-        """Return the items of these names in the order of the table, each once.
+        """Return the items with these names, each once, in the order of the table.
 
         Raises
         ------
@@ -76,11 +76,11 @@ class Registry(Mapping[str, T]):
         items = [item for name, item in self._builtin.items() if name in names]
         others = [name for name in names if name not in self._builtin]
         if unknown := [name for name in others if name not in self]:
-            raise ValueError(f"unknown {self.what} {unknown[0]!r}; there are {', '.join(self)}")
+            raise ValueError(f"unknown {self.what} {unknown[0]!r}; choose from {', '.join(self)}")
         return items + ([self[name] for name in self.plugins() if name in others] if others else [])
 
     def is_builtin(self, name: str) -> bool:
-        """Return whether an item needs no package."""
+        """Return whether an item comes with OWLabel."""
         return name in self._builtin
 
     def plugins(self) -> list[str]:
@@ -88,7 +88,7 @@ class Registry(Mapping[str, T]):
         return [name for name in self if name not in self._builtin]
 
     def rescan(self) -> None:
-        """Forget the packages; they are scanned again when they are needed next."""
+        """Forget the scanned packages; the next access scans them again."""
         self._waiting, self._plugins = None, {}
 
     def _scan(self) -> dict[str, EntryPoint]:
@@ -122,18 +122,18 @@ class Registry(Mapping[str, T]):
 
 
 def rescan_all() -> None:
-    """Scan the installed packages again for all tables, e.g. after one came in a notebook."""
+    """Scan the packages again for all tables, e.g. after installing one in a notebook."""
     for table in _TABLES:
         table.rescan()
 
 
 def _package(point: EntryPoint) -> str:
-    """Return the name of the package that brings an entry point."""
+    """Return the name of the package that declares an entry point."""
     return "?" if point.dist is None else point.dist.name
 
 
 def instance_of(kind: type[T]) -> Callable[[str, Any], T]:
-    """Return a check: the object is a `kind` whose `name` is the entry point's name."""
+    """Return a check that the object is a `kind` and has the entry point's name."""
 
     def check(name: str, item: Any) -> T:
         if not isinstance(item, kind):

@@ -1,1 +1,1 @@
-"""What a checkpoint file says of itself, read without torch."""
+"""Headers of checkpoint files, read without torch."""

@@ -1,4 +1,4 @@
-"""What a model file says of itself: a JSON header inside safetensors, read without torch."""
+"""The JSON header of a model file, stored in the safetensors metadata and read without torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from owlabel.classes import ClassTable
 
 FORMAT = 1
-"""Version of the header; a reader refuses what is newer."""
+"""Version of the header; a reader rejects newer versions."""
 KEY = "owlabel"
-"""Name of our JSON text in the safetensors metadata."""
+"""Key of the JSON text in the safetensors metadata."""
 MAX_HEADER_BYTES = 8 << 20
 KINDS = ("metric", "softmax")
 LARGE_IMAGES = ("reduce", "tile")
@@ -23,7 +23,7 @@ Header = TypeVar("Header")
 
 
 class CheckpointError(ValueError):
-    """A model file cannot be used; the message says which, why and what helps."""
+    """A model file cannot be used; the message names the file, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class HeadInfo:
     Attributes
     ----------
     class_id : int or None
-        The novel class it was trained for; None is the base head.
+        The novel class of the head; None for the base head.
     outputs : int
         N for the base head, N + i for the head of the i-th novel class.
     hash : str
-        16 hex digits over the backbone's weights, this head's weights and the preprocessing:
-        the key of its cached embeddings.
+        16 hex digits: a hash of the backbone's weights, this head's weights and the preprocessing.
+        It is the key of the head's cached embeddings.
     """
 
     class_id: int | None
@@ -48,7 +48,7 @@ class HeadInfo:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
     Attributes
     ----------
@@ -61,21 +61,21 @@ class CheckpointHeader:
     settings : dict
         Settings of the heads and of the backbone's stride.
     classes : ClassTable
-        Base classes in channel order, ids 0 .. N-1, then the novel ones that have heads.
+        Base classes in channel order, ids 0 .. N-1, then the novel classes that have heads.
     prototype_length : float
         T.
     kind : {"metric", "softmax"}
-        What the base head was trained as; its embedding obeys z = 2T f either way.
+        How the base head was trained; z = 2T f holds for its embedding in both cases.
     mean, std : tuple of float
         Normalisation of RGB in [0, 1].
     max_side : int
-        What is done with images that are larger says `large_images`.
+        Longest side in pixels that the model sees at once.
     large_images : {"reduce", "tile"}
-        Reduced to `max_side`, or looked at in overlapping tiles of at most that side.
+        Larger images are reduced to `max_side`, or cut into overlapping tiles of at most that side.
     heads : tuple of HeadInfo
         The base head first.
     recipe : dict
-        How it was trained, for people.
+        Training settings, for information only.
     """
 
     format: int
@@ -96,7 +96,9 @@ class CheckpointHeader:
         if self.kind not in KINDS:
             raise CheckpointError(f"kind must be one of {KINDS}, got {self.kind!r}")
         if not 0 < self.prototype_length < 1000:
-            raise CheckpointError(f"prototype_length must be positive, got {self.prototype_length}")
+            raise CheckpointError(
+                f"prototype_length must lie between 0 and 1000, got {self.prototype_length}"
+            )
         if min(self.std) <= 0:
             raise CheckpointError(f"std must be positive, got {self.std}")
         if self.large_images not in LARGE_IMAGES:
@@ -109,7 +111,7 @@ class CheckpointHeader:
 
     @property
     def lambda_novel(self) -> float | None:
-        """The squared distance of NPM that its recipe names, None where it names none."""
+        """The squared distance threshold of NPM in the recipe, or None if the recipe has none."""
         model = self.recipe.get("model")
         value = model.get("lambda_novel") if isinstance(model, dict) else None
         return float(value) if isinstance(value, int | float) and value >= 0 else None
@@ -125,7 +127,7 @@ class CheckpointHeader:
 
     @classmethod
     def from_json(cls, text: str) -> CheckpointHeader:
-        """Read what `to_json` wrote.
+        """Read a header that `to_json` wrote.
 
         Raises
         ------
@@ -141,13 +143,14 @@ def read_header(path: Path | str) -> CheckpointHeader:
     Raises
     ------
     CheckpointError
-        If it is missing, no safetensors file, no OWLabel model, truncated, or newer.
+        If the file is missing, truncated, newer than this program, not safetensors, or not an
+        OWLabel model.
     """
     return read_stored(Path(path), KEY, "an OWLabel model", CheckpointHeader.from_json)
 
 
 def header_from_json(text: str, newest: int, build: Callable[[dict[str, Any]], Header]) -> Header:
-    """Return what `build` makes of the values of a header.
+    """Parse the JSON of a header and return ``build(values)``.
 
     Parameters
     ----------
@@ -167,11 +170,11 @@ def header_from_json(text: str, newest: int, build: Callable[[dict[str, Any]], H
     except ValueError as error:
         raise CheckpointError(f"the header is not JSON: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("format"), int):
-        raise CheckpointError("the header names no format version")
+        raise CheckpointError("the header has no format version")
     if values["format"] > newest:
         raise CheckpointError(
-            f"it was written by a newer OWLabel (format {values['format']}, this one reads "
-            f"up to {newest}); update OWLabel to open it"
+            f"the file was written by a newer OWLabel (format {values['format']}, this version "
+            f"reads up to {newest}); update OWLabel to open it"
         )
     try:
         return build(values)
@@ -182,21 +185,22 @@ def header_from_json(text: str, newest: int, build: Callable[[dict[str, Any]], H
 
 
 def read_stored(path: Path, key: str, what: str, parse: Callable[[str], Header]) -> Header:
-    """Return what `parse` makes of our text under a key of a safetensors file's metadata.
+    """Parse the text under a key of a safetensors file's metadata.
 
     Parameters
     ----------
     path : Path
     key : str
     what : str
-        What the file is then, for the message where it is not.
+        The word for such a file in the error message.
     parse : callable
+        Turns the text into a header; may raise CheckpointError.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, no safetensors file, truncated or without the key, or as `parse`;
-        with the file's name.
+        If the file is missing, truncated, not safetensors or without the key, or if `parse` raises
+        it.  The message names the file.
     """
     metadata = read_metadata(path)
     if key not in metadata:
@@ -213,7 +217,7 @@ def read_metadata(path: Path) -> Mapping[str, str]:
     Raises
     ------
     CheckpointError
-        If it is missing, no safetensors file, or cut off.
+        If the file is missing, truncated or not safetensors.
     """
     try:
         _check_header_length(path)
@@ -224,16 +228,16 @@ def read_metadata(path: Path) -> Mapping[str, str]:
         raise CheckpointError(f"cannot read the model {path}: {reason}") from error
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path} is damaged or cut off; copy or download it again ({error})"
+            f"{path} is damaged or truncated; copy or download it again ({error})"
         ) from error
 
 
 def _check_header_length(path: Path) -> None:
-    """Refuse a header that would need much memory; safetensors itself allows 100 MB."""
+    """Reject a header that would need much memory; safetensors itself allows 100 MB."""
     with path.open("rb") as file:
         start = file.read(8)
     if len(start) < 8 or int.from_bytes(start, "little") > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path} is no model file: expected safetensors")
+        raise CheckpointError(f"{path} is not a model file: expected safetensors")
 
 
 def _header(values: Mapping[str, Any]) -> CheckpointHeader:
@@ -250,7 +254,7 @@ def _header(values: Mapping[str, Any]) -> CheckpointHeader:
         max_side=int(values["max_side"]),
         heads=tuple(_head(row) for row in values["heads"]),
         recipe=dict(values.get("recipe", {})),
-        large_images=values.get("large_images", "reduce"),  # files from before had no choice
+        large_images=values.get("large_images", "reduce"),  # older files do not have it
     )
 
 
@@ -265,7 +269,7 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 
 def _check_heads(heads: tuple[HeadInfo, ...], classes: ClassTable) -> None:
-    """Refuse heads that do not fit the class table."""
+    """Raise CheckpointError if the heads do not fit the class table."""
     base = classes.base
     if [c.id for c in base] != list(range(len(base))):
         raise CheckpointError(
@@ -279,6 +283,8 @@ def _check_heads(heads: tuple[HeadInfo, ...], classes: ClassTable) -> None:
                 f"head {index} must have {len(base) + index} outputs, got {head.outputs}"
             )
         if index and head.class_id not in {c.id for c in classes.novel}:
-            raise CheckpointError(f"head {index} is for class {head.class_id}, which is not named")
+            raise CheckpointError(
+                f"head {index} is for class {head.class_id}, which is not a novel class"
+            )
     if len({head.class_id for head in heads}) != len(heads):
         raise CheckpointError("two heads are for the same class")

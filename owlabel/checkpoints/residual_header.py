@@ -1,4 +1,4 @@
-"""What the file of a residual block (RPL) says of itself, and which block a project uses."""
+"""The header of a residual block's file (RPL), and which block a project uses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from owlabel.checkpoints.header import CheckpointError, header_from_json, read_stored
 
 FORMAT = 1
-"""Version of the header; a reader refuses what is newer."""
+"""Version of the header; a reader rejects newer versions."""
 KEY = "owlabel-residual"
-"""Name of our JSON text in the safetensors metadata; a segmenter's file has another one."""
+"""Key of the JSON text in the safetensors metadata; a segmenter's file has another key."""
 RPL_ENERGY = "rpl_energy"
-"""Name of the score that the block gives: -LSE of the residual path, smoothed."""
+"""Name of the block's score: -LSE of the residual path, smoothed."""
 MODEL_KIND = "rpl"
-"""Kind of the model version that is a residual block, not a whole model."""
+"""Kind of a model version that is a residual block, not a complete model."""
 
 
 @dataclass(frozen=True)
 class ResidualHeader:
-    """Everything about a residual block but its weights.
+    """Everything about a residual block except its weights.
 
     Attributes
     ----------
@@ -31,15 +31,16 @@ class ResidualHeader:
     name : str
         Shown to the annotator.
     base_hash : str
-        Hash of the base head it was trained beside; it means nothing with any other one.
+        Hash of the base head it was trained with; the block fits no other head.
     hash : str
-        16 hex digits over base_hash and the block's weights: the key of its cached energy.
+        16 hex digits: a hash of `base_hash` and the block's weights.  It is the key of the block's
+        cached energy.
     high_channels : int
         Channels of the deep feature that it reads.
     settings : dict
-        Settings of the base head whose ASPP it was copied from.
+        Settings of the base head from which its ASPP was copied.
     recipe : dict
-        How it was trained, for people.
+        Training settings, for information only.
     """
 
     format: int
@@ -56,7 +57,7 @@ class ResidualHeader:
 
     @classmethod
     def from_json(cls, text: str) -> ResidualHeader:
-        """Read what `to_json` wrote.
+        """Read a header that `to_json` wrote.
 
         Raises
         ------
@@ -84,13 +85,14 @@ def read_residual_header(path: Path | str) -> ResidualHeader:
     Raises
     ------
     CheckpointError
-        If it is missing, no safetensors file, no residual block, truncated, or newer.
+        If the file is missing, truncated, newer than this program, not safetensors, or not a
+        residual block.
     """
     return read_stored(Path(path), KEY, "a residual block of OWLabel", ResidualHeader.from_json)
 
 
 def setting_key(base_hash: str) -> str:
-    """Return the project's setting that names the block in use beside a base head."""
+    """Return the key of the project setting with the block in use for a base head."""
     return f"residual_{base_hash}"
 
 
@@ -105,14 +107,15 @@ class ResidualBlockFile:
 def residual_block_in_use(
     base_hash: str, setting: Callable[[str], Any], models: Callable[[], Any]
 ) -> ResidualBlockFile | None:
-    """Return the block in use beside a base head, or None where there is none that fits.
+    """Return the block in use for a base head, or None if no block fits.
 
     Parameters
     ----------
     base_hash : str
         Hash of the base head.
     setting, models : callable
-        `Project.setting` and `Project.models`; the latter is called only where a block is named.
+        `Project.setting` and `Project.models`; `models` is called only if the setting names a
+        block.
     """
     wanted = setting(setting_key(base_hash))
     if wanted is None:
@@ -122,6 +125,6 @@ def residual_block_in_use(
         return None
     try:
         header = read_residual_header(path)
-    except CheckpointError:  # lost or damaged: its overlay is missing, nothing else
+    except CheckpointError:  # lost or damaged: only its overlay is missing
         return None
     return ResidualBlockFile(path, header) if header.base_hash == base_hash else None

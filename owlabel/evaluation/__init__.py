@@ -1,1 +1,1 @@
-"""Measuring a score against ground truth: data sets, errors of pixels and segments, the report."""
+"""Evaluates a score on ground truth: data sets, errors of pixels and segments, the report."""

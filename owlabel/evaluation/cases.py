@@ -1,4 +1,4 @@
-"""What is evaluated: images with ground truth, checked before any model runs."""
+"""The images and ground truth of an evaluation, checked before any model runs."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MODES = ("P", "L", "1")
 
 @dataclass(frozen=True)
 class LabelRule:
-    """What the ids in the masks of a data set mean.
+    """The meaning of the ids in the masks of a data set.
 
     Attributes
     ----------
     title : str
-        For messages.
+        Name of the rule in messages.
     ood : ndarray of uint8, shape (256,)
-        Id to 0 in-distribution, 1 OoD, 255 void.
+        For each id: 0 in-distribution, 1 OoD, 255 void.
     classes : ndarray of uint8, shape (256,)
-        Id to the place of its class in `names`, 255 where it has none.
+        For each id the index of its class in `names`, 255 for no class.
     names : tuple of str
-        The known classes; empty where the masks have none, and no mIoU can be given.
+        The known classes; empty if the masks have none.  There is no mIoU then.
     allowed : ndarray of bool, shape (256,)
-        Ids that may occur.
+        Ids that may occur in a mask.
     """
 
     title: str
@@ -47,7 +47,7 @@ class LabelRule:
     def of(
         cls, title: str, known: Mapping[int, str], ood: Iterable[int], void: Iterable[int]
     ) -> LabelRule:
-        """Return the rule of ids with known classes ("" where a class has no name), OoD and void.
+        """Return a rule from known ids with class names ("" for none), OoD ids and void ids.
 
         Raises
         ------
@@ -67,19 +67,19 @@ class LabelRule:
         return cls(title, to_ood, to_class, names, np.isin(np.arange(256), ids))
 
     def without(self, held_out: Sequence[str], ignored: Sequence[str]) -> LabelRule:
-        """Return the rule where some classes are OoD and others void; the rest keep their order.
+        """Return the rule with some classes as OoD and others as void; the rest keep their order.
 
         Raises
         ------
         ValueError
-            If a class does not exist or is named twice.
+            If a class does not exist or is given twice.
         """
         wanted = [*held_out, *ignored]
         missing = [name for name in wanted if name not in self.names]
         if missing or len(set(wanted)) != len(wanted):
             raise ValueError(
                 f"{self.title}: cannot hold out or ignore {missing or wanted}: "
-                f"the classes are {', '.join(self.names) or 'not known'}, each may be named once"
+                f"choose each class once, from {', '.join(self.names) or 'none: no class is known'}"
             )
         named = {i: self.names[c] for i, c in enumerate(self.classes) if c != VOID}
         void = self.allowed & (self.ood == VOID)
@@ -107,11 +107,11 @@ class Case:
     Attributes
     ----------
     name : str
-        Path without suffix, / between folders; unique in its data set.
+        Path without suffix, with / between folders; unique in its data set.
     image : Path or None
-        The picture; None where it is not there (score maps can be measured without).
+        The image file; None if it is missing.  Stored score maps can be evaluated without it.
     truth : Path
-        Mask with one id a pixel.
+        Mask with one id per pixel.
     """
 
     name: str
@@ -138,19 +138,20 @@ class DataSet:
     def __post_init__(self) -> None:
         names = [case.name for case in self.cases]
         if not names:
-            raise ValueError(f"{self.name}: there is no image with ground truth: check the folder")
+            raise ValueError(f"{self.name} has no image with ground truth: check the folder")
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if names.count(n) > 1})[:3]
             raise ValueError(f"{self.name}: several images are named {', '.join(twice)}")
 
 
 def read_ids(path: Path, title: str, allowed: NDArray[np.bool_] | None = None) -> Labels:
-    """Read a mask of one id a pixel, uint8 (H, W).
+    """Read a mask with one id per pixel, uint8 (H, W).
 
     Raises
     ------
     ImageError
-        If it cannot be read, is no 8-bit image of one channel, or holds an id that is not allowed.
+        If the file cannot be read, is not an 8-bit image with one channel, or holds an id that is
+        not allowed.
     """
     with (
         errors_named(path),
@@ -161,7 +162,7 @@ def read_ids(path: Path, title: str, allowed: NDArray[np.bool_] | None = None) -
         if picture.mode not in _MODES:
             raise ImageError(
                 path,
-                f"a mask must hold one 8-bit id a pixel, not {picture.mode}: take the file "
+                f"a mask must have one 8-bit id per pixel, got {picture.mode}: use the file "
                 "with ids, not the one with colours",
             )
         ids = np.array(picture, np.uint8)
@@ -170,29 +171,29 @@ def read_ids(path: Path, title: str, allowed: NDArray[np.bool_] | None = None) -
         wrong = present[~allowed[present]].tolist()
         if wrong:
             known = np.flatnonzero(allowed).tolist()
-            raise ImageError(path, f"it has the ids {wrong}; {title} knows {ranges(known)}")
+            raise ImageError(path, f"it has the ids {wrong}; {title} may have {ranges(known)}")
     return ids
 
 
 def truth_of(case: Case, rule: LabelRule) -> tuple[Labels, Labels]:
-    """Return OoD truth (0, 1, 255) and class truth (255 none) of a case, both (H, W)."""
+    """Return the OoD truth (0, 1, 255) and class truth (255 for none) of a case, (H, W) each."""
     ids = read_ids(case.truth, rule.title, rule.allowed)
     return rule.ood[ids], rule.classes[ids]
 
 
 def check(dataset: DataSet, need_images: bool) -> dict[str, tuple[int, int]]:
-    """Read every mask, and the size of every picture, before a model runs.
+    """Check every mask, and the size of every image, before a model runs.
 
     Returns
     -------
     dict of str to tuple of int
-        (H, W) by name.
+        (H, W) by the name of the case.
 
     Raises
     ------
     ValueError
-        With the first ten things that are wrong: files that are missing or cannot be read, ids
-        that the rule does not know, pictures of another size than their masks.
+        With the first ten problems: files that are missing or cannot be read, ids that the rule
+        does not allow, images that differ in size from their masks.
     """
     shapes: dict[str, tuple[int, int]] = {}
     wrong: list[str] = []
@@ -201,11 +202,11 @@ def check(dataset: DataSet, need_images: bool) -> dict[str, tuple[int, int]]:
             ids = read_ids(case.truth, dataset.rule.title, dataset.rule.allowed)
             shapes[case.name] = (ids.shape[0], ids.shape[1])
             if case.image is None and need_images:
-                raise ValueError(f"{case.truth}: its picture is missing")
+                raise ValueError(f"{case.truth}: the image of this mask is missing")
             if case.image is not None and (picture := size(case.image)) != ids.shape:
                 raise ValueError(
-                    f"{case.truth}: the mask is {words(shapes[case.name])}, its picture "
-                    f"{case.image.name} {words(picture)}: they must be of one size"
+                    f"{case.truth}: the mask is {words(shapes[case.name])}, its image "
+                    f"{case.image.name} is {words(picture)}: they must have the same size"
                 )
         except ValueError as error:
             wrong.append(str(error))
@@ -227,17 +228,17 @@ def words(shape: Sequence[int]) -> str:
 
 def ranges(ids: Sequence[int]) -> str:
     """Return "0 .. 3, 255" for [0, 1, 2, 3, 255]."""
-    parts: list[list[int]] = []
+    runs: list[list[int]] = []
     for i in ids:
-        if parts and i == parts[-1][-1] + 1:
-            parts[-1].append(i)
+        if runs and i == runs[-1][-1] + 1:
+            runs[-1].append(i)
         else:
-            parts.append([i])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]} .. {p[-1]}" for p in parts)
+            runs.append([i])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} .. {r[-1]}" for r in runs)
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it: NaN and infinities become None."""
+    """Return a value as plain JSON values; NaN and infinities become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines and violins.  No plotting library: the report needs these two only."""
+"""Line charts and violins as SVG text.  The report needs only these two, so no plotting library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from owlabel.evaluation.curves import Floats, Spread
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's colours, told apart by everyone."""
+"""The colours of Okabe and Ito, which colour-blind readers can distinguish."""
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 14, 12, 40
 
 
@@ -24,7 +24,7 @@ def line_chart(
     lines : mapping of str to ndarray, shape (2, n)
         x and y in 0 .. 1, by name.
     labels : tuple of str
-        Of the x and of the y axis.
+        Labels of the x and the y axis.
     size : tuple of int
         Width and height in pixels.
     """
@@ -41,16 +41,16 @@ def line_chart(
 
 
 def violin_chart(spreads: Mapping[str, Spread], label: str, height: int = 320) -> str:
-    """Return violins of score distributions side by side; the box holds the quartiles.
+    """Return violins of score distributions side by side; the box spans the quartiles.
 
     Parameters
     ----------
     spreads : mapping of str to Spread
-        All on one scale of values; each violin is as wide as its own densest step.
+        All on one scale of values; each violin is scaled to its own densest step.
     label : str
-        Of the axis of values.
+        Label of the value axis.
     height : int
-        Pixels.
+        Height in pixels.
     """
     if not spreads:
         return ""
@@ -72,8 +72,8 @@ def _violin(frame: _Frame, centre: float, name: str, spread: Spread, colour: str
     points = " ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in edge)
     q5, q25, q50, q75, q95 = (frame.y(frame.inside(q)) for q in spread.quantiles)
     x = frame.x(centre)
-    words = ", ".join(f"{q:.4g}" for q in spread.quantiles)
-    tip = f"{name}: {spread.pixels} pixels; 5, 25, 50, 75, 95 %: {words}"
+    quantiles = ", ".join(f"{q:.4g}" for q in spread.quantiles)
+    tip = f"{name}: {spread.pixels} pixels; 5, 25, 50, 75, 95 %: {quantiles}"
     return (
         f"<g><title>{escape(tip)}</title>"
         f'<polygon points="{points}" fill="{colour}" fill-opacity="0.35" stroke="{colour}"/>'
@@ -86,7 +86,7 @@ def _violin(frame: _Frame, centre: float, name: str, spread: Spread, colour: str
 
 
 class _Frame:
-    """The place of the axes in a picture."""
+    """The position of the axes in a chart."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Curves and distributions of a score, from its counts."""
+"""Curves and distributions of a score, computed from its histograms."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _STEPS = 80
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the scores of some pixels lie, for a violin.
+    """Distribution of the scores of some pixels, for a violin.
 
     Attributes
     ----------
     quantiles : tuple of float
         5, 25, 50, 75 and 95 %.
     values, density : ndarray of float64, shape (n,)
-        Middle of equal steps, and the share of pixels in each.
+        Centres of equal steps, and the share of pixels in each step.
     """
 
     quantiles: tuple[float, ...]
@@ -35,7 +35,7 @@ class Spread:
 
 
 def roc(pixels: PixelOod) -> Floats:
-    """Return FPR and TPR from (0, 0) to (1, 1), at most a few hundred points."""
+    """Return FPR and TPR from (0, 0) to (1, 1), with at most a few hundred points."""
     alarms, hits = _falling(pixels)
     if not hits.size or not hits[-1] or not alarms[-1]:
         return np.zeros((2, 0))
@@ -44,7 +44,7 @@ def roc(pixels: PixelOod) -> Floats:
 
 
 def precision_recall(pixels: PixelOod) -> Floats:
-    """Return recall and precision at the thresholds at which recall changes."""
+    """Return recall and precision at all thresholds where recall changes."""
     alarms, hits = _falling(pixels)
     if not hits.size or not hits[-1] or not alarms[-1]:
         return np.zeros((2, 0))
@@ -53,7 +53,7 @@ def precision_recall(pixels: PixelOod) -> Floats:
 
 
 def _falling(pixels: PixelOod) -> tuple[Floats, Floats]:
-    """Return false and true positives at each filled bin, from the highest down."""
+    """Return false and true positives at each non-empty bin, from the highest score down."""
     negative, positive = pixels.negative.counts[::-1], pixels.positive.counts[::-1]
     filled = np.flatnonzero(negative + positive)
     return (
@@ -63,14 +63,14 @@ def _falling(pixels: PixelOod) -> tuple[Floats, Floats]:
 
 
 def _thinned(curve: Floats) -> Floats:
-    """Return points that are spread evenly along the curve, both ends included."""
+    """Return evenly spaced points of a curve, including both ends."""
     length = np.cumsum(np.abs(np.diff(curve, axis=1, prepend=curve[:, :1])).sum(0))
     wanted = np.linspace(0, length[-1], _CURVE_POINTS)
     return np.asarray(curve[:, np.unique(np.searchsorted(length, wanted).clip(0, length.size - 1))])
 
 
 def spreads(pixels: PixelOod, by_class: Mapping[str, OrderedHistogram]) -> dict[str, Spread]:
-    """Return where the scores of each kind and class of pixel lie, on one scale."""
+    """Return the score distributions of in-distribution, OoD and each class, on one scale."""
     kinds = {"in-distribution": pixels.negative, "OoD": pixels.positive}
     ends = np.array([h.quantile([0.002, 0.998]) for h in kinds.values() if h.total], np.float64)
     if not ends.size:

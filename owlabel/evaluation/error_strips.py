@@ -1,4 +1,4 @@
-"""Picture, score and errors of one image side by side, for the report."""
+"""One image with its score map and its errors side by side, for the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH = 350
 
 
 def strip_of(case: Case, dataset: DataSet, predictions: Predictions, threshold: float) -> str:
-    """Return a PNG in base64: the picture, its score map, and the errors at a threshold.
+    """Return a base64 PNG of an image, its score map and its errors at a threshold.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def strip_of(case: Case, dataset: DataSet, predictions: Predictions, threshold: 
     dataset : DataSet
     predictions : Predictions
     threshold : float
-        A pixel is predicted OoD where its score is at least this.
+        A pixel is predicted OoD if its score is at least this.
     """
     ood, _ = truth_of(case, dataset.rule)
     score = predictions.read(case.name, (ood.shape[0], ood.shape[1]))
@@ -53,7 +53,7 @@ def _heat(score: NDArray[np.float32]) -> Pixels:
 
 
 def _errors(picture: Pixels, predicted: NDArray[np.bool_], ood: Pixels) -> Pixels:
-    """Return the picture in grey, void dark, with hits, misses and false alarms in colour."""
+    """Return the image in grey with void darkened, and hits, misses and false alarms in colour."""
     grey: Pixels = (picture.mean(2) * 0.7 + 40).astype(np.uint8)[..., None]
     view = np.repeat(grey, 3, axis=2)
     view[ood > 1] //= 3

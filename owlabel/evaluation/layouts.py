@@ -1,4 +1,4 @@
-"""The folder layouts of published data sets, and plain ones: each to a `DataSet`."""
+"""Reads the folder layouts of published data sets, and plain folders, as a `DataSet`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Layout = Callable[[Path, str | None], DataSet]
 def cityscapes(root: Path, split: str | None = None) -> DataSet:
     """Read ``leftImg8bit/SPLIT/CITY`` and ``gtFine/SPLIT/CITY``; val by default.
 
-    There is no OoD class: hold classes out, or measure closed-set mIoU and false alarms alone.
+    Cityscapes has no OoD class: hold classes out, or measure only closed-set mIoU and false alarms.
     """
     pairs = (("labelIds", CITYSCAPES_IDS), ("labelTrainIds", CITYSCAPES_TRAIN_IDS))
     return _like_cityscapes(root, split or "val", "gtFine", pairs, "Cityscapes")
@@ -61,26 +61,26 @@ def cityscapes(root: Path, split: str | None = None) -> DataSet:
 def lost_and_found(root: Path, split: str | None = None) -> DataSet:
     """Read ``leftImg8bit/SPLIT/CITY`` and ``gtCoarse/SPLIT/CITY``; test by default.
 
-    Only free road (in-distribution) and hazards (OoD) count; background and the objects that are no
-    hazard are void, as in the code of Chan et al.
+    Only free road (in-distribution) and hazards (OoD) count.  Background and objects that are not
+    hazards are void, as in the code of Chan et al.
     """
     pairs = (("labelIds", LOST_AND_FOUND_IDS), ("labelTrainIds", LOST_AND_FOUND_TRAIN_IDS))
     return _like_cityscapes(root, split or "test", "gtCoarse", pairs, "LostAndFound")
 
 
 def fishyscapes(root: Path, split: str | None = None) -> DataSet:
-    """Read Fishyscapes in one of the three ways in which it is passed around.
+    """Read Fishyscapes in one of three common layouts.
 
     ``original/NAME`` with ``labels/NAME``; ``*_labels.png`` beside ``*_rgb.*`` (Static); or the
-    published ``NUMBER_STEM_labels.png`` with the pictures of LostAndFound anywhere below ``root``.
-    `split` names a folder below `root`, as LostAndFound or Static.
+    published ``NUMBER_STEM_labels.png`` with the images of LostAndFound anywhere below ``root``.
+    `split` names a folder below `root`, e.g. LostAndFound or Static.
     """
     folder = _folder(root / split if split else root)
     if (folder / "labels").is_dir() and (folder / "original").is_dir():
         return _two_folders("Fishyscapes", folder / "original", folder / "labels", BINARY)
     masks = sorted(folder.rglob("*_labels.png"))
     if not masks:
-        raise ValueError(f"{folder}: no original/ with labels/ and no *_labels.png in it")
+        raise ValueError(f"{folder} has neither original/ with labels/ nor any *_labels.png")
     pictures = {p.name.lower(): p for p in scan(folder) if not p.name.endswith("_labels.png")}
     cases = []
     for mask in masks:
@@ -95,11 +95,11 @@ def fishyscapes(root: Path, split: str | None = None) -> DataSet:
 def street_hazards(root: Path, split: str | None = None) -> DataSet:
     """Read ``images/test/TOWN`` and ``annotations/test/TOWN``; `split` may name a town (t5, t6).
 
-    The ids are 1 .. 14: 13 classes ("unlabeled", which holds the sky, is one) and the anomaly.
+    The ids are 1 .. 14: 13 classes, one of them "unlabeled" with the sky, and the anomaly.
     """
     base = next((b for b in (root, root / "test") if (b / "annotations").is_dir()), None)
     if base is None:
-        raise ValueError(f"{root}: no folder annotations/ as StreetHazards has it")
+        raise ValueError(f"{root} has no folder annotations/ as in StreetHazards")
     masks, images = base / "annotations" / "test", base / "images" / "test"
     if split:
         masks, images = masks / split, images / split
@@ -109,8 +109,8 @@ def street_hazards(root: Path, split: str | None = None) -> DataSet:
 def smiyc(root: Path, split: str | None = None) -> DataSet:
     """Read ``images/NAME`` and ``labels_masks/NAME_labels_semantic.png`` of either track.
 
-    `split` keeps the names that begin with it, as "validation".  Pictures without a mask are the
-    held-back test set and are left out.
+    `split` keeps the names that begin with it, e.g. "validation".  Images without a mask belong to
+    the held-back test set and are left out.
     """
     masks = sorted(_folder(root / "labels_masks").glob("*_labels_semantic.png"))
     pictures = {p.stem: p for p in scan(_folder(root / "images"))}
@@ -138,9 +138,10 @@ def road_anomaly(root: Path, split: str | None = None) -> DataSet:
 
 
 def class_folder(root: Path, split: str | None = None) -> DataSet:
-    """Read ``images/``, ``labels/``, ``classes.json`` and lists of names, as CamVid lies there.
+    """Read ``images/``, ``labels/``, ``classes.json`` and lists of names, as for CamVid.
 
-    `split` names a list (``test.txt``); all masks without it.  Held-out classes make the OoD truth.
+    `split` names a list (``test.txt``); without it all masks are read.  Held-out classes give the
+    OoD truth.
     """
     path = root / "classes.json"
     table = _json(path)
@@ -181,7 +182,7 @@ LAYOUTS: dict[str, Layout] = {
     "smiyc": smiyc,
     "road_anomaly": road_anomaly,
 }
-"""Reader of each layout: ``function(root, split)``."""
+"""The reader of each layout: ``function(root, split)``."""
 
 
 def read(
@@ -191,7 +192,7 @@ def read(
     held_out: Iterable[str] = (),
     ignored: Iterable[str] = (),
 ) -> DataSet:
-    """Read a data set and say which of its classes are OoD or void.
+    """Read a data set and mark some of its classes as OoD or void.
 
     Parameters
     ----------
@@ -199,28 +200,28 @@ def read(
         A key of `LAYOUTS`.
     root : Path
     split : str, optional
-        What it means depends on the layout.
+        Its meaning depends on the layout.
     held_out, ignored : iterable of str
-        Classes that count as OoD, and that do not count.  A setting of ``protocol.json`` (as
-        "10+1") stands for its novel classes.
+        Classes that count as OoD, and classes that count as void.  A setting of ``protocol.json``
+        (e.g. "10+1") means its novel classes.
 
     Raises
     ------
     ValueError
-        If a folder, a file or a class is missing, or nothing is found.
+        If a folder, a file or a class is missing, or there is no image with ground truth.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     dataset = LAYOUTS[layout](_folder(root), split)
     novel = [name for word in held_out for name in _novel_classes(root, word)]
-    gone = list(ignored)
-    if not novel and not gone:
+    void = list(ignored)
+    if not novel and not void:
         return dataset
-    return DataSet(dataset.name, dataset.rule.without(novel, gone), dataset.cases)
+    return DataSet(dataset.name, dataset.rule.without(novel, void), dataset.cases)
 
 
 def _novel_classes(root: Path, word: str) -> list[str]:
-    """Return the novel classes of a setting of the protocol, or the word itself."""
+    """Return the novel classes of a setting of ``protocol.json``, or the word itself."""
     path = root / "protocol.json"
     if not path.is_file():
         return [word]
@@ -243,11 +244,11 @@ def _like_cityscapes(
                 cases.append(Case(name, image if image.is_file() else None, mask))
             return DataSet(f"{title} {split}", rule, tuple(cases))
     wanted = " or ".join(f"*_{kind}_{ids}.png" for ids, _ in pairs)
-    raise ValueError(f"{masks}: there is no {wanted} below it")
+    raise ValueError(f"{masks} contains no {wanted}: check the layout and the split")
 
 
 def _two_folders(name: str, images: Path, masks: Path, rule: LabelRule) -> DataSet:
-    """Pair masks with pictures of the same path, whatever their suffixes."""
+    """Pair masks with images of the same path, ignoring suffixes."""
     pictures = {p.relative_to(images).with_suffix("").as_posix(): p for p in scan(images)}
     cases = []
     for mask in scan(masks):
@@ -258,18 +259,18 @@ def _two_folders(name: str, images: Path, masks: Path, rule: LabelRule) -> DataS
 
 
 def _refuse_more(pictures: Mapping[str, Path], masked: Collection[str], masks: Path) -> None:
-    """Raise ValueError where a picture has no mask, which would be left out without a word."""
+    """Raise ValueError if an image has no mask, because it would be skipped without notice."""
     more = [path for name, path in pictures.items() if name not in masked]
     if more:
         others = f" (and {len(more) - 1} more)" if len(more) > 1 else ""
         raise ValueError(
-            f"{more[0]} has no mask in {masks}{others}: add it, or move the picture away"
+            f"{more[0]} has no mask in {masks}{others}: add the mask or move the image away"
         )
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise ValueError(f"there is no folder {path}: check the layout and the split")
+        raise ValueError(f"the folder {path} does not exist: check the layout and the split")
     return path
 
 

@@ -1,4 +1,4 @@
-"""A model's predictions on a data set: the process that has torch, seen from outside."""
+"""A model's predictions on a data set, computed in a separate process that imports torch."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from owlabel.ood.registry import NEEDS, SCORES
 def check_scores(
     model: Path, scores: Sequence[str], residual: Path | None = None
 ) -> CheckpointHeader:
-    """Return the header of a model that can give these scores.
+    """Return the header of a model after checking that it can compute these scores.
 
     Raises
     ------
     ValueError
-        If the model cannot be read, or a score is unknown or needs what is not there.
+        If the model cannot be read, or a score is unknown or its requirements are not met.
     """
     header = read_header(model)
-    there = {"statistics", *(["metric head"] if header.kind == "metric" else [])}
-    there |= set() if residual is None else {"residual"}
+    available = {"statistics", *(["metric head"] if header.kind == "metric" else [])}
+    available |= set() if residual is None else {"residual"}
     for score in SCORES.pick(scores):
-        if lacking := [NEEDS[need] for need in score.needs if need not in there]:
+        if lacking := [NEEDS[need] for need in score.needs if need not in available]:
             hint = "; name its file with --residual" if NEEDS["residual"] in lacking else ""
             needs = ", and ".join(lacking)
             raise ValueError(
-                f"{model}: {score.name} cannot be measured here: it needs {needs}{hint}"
+                f"{model}: the score {score.name} cannot be computed: it needs {needs}{hint}"
             )
     return header
 
@@ -49,7 +49,7 @@ def predictions_of(
     progress: Progress,
     residual: Path | None = None,
 ) -> Iterator[list[Predictions]]:
-    """Run a model over a data set in a process of its own; the maps are gone afterwards.
+    """Run a model on a data set in its own process; the score maps are deleted on exit.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def predictions_of(
     Yields
     ------
     list of Predictions
-        One a score, in the order of `scores`.
+        One per score, in the order of `scores`.
 
     Raises
     ------
     ValueError
-        If the model, a score or a picture cannot be used.
+        If the model, a score or an image cannot be used.
     """
     header = check_scores(model, scores, residual)
     known = [c.name for c in header.classes.classes[: header.heads[0].outputs]]
@@ -95,13 +95,13 @@ def _files(folder: Path, names: Mapping[str, int], suffix: str) -> dict[str, Pat
 
 
 def _run(job: Path, total: int, progress: Progress) -> None:
-    """Run the process and follow the numbers that it prints."""
+    """Run the process and report the numbers that it prints as progress."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    # -P: a file named torch.py beside the pictures must never be imported
+    # -P: a file named torch.py in the working folder must never be imported
     command = [sys.executable, "-P", "-m", "owlabel.models.predict", str(job)]
     with (
         (job.parent / "errors.txt").open("w+", encoding="utf-8") as errors,
@@ -120,4 +120,5 @@ def _run(job: Path, total: int, progress: Progress) -> None:
         if process.wait():
             errors.seek(0)
             lines = [text for text in errors.read().splitlines() if text.strip()]
-            raise ValueError(lines[-1] if lines else f"the model ended with {process.returncode}")
+            reason = f"the process of the model ended with exit code {process.returncode}"
+            raise ValueError(lines[-1] if lines else reason)

@@ -1,6 +1,6 @@
-"""What a pass over the images counts; all of it adds up over images and workers.
+"""The counts of the two passes over the images; they add up over images and workers.
 
-The first pass counts scores; from it come the thresholds that the second pass applies.
+The first pass counts scores and gives the thresholds that the second pass applies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from owlabel.metrics import FprRule, OodResult, PixelOod, exact_ood
 
 Counts = NDArray[np.int64]
 KEPT = 6
-"""Worst images that are shown."""
+"""Number of worst images in the report."""
 _PICTURE_BITS = 18
 
 
@@ -43,13 +43,13 @@ class ImageResult:
 
 @dataclass
 class FirstPass:
-    """Scores by truth, pooled, by class and by image.
+    """Histograms of the scores: pooled, by class and by image.
 
     Attributes
     ----------
     pixels : PixelOod
     by_class : list of OrderedHistogram
-        Scores of the pixels of each known class, coarse.
+        Scores of the pixels of each known class, in coarse bins.
     images : list of ImageResult
     """
 
@@ -59,13 +59,13 @@ class FirstPass:
 
     @classmethod
     def empty(cls, classes: int) -> FirstPass:
-        """Return a pass that has seen nothing."""
+        """Return the counts before the first image."""
         return cls(PixelOod(), [OrderedHistogram(_PICTURE_BITS) for _ in range(classes)])
 
     def update(
         self, place: int, case: Case, predictions: Predictions, rule: LabelRule, fpr_rule: FprRule
     ) -> None:
-        """Count one image; raises ValueError that names its file where a counted score is NaN."""
+        """Count one image; raises ValueError with its file if a counted score is NaN."""
         ood, classes = truth_of(case, rule)
         score = predictions.read(case.name, (ood.shape[0], ood.shape[1]))
         try:
@@ -92,11 +92,11 @@ class Levels:
     Attributes
     ----------
     table : tuple of float
-        Thresholds t of the table, rising: a pixel is predicted OoD where its score is at least t.
+        Thresholds t of the table, rising; a pixel is predicted OoD if its score is at least t.
     best_f1 : float
-        The threshold of the best pixel-wise F1; NaN where there is no OoD pixel.
+        The threshold of the best pixel-wise F1; NaN without OoD pixels.
     open_set : float
-        The threshold of open-mIoU; NaN where there is none.
+        The threshold of open-mIoU; NaN if there is none.
     sizes : ComponentSizes
     """
 
@@ -107,7 +107,7 @@ class Levels:
 
     @property
     def all(self) -> tuple[float, ...]:
-        """The thresholds of the table and that of open-mIoU, rising."""
+        """The thresholds of the table and of open-mIoU, rising."""
         return tuple(sorted({*self.table, *([] if math.isnan(self.open_set) else [self.open_set])}))
 
 
@@ -118,14 +118,14 @@ class SecondPass:
     Attributes
     ----------
     classes : ndarray of int64, shape (N + 1, N + 1, L + 1)
-        Pixels by truth (a known class, or N: OoD), by predicted class (N: none of them) and by how
-        many of the L thresholds they reach.
+        Pixel counts by true class (N for OoD), by predicted class (N for none), and by the number
+        of thresholds, 0 .. L, that the score reaches.
     errors : tuple of SegmentErrors
-        One a threshold of the table.
+        One per threshold of the table.
     matches : ComponentMatches
         At the threshold of the best pixel-wise F1.
     worst : list of tuple
-        (share of wrong pixels, -place) of the worst images, the worst first.
+        (share of wrong pixels, -place) of the worst images, worst first.
     """
 
     classes: Counts
@@ -135,7 +135,7 @@ class SecondPass:
 
     @classmethod
     def empty(cls, classes: int, levels: Levels) -> SecondPass:
-        """Return a pass that has seen nothing."""
+        """Return the counts before the first image."""
         shape = (classes + 1, classes + 1, len(levels.all) + 1)
         return cls(np.zeros(shape, np.int64), (SegmentErrors(),) * len(levels.table))
 
@@ -172,7 +172,7 @@ class SecondPass:
         counted = (ood == 1) | ((ood == 0) & (classes != VOID))
         truth = np.where(ood == 1, n, classes)[counted].astype(np.intp)
         column = np.where(predicted == VOID, n, predicted)[counted]
-        # in float32, as `score >= t` compares
+        # compare in float32, as `score >= t` does
         reached = np.searchsorted(np.array(levels.all, np.float32), score[counted], "right")
         flat = (truth * (n + 1) + column) * self.classes.shape[2] + reached
         self.classes += np.bincount(flat, minlength=self.classes.size).reshape(self.classes.shape)
@@ -186,28 +186,28 @@ class SecondPass:
         )
 
     def miou(self, level: int | None, open_set: bool) -> float:
-        """Return the mIoU over the known classes; OoD predictions are misses of their true class.
+        """Return the mIoU over the known classes; an OoD prediction is a miss of the true class.
 
         Parameters
         ----------
         level : int or None
-            Place of the threshold in `Levels.all`; None: nothing is predicted OoD.
+            Index of the threshold in `Levels.all`; None predicts nothing as OoD.
         open_set : bool
-            OoD pixels predicted as a known class count against it too (open-mIoU); otherwise they
-            are void.
+            Count OoD pixels predicted as a known class as false positives of it (open-mIoU);
+            otherwise they are void.
         """
         n = len(self.classes) - 1
         end = self.classes.shape[2] if level is None else level + 1
-        seen = self.classes[:, :, :end].sum(2)  # (truth, predicted) of pixels not predicted OoD
+        known = self.classes[:, :, :end].sum(2)  # (truth, predicted) of pixels not predicted OoD
         rows = n + 1 if open_set else n
-        hit = np.diagonal(seen)[:n]
-        union = self.classes[:n].sum((1, 2)) + seen[:rows, :n].sum(0) - hit
+        hit = np.diagonal(known)[:n]
+        union = self.classes[:n].sum((1, 2)) + known[:rows, :n].sum(0) - hit
         iou = hit[union > 0] / union[union > 0]
         return float(iou.mean()) if iou.size else math.nan
 
 
 def best_f1_threshold(pixels: PixelOod) -> tuple[float, float]:
-    """Return the threshold with the best pixel-wise F1, and that F1; NaN without OoD pixels."""
+    """Return the threshold with the best pixel-wise F1, and this F1; NaN without OoD pixels."""
     hits = np.cumsum(pixels.positive.counts[::-1])[::-1]
     alarms = np.cumsum(pixels.negative.counts[::-1])[::-1]
     if not hits[0]:
@@ -218,7 +218,7 @@ def best_f1_threshold(pixels: PixelOod) -> tuple[float, float]:
 
 
 def recall_threshold(pixels: PixelOod, recall: float = 0.95) -> float:
-    """Return the largest threshold that finds a share of the OoD pixels; NaN without any."""
+    """Return the largest threshold with this recall of OoD pixels; NaN without OoD pixels."""
     hits = np.cumsum(pixels.positive.counts[::-1])[::-1]
     if not hits[0]:
         return math.nan
@@ -227,9 +227,9 @@ def recall_threshold(pixels: PixelOod, recall: float = 0.95) -> float:
 
 
 def default_thresholds(pixels: PixelOod, bounded: Sequence[float]) -> tuple[float, ...]:
-    """Return thresholds for the table: `bounded` where all scores lie in 0 .. 1.
+    """Return thresholds for the table: `bounded` if all scores lie in 0 .. 1.
 
-    An unbounded score gets those at which 10, 5, 2, 1, 0.5, 0.2 and 0.1 % of the in-distribution
+    Other scores get the thresholds at which 10, 5, 2, 1, 0.5, 0.2 and 0.1 % of the in-distribution
     pixels are predicted OoD.
     """
     both = pixels.negative + pixels.positive

@@ -1,4 +1,4 @@
-"""What is measured: score maps, and class maps, that lie on disk."""
+"""The predictions to evaluate: score maps and class maps on disk."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ SUFFIXES = (".npy", ".png")
 
 @dataclass(frozen=True)
 class Predictions:
-    """One score of every image of a data set.
+    """The maps of one score for all images of a data set.
 
     Attributes
     ----------
     score : str
         Name of the score.
     maps : dict of str to Path
-        ``.npy`` (H, W) of any real type, or ``.png`` of one channel whose 0 .. 255 or 0 .. 65535
-        stand for 0 .. 1, by name of the case.
+        By name of the case: ``.npy`` (H, W) of any real type, or one-channel ``.png``, with
+        0 .. 255 or 0 .. 65535 scaled to 0 .. 1.
     classes : dict of str to Path
-        Class maps by name; empty where there are none.
+        Class maps by name; empty if there are none.
     lookup : ndarray of uint8, shape (256,)
-        Id in the class maps to class of the data set; 255 where it has no such class.
+        For each id in the class maps the class of the data set, 255 for none.
     grid : bool
-        The maps are on an embedding grid and are enlarged to the image first.
+        The maps are on an embedding grid and must be enlarged to the image.
     """
 
     score: str
@@ -47,26 +47,28 @@ class Predictions:
     grid: bool = False
 
     def read(self, name: str, shape: Shape) -> Scores:
-        """Return the score map of a case, float32 (H, W); raises ValueError naming the file."""
+        """Return the score map of a case, float32 (H, W); raises ValueError with its file."""
         values = np.asarray(read_map(self.maps[name]), np.float32)
         if self.grid:
             return upsample(values, shape)
         if values.shape != shape:
             raise ImageError(
                 self.maps[name],
-                f"the score map is {words(values.shape)}, the mask {words(shape)}: save it at the "
-                "size of the mask",
+                f"the score map is {words(values.shape)}, the mask is {words(shape)}: save the map "
+                "at the size of the mask",
             )
         return values
 
     def read_classes(self, name: str, shape: Shape) -> Labels | None:
-        """Return the predicted class of each pixel (255 none), or None where none were given."""
+        """Return the predicted class of each pixel (255 for none), or None without a class map."""
         if name not in self.classes:
             return None
         ids = read_ids(self.classes[name], "the prediction")
         if ids.shape != shape:
             raise ImageError(
-                self.classes[name], f"the class map is {words(ids.shape)}, the mask {words(shape)}"
+                self.classes[name],
+                f"the class map is {words(ids.shape)}, the mask is {words(shape)}: save the map at "
+                "the size of the mask",
             )
         return np.asarray(self.lookup[ids])
 
@@ -77,7 +79,7 @@ def read_map(path: Path) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        If it cannot be read, is not 2-D or holds no real numbers.
+        If it cannot be read, is not 2-D, or does not hold real numbers.
     """
     with errors_named(path), pixel_limit():
         if regular_file(path).suffix == ".npy":
@@ -85,11 +87,13 @@ def read_map(path: Path) -> NDArray[Any]:
         else:
             with path.open("rb") as stream, Image.open(stream, formats=["PNG"]) as picture:
                 if picture.mode not in ("L", "I;16", "I"):
-                    raise ImageError(path, f"a score map must be grey, not {picture.mode}")
+                    raise ImageError(path, f"a score map must be a grey image, got {picture.mode}")
                 full = 255 if picture.mode == "L" else 65535
                 values = np.asarray(picture).astype(np.float32) / full
     if values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ImageError(path, f"a score map must be (H, W) of real numbers, got {_what(values)}")
+        raise ImageError(
+            path, f"a score map must be real numbers of shape (H, W), got {_what(values)}"
+        )
     return values
 
 
@@ -100,7 +104,7 @@ def stored_predictions(
     class_maps: Path | None,
     every_class: Sequence[str],
 ) -> Predictions:
-    """Return the score maps of a folder, and class maps where they can be used; all are checked.
+    """Return the checked score maps of a folder, and class maps if they can be used.
 
     Parameters
     ----------
@@ -112,13 +116,13 @@ def stored_predictions(
     class_maps : Path or None
         Folder of class maps.
     every_class : sequence of str
-        What the ids in the class maps mean: all classes of the data set in its order, those that
-        are held out included.
+        The classes of the ids in the class maps: all classes of the data set in its order,
+        including held-out classes.
 
     Raises
     ------
     ValueError
-        With the first ten maps that are missing, cannot be read or are of another size.
+        With the first ten maps that are missing, cannot be read or have another size.
     """
     lookup = class_lookup(every_class, dataset.rule.names)
     scores = find_maps(maps, dataset, shapes)
@@ -133,7 +137,7 @@ def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> di
     Raises
     ------
     ValueError
-        With the first ten that are missing, cannot be read or are of another size.
+        With the first ten maps that are missing, cannot be read or have another size.
     """
     maps: dict[str, Path] = {}
     wrong: list[str] = []
@@ -142,13 +146,13 @@ def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> di
         paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
         path = next((p for p in paths if p.is_file()), None)
         if path is None:
-            wrong.append(f"{folder}: there is no {case.name}.npy and no {case.name}.png")
+            wrong.append(f"{folder} contains neither {case.name}.npy nor {case.name}.png")
             continue
         try:
             shape = read_map(path).shape
             if shape != shapes[case.name]:
                 raise ValueError(
-                    f"{path}: the map is {words(shape)}, its mask {words(shapes[case.name])}"
+                    f"{path}: the map is {words(shape)}, its mask is {words(shapes[case.name])}"
                 )
             maps[case.name] = path
         except ValueError as error:
@@ -158,9 +162,9 @@ def find_maps(folder: Path, dataset: DataSet, shapes: Mapping[str, Shape]) -> di
 
 
 def class_lookup(predicted: Sequence[str], known: Sequence[str]) -> Labels | None:
-    """Return the lookup from a model's classes to a data set's, by name; None if one is missing.
+    """Map a model's classes to a data set's by name; None if the model lacks one.
 
-    A data set without known classes has no lookup either: no mIoU can be given.
+    Without known classes the result is also None, and there is no mIoU.
     """
     places = {name.casefold(): i for i, name in enumerate(known)}
     if not known or not set(places) <= {name.casefold() for name in predicted}:
@@ -172,7 +176,7 @@ def class_lookup(predicted: Sequence[str], known: Sequence[str]) -> Labels | Non
 
 
 def no_classes() -> Labels:
-    """Return the lookup that knows no class, (256,) of 255."""
+    """Return a lookup without any class, (256,) of 255."""
     return np.full(256, VOID, np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""The output folder of an evaluation: JSON, CSV, and one HTML page that needs nothing else."""
+"""The output folder of an evaluation: JSON, CSV, and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def write(
     about: dict[str, Any],
     overwrite: bool = False,
 ) -> None:
-    """Write the folder, whole or not at all.
+    """Write the folder, completely or not at all.
 
     Parameters
     ----------
     folder : Path
-        Must not exist, unless `overwrite` and it is an earlier evaluation.
+        Must not exist; with `overwrite` it may be an earlier evaluation.
     dataset : DataSet
     results : sequence of (ScoreResult, Predictions)
     about : dict
-        How it was made: plain values for the head of JSON and page.
+        Settings of the evaluation: plain values for the head of JSON and page.
     overwrite : bool
 
     Raises
@@ -87,7 +87,7 @@ def _threshold_rows(scores: Sequence[ScoreResult]) -> Iterable[dict[str, Any]]:
 
 
 def _write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows of equal keys; what is not defined stays empty."""
+    """Write rows with the same keys as CSV; undefined values stay empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = None
         for row in rows:
@@ -101,7 +101,9 @@ def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in "=+-@" else value  # no formula
+    return (
+        f"'{text}" if isinstance(value, str) and text[:1] in "=+-@" else value
+    )  # a spreadsheet must not run it as a formula
 
 
 def _page(
@@ -110,7 +112,7 @@ def _page(
     about: dict[str, Any],
     data: dict[str, Any],
 ) -> str:
-    """Return the HTML page; Jinja escapes every text, only our own SVG is passed as it is."""
+    """Return the HTML page; Jinja escapes all text except the SVG from `charts`."""
     environment = Environment(
         loader=PackageLoader("owlabel.evaluation", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -134,7 +136,7 @@ def _summary_row(s: ScoreResult) -> list[str]:
 
 
 def _curves(scores: Sequence[ScoreResult]) -> dict[str, Any] | None:
-    """Return both charts and the colour of each score; None without pixels of both kinds."""
+    """Return both charts and the colour of each score; None without OoD or known pixels."""
     drawn = [s for s in scores if s.roc.size]
     if not drawn:
         return None
@@ -147,7 +149,7 @@ def _curves(scores: Sequence[ScoreResult]) -> dict[str, Any] | None:
 
 
 def _section(dataset: DataSet, result: ScoreResult, predictions: Predictions) -> dict[str, Any]:
-    """Return what the page shows of one score."""
+    """Return the template values for one score."""
     cases = {case.name: case for case in dataset.cases}
     threshold = result.levels.best_f1
     return {

@@ -1,4 +1,4 @@
-"""From images with ground truth and predictions to measures: two passes, in constant memory."""
+"""Evaluates predictions against ground truth in two passes, with constant memory."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from owlabel.evaluation.segments import TAUS, TRACKS, SegmentErrors
 from owlabel.metrics import FprRule, OodResult, mean_ood
 
 BOUNDED = tuple(k / 10 for k in range(1, 10))
-"""Thresholds of the table for scores in 0 .. 1; the paper has 0.1 .. 0.7."""
+"""Thresholds of the table for scores in 0 .. 1; the paper uses 0.1 .. 0.7."""
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Settings of an evaluation.
 
     Attributes
     ----------
     thresholds : tuple of float
-        t of the table; empty: chosen from the scores.
+        Thresholds t of the table; if empty, they are chosen from the scores.
     track : str
         Size filter of the component measures, a key of `TRACKS`.
     fpr_rule : {"first", "closest"}
         See `OodResult`.
     open_threshold : float or None
-        Threshold of open-mIoU, from a calibration split; None: from the same data.
+        Threshold of open-mIoU from a calibration split; None takes it from the same data.
     workers : int
-        Processes.
+        Number of processes.
 
     Raises
     ------
     ValueError
-        If one is out of its range.
+        If a value is out of its range.
     """
 
     thresholds: tuple[float, ...] = ()
@@ -79,7 +79,7 @@ class ThresholdRow:
     t : float
     errors : SegmentErrors
     miou : float
-        Of the known classes with the extra OoD output; NaN where no classes were given.
+        mIoU of the known classes with OoD as an extra output; NaN without class maps.
     """
 
     t: float
@@ -89,16 +89,16 @@ class ThresholdRow:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Everything that was measured of one score.
+    """All results for one score.
 
     Attributes
     ----------
     score : str
     pooled : OodResult
-        Of all pixels, in 2^20 bins: AP to about 1e-4, the others closer.
+        Over all pixels, in 2^20 bins: AP is exact to about 1e-4, the others are closer.
     fpr95_closest : float
     per_image : OodResult or None
-        Mean over images with both kinds of pixels; None without any.
+        Mean over images with OoD and in-distribution pixels; None without such images.
     images : list of ImageResult
     roc, pr : ndarray of float64, shape (2, n)
         FPR and TPR; recall and precision.
@@ -113,7 +113,7 @@ class ScoreResult:
     open_calibrated : bool
         Whether the threshold of open-mIoU comes from other data.
     recall_threshold : float
-        Where 95 % of the OoD pixels are found: the calibration for another split.
+        Threshold at which 95 % of the OoD pixels are found: a calibration for another split.
     worst : list of str
         Images with the largest share of wrong pixels at the best pixel-wise F1, worst first.
     """
@@ -136,7 +136,7 @@ class ScoreResult:
     worst: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; what is not defined is None."""
+        """Return plain values; undefined ones are None."""
         return dict(
             plain(
                 {
@@ -172,11 +172,11 @@ def evaluate(
     Parameters
     ----------
     dataset : DataSet
-        Checked before, see `owlabel.evaluation.cases.check`.
+        Already checked with `owlabel.evaluation.cases.check`.
     predictions : Predictions
     options : Options
     progress : callable
-        Called with the pass, the images done and all images.
+        Called with the name of the pass, the images done and the number of images.
 
     Raises
     ------
@@ -225,16 +225,16 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Pass:
-    """One pass over the images; a plain value that can be sent to a process.
+    """One pass over the images; a plain value that can be sent to another process.
 
     Attributes
     ----------
     name : str
-        For the progress line.
+        Name in the progress line.
     empty : callable
-        Returns a `FirstPass` or `SecondPass` without any image.
+        Returns a `FirstPass` or `SecondPass` before the first image.
     setting : FprRule or Levels
-        What its `update` takes last.
+        Last argument of its `update`.
     """
 
     name: str
@@ -248,7 +248,7 @@ class _Pass:
         places: Sequence[int],
         step: Callable[[int], None] = lambda _: None,
     ) -> Any:
-        """Count the images at some places; call `step` with the number of images done."""
+        """Count the images at these indices; call `step` with the number of images done."""
         total = self.empty()
         for done, place in enumerate(places, 1):
             case = dataset.cases[place]
@@ -260,7 +260,7 @@ class _Pass:
 def _run_pass(
     image_pass: _Pass, dataset: DataSet, predictions: Predictions, workers: int, progress: Progress
 ) -> Any:
-    """Run a pass in this process, or in several processes whose counts are added."""
+    """Run a pass in this process, or in several processes and add their counts."""
     count = len(dataset.cases)
     if workers == 1:
         return image_pass.run(

@@ -1,4 +1,4 @@
-"""Errors of whole segments: false and missed ones, and SegmentMeIfYouCan's component measures."""
+"""Errors of segments: false and missed segments, and SegmentMeIfYouCan's component measures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Segments = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
 TAUS = tuple(k / 20 for k in range(5, 16))
-"""0.25 .. 0.75; as k/20, because 0.6 of a floating-point range is above 0.6."""
+"""0.25 .. 0.75, as k / 20: in a floating-point range 0.6 would be slightly larger than 0.6."""
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[Segments, int]:
-    """Return the 8-connected components of a mask (h, w), 1 .. n and 0 outside, and n."""
+    """Return the 8-connected components of a mask (h, w), 1 .. n with 0 outside, and n."""
     count, labels = cv2.connectedComponents(
         np.ascontiguousarray(mask).view(np.uint8), connectivity=8
     )
@@ -27,13 +27,13 @@ def components(mask: NDArray[np.bool_]) -> tuple[Segments, int]:
 def predicted_segments(
     score: NDArray[Any], truth: NDArray[np.uint8], threshold: float
 ) -> tuple[Segments, int]:
-    """Return the components of ``score >= threshold`` inside the evaluated region, and how many.
+    """Return the components of ``score >= threshold`` in the evaluated region, and their number.
 
     Parameters
     ----------
     score : ndarray, shape (h, w)
     truth : ndarray of uint8, shape (h, w)
-        0 in-distribution, 1 OoD; predicted pixels on anything else (void) are removed first.
+        0 in-distribution, 1 OoD; predicted pixels with any other value (void) are removed first.
     threshold : float
 
     References
@@ -45,7 +45,7 @@ def predicted_segments(
 
 
 def false_segments(segments: Segments, truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which segments share no pixel with OoD ground truth, shape (n,) for ids 1 .. n.
+    """Return for segments 1 .. n whether each shares no pixel with OoD truth, shape (n,).
 
     Raises
     ------
@@ -62,7 +62,7 @@ def false_segments(segments: Segments, truth: NDArray[np.uint8]) -> NDArray[np.b
 
 @dataclass(frozen=True)
 class SegmentErrors:
-    """False and missed segments, and in-distribution pixels predicted OoD; adds up over images.
+    """False and missed segments, and in-distribution pixels predicted OoD; can be added.
 
     Attributes
     ----------
@@ -86,17 +86,17 @@ class SegmentErrors:
 
     @property
     def epsilon(self) -> float:
-        """Road miss rate: share of in-distribution pixels predicted OoD (eq. 10); NaN of none."""
+        """Road miss rate: share of in-distribution pixels predicted OoD (eq. 10), or NaN."""
         return self.alarms / self.in_distribution if self.in_distribution else float("nan")
 
 
 def segment_errors(segments: Segments, truth: NDArray[np.uint8]) -> SegmentErrors:
-    """Compare the segments of one image, as kept, with its ground truth.
+    """Compare the remaining segments of one image with its ground truth.
 
     Parameters
     ----------
     segments : ndarray of int32, shape (h, w)
-        0 outside; dropped segments are 0 too, so ids may have gaps.
+        Segment ids, 0 outside; removed segments are also 0, so ids may have gaps.
     truth : ndarray of uint8, shape (h, w)
         0 in-distribution, 1 OoD, anything else void.
     """
@@ -119,12 +119,13 @@ def segment_errors(segments: Segments, truth: NDArray[np.uint8]) -> SegmentError
 
 @dataclass(frozen=True)
 class ComponentSizes:
-    """Components below these sizes are left out: predicted ones vanish, true ones become void.
+    """Smallest components that count; smaller predictions vanish, smaller true ones become void.
 
     Attributes
     ----------
     predicted, truth : int
-        Pixels.  The anomaly track of SegmentMeIfYouCan has 500 and 100, the obstacle track 50, 10.
+        Pixels.  SegmentMeIfYouCan uses 500 and 100 for the anomaly track, 50 and 10 for the
+        obstacle track.
     """
 
     predicted: int = 0
@@ -141,7 +142,7 @@ TRACKS = {
 
 @dataclass(frozen=True)
 class ComponentMatches:
-    """sIoU of true components, PPV of predicted ones, and the counts behind F1; adds up.
+    """sIoU of true components, PPV of predicted ones, and the counts for F1; can be added.
 
     Attributes
     ----------
@@ -149,7 +150,7 @@ class ComponentMatches:
         TP, FN and FP at each of `TAUS`.
     siou_sum, ppv_sum : float
     truths, predictions : int
-        Components counted.
+        Number of components.
     """
 
     hits: Counts = field(default_factory=lambda: np.zeros(len(TAUS), np.int64))
@@ -167,17 +168,17 @@ class ComponentMatches:
 
     @property
     def siou(self) -> float:
-        """Mean sIoU over true components; NaN of none."""
+        """Mean sIoU over true components; NaN without any."""
         return self.siou_sum / self.truths if self.truths else float("nan")
 
     @property
     def ppv(self) -> float:
-        """Mean PPV over predicted components; NaN of none."""
+        """Mean PPV over predicted components; NaN without any."""
         return self.ppv_sum / self.predictions if self.predictions else float("nan")
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """F1 at each of `TAUS`, shape (11,); NaN where there is no component at all."""
+        """F1 at each of `TAUS`, shape (11,); NaN without any component."""
         whole = 2 * self.hits + self.misses + self.false
         ratio = np.full(len(TAUS), np.nan)
         np.divide(2 * self.hits, whole, out=ratio, where=whole > 0)
@@ -192,7 +193,7 @@ class ComponentMatches:
 def match_components(
     predicted: NDArray[np.bool_], truth: NDArray[np.uint8], sizes: ComponentSizes
 ) -> ComponentMatches:
-    """Match predicted with true components of one image.
+    """Match the predicted components of one image with the true ones.
 
     Parameters
     ----------
@@ -214,10 +215,12 @@ def match_components(
     References
     ----------
     .. [1] R. Chan et al., "SegmentMeIfYouCan: A Benchmark for Anomaly Segmentation", NeurIPS 2021
-       datasets track; >= tau as in the benchmark's code.
+       datasets track; a hit is sIoU >= tau, as in the benchmark's code.
     """
     if predicted.shape != truth.shape:
-        raise ValueError(f"prediction and truth differ: {predicted.shape} and {truth.shape}")
+        raise ValueError(
+            f"prediction and truth differ in shape: {predicted.shape} and {truth.shape}"
+        )
     objects, void = _large_objects(truth, sizes.truth)
     segments = _large_segments(predicted & ~void, sizes.predicted)
     true_area = np.bincount(objects.ravel())
@@ -239,7 +242,7 @@ def match_components(
 
 
 def _large_objects(truth: NDArray[np.uint8], smallest: int) -> tuple[Segments, NDArray[np.bool_]]:
-    """Return the true components, numbered without gaps, and the void with the small ones in it."""
+    """Return the true components, renumbered, and void including the small components."""
     objects, _ = components(truth == 1)
     kept = _keep_large(objects, smallest)
     return kept, (truth > 1) | ((objects > 0) & (kept == 0))
@@ -250,7 +253,7 @@ def _large_segments(mask: NDArray[np.bool_], smallest: int) -> Segments:
 
 
 def _keep_large(labels: Segments, smallest: int) -> Segments:
-    """Return the labels of components with at least so many pixels, renumbered 1 .. n."""
+    """Return the components with at least `smallest` pixels, renumbered 1 .. n."""
     area = np.bincount(labels.ravel(), minlength=1)
     keep = area >= smallest
     keep[0] = False
@@ -259,7 +262,7 @@ def _keep_large(labels: Segments, smallest: int) -> Segments:
 
 
 def _overlaps(segments: Segments, objects: Segments, rows: int, columns: int) -> Counts:
-    """Return the pixels shared by each predicted and each true component, (n predicted, n true)."""
+    """Return the overlap of each predicted and true component in pixels, (n predicted, n true)."""
     both = (segments > 0) & (objects > 0)
     pairs, counts = np.unique(
         segments[both].astype(np.int64) * columns + objects[both], return_counts=True
@@ -272,7 +275,8 @@ def _overlaps(segments: Segments, objects: Segments, rows: int, columns: int) ->
 def _siou(overlap: Counts, area: Counts, true_area: Counts) -> NDArray[np.float64]:
     """Return ``|k n P| / (|k u P| - |A|)`` of each true component k.
 
-    P are the predicted components that touch k; A is the part of P in other true components.
+    P is the union of the predicted components that touch k; A is the part of P in other true
+    components.
     """
     touching = (overlap > 0).astype(np.int64)  # (predicted, true)
     inside = overlap.sum(0)

@@ -1,4 +1,4 @@
-"""Where an export goes: whole or not at all, and never outside its folder."""
+"""The folder of an export: written completely or not at all, and never outside its path."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 MARKER = "owlabel-export.json"
-"""Stands in every export; only a folder that holds it, or is empty, is ever replaced."""
+"""Every export holds this file.  Only a folder that is empty or holds it may be replaced."""
 LONGEST_NAME = 255
 
 
 class ExportError(ValueError):
-    """An export that cannot be written or read; the message names the file or folder."""
+    """An export cannot be written or read; the message names the file or folder."""
 
 
 def checked_name(name: str) -> PurePosixPath:
-    """Return the relative path `name` if it cannot lead out of a folder.
+    """Return `name` as a relative path that cannot lead out of a folder.
 
     Raises
     ------
@@ -35,29 +35,29 @@ def checked_name(name: str) -> PurePosixPath:
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name:
         raise ExportError(f"an image name must be relative, with / between folders, got {name!r}")
     if any(part in ("", ".", "..") for part in parts):
-        raise ExportError(f"an image name must not hold empty parts, '.' or '..', got {name!r}")
+        raise ExportError(f"an image name must not contain empty parts, '.' or '..', got {name!r}")
     if any(ord(letter) < 32 for letter in name):
-        raise ExportError(f"an image name must not hold control characters, got {name!r}")
+        raise ExportError(f"an image name must not contain control characters, got {name!r}")
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
         raise ExportError(
-            f"a part of an image name must not pass {LONGEST_NAME} bytes, got {name!r}"
+            f"each part of an image name may have at most {LONGEST_NAME} bytes, got {name!r}"
         )
     return PurePosixPath(name)
 
 
 class Stems:
-    """Give every image a path without suffix that differs even where case does not count."""
+    """Gives every image its own path without suffix, even where the file system ignores case."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def take(self, name: str) -> str:
-        """Return `name` without its suffix, or with it where that path is taken already.
+        """Return `name` without its suffix, or with the suffix if that path is already taken.
 
         Raises
         ------
         ExportError
-            If the name is hostile, or came before.
+            If the name is unsafe or was taken before.
         """
         path = checked_name(name)
         for stem in (path.with_suffix("").as_posix(), path.as_posix()):
@@ -70,16 +70,16 @@ class Stems:
 
 @contextmanager
 def replacing(folder: Path, overwrite: bool) -> Generator[Path, None, None]:
-    """Give an empty sibling folder that takes the place of `folder` if all goes well.
+    """Yield an empty sibling folder that replaces `folder` if no error occurs.
 
-    The files reach the disk before the folder gets its name.  After an error, or when the caller
-    stops half way, `folder` is as it was and nothing else is left.
+    All files are flushed to disk before the rename.  After an error, or if the caller stops early,
+    `folder` is unchanged and no temporary files remain.
 
     Raises
     ------
     ExportError
-        If `folder` exists and `overwrite` is False; if it holds something that is no export; if
-        the disk refuses.
+        If `folder` exists and `overwrite` is False, if it holds anything but an export, or if
+        writing fails.
     """
     folder = Path(os.path.abspath(folder))
     previous = folder.with_name(f".{folder.name}.previous")
@@ -106,19 +106,21 @@ def replacing(folder: Path, overwrite: bool) -> Generator[Path, None, None]:
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Raise where something stands at `folder` that must stay."""
+    """Raise ExportError if `folder` exists and must not be replaced."""
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise ExportError(f"{folder} exists: choose another folder, or allow to overwrite it")
+        raise ExportError(f"{folder} already exists: choose another folder or allow overwriting")
     if folder.is_symlink() or not folder.is_dir():
-        raise ExportError(f"{folder} is no folder: choose another")
+        raise ExportError(f"{folder} is not a folder: choose another path")
     if any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise ExportError(f"{folder} holds files that are no export of ours: choose another folder")
+        raise ExportError(
+            f"{folder} holds files that are not an OWLabel export: choose another folder"
+        )
 
 
 def _tidy(folder: Path, previous: Path) -> None:
-    """Put right what an export that was killed has left beside `folder`."""
+    """Clean up beside `folder` after an export that was killed."""
     if previous.is_dir() and not folder.exists():
         previous.rename(folder)
     for path in folder.parent.glob(f"{_literal('.' + folder.name)}.partial-*"):
@@ -143,7 +145,7 @@ def _alive(pid: int) -> bool:
 
 
 def _swap(temporary: Path, folder: Path, previous: Path) -> None:
-    """Rename `temporary` to `folder`; what was there is deleted only after that."""
+    """Rename `temporary` to `folder`; only then delete the previous folder."""
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
@@ -159,7 +161,7 @@ def _swap(temporary: Path, folder: Path, previous: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Bring every file and folder below `folder` to the disk."""
+    """Flush every file and folder below `folder` to disk."""
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
             _sync_one(Path(root, name))
@@ -168,7 +170,7 @@ def _sync(folder: Path) -> None:
 
 def _sync_one(path: Path) -> None:
     if path.is_dir() and os.name != "posix":
-        return  # only POSIX opens folders
+        return  # only POSIX systems can open folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -177,13 +179,13 @@ def _sync_one(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` with one entry a line; pure ASCII, so that any name survives."""
+    """Write `value` with one entry per line, in pure ASCII so that any name survives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="ascii")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raises ExportError naming it."""
+    """Read a JSON file; raises ExportError with its path."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -191,7 +193,7 @@ def read_json(path: Path) -> Any:
 
 
 class ArrayFile:
-    """A JSON array that grows on disk, so that it never stands in memory as a whole."""
+    """A JSON array that grows on disk and is never held in memory as a whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -199,7 +201,7 @@ class ArrayFile:
         self._first = True
 
     def add(self, values: list[dict[str, Any]]) -> None:
-        """Append some entries."""
+        """Append entries."""
         with self.path.open("a", encoding="ascii") as file:
             for value in values:
                 file.write(("\n" if self._first else ",\n") + json.dumps(value))
@@ -207,15 +209,15 @@ class ArrayFile:
 
 
 def join_json(path: Path, arrays: dict[str, ArrayFile], rest: dict[str, Any]) -> None:
-    """Write one JSON object of `rest` and of `arrays`, whose own files are removed."""
+    """Write `rest` and `arrays` as one JSON object, then delete the arrays' own files."""
     with path.open("w", encoding="ascii") as file:
         file.write("{\n")
         for name, value in rest.items():
             file.write(f"{json.dumps(name)}: {json.dumps(value)},\n")
         for index, (name, array) in enumerate(arrays.items()):
             file.write(("" if index == 0 else ",\n") + f"{json.dumps(name)}: ")
-            with array.path.open(encoding="ascii") as part:
-                shutil.copyfileobj(part, file)
+            with array.path.open(encoding="ascii") as entries:
+                shutil.copyfileobj(entries, file)
             file.write("\n]")
             array.path.unlink()
         file.write("\n}\n")

@@ -1,1 +1,1 @@
-"""Networks.  The only place in owlabel that imports torch."""
+"""Networks: the only package in owlabel that imports torch."""

@@ -1,4 +1,4 @@
-"""The backbones by name: encoders, with the settings of the head that sits on them."""
+"""The backbones by name: encoders, and the settings of the head on top of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from owlabel.registry import Registry
 Encoder: TypeAlias = Callable[[int], nn.Module]
 """``encoder(output_stride)`` builds a network with random weights for RGB images (B, 3, H, W).
 
-Its output is a list of feature maps at strides 1, 2, 4, 8, ... up to the output stride, the first
-may be the image; its attribute ``out_channels`` lists their channels.
+The output is a list of feature maps at strides 1, 2, 4, 8, ... up to the output stride.  The first
+may be the image itself.  The attribute ``out_channels`` lists the channels of each.
 """
 
 
@@ -44,7 +44,7 @@ MODELS: Registry[Encoder] = Registry(
 """Every architecture by the name that recipes and checkpoints use.
 
 A package adds one through an entry point of the group ``owlabel.models`` whose object is an
-`Encoder`.  A checkpoint names it and brings weights, never code.
+`Encoder`.  A checkpoint holds its name and weights, never code.
 """
 
 DEFAULTS: dict[str, Any] = {
@@ -55,14 +55,14 @@ DEFAULTS: dict[str, Any] = {
     "dropout": 0.1,
     "output_stride": 16,
 }
-"""Settings of the DeepLabV3+ head and of the encoder's stride (DMLNet, supplement B.1)."""
+"""Settings of the DeepLabV3+ head, and the encoder's stride (DMLNet, supplement B.1)."""
 
 LOW_STAGE = 2
 """Index of the stride-4 feature among an encoder's outputs."""
 
 
 class Features(NamedTuple):
-    """What a frozen backbone says of a batch; all that a head needs.
+    """Features of a batch from a frozen backbone: the input of a head.
 
     Attributes
     ----------
@@ -120,11 +120,11 @@ def full_settings(architecture: str, settings: Mapping[str, Any]) -> dict[str, A
     """
     if architecture not in MODELS:
         raise ValueError(
-            f"no architecture is called {architecture!r}; there are {', '.join(sorted(MODELS))}"
+            f"unknown architecture {architecture!r}; choose from {', '.join(sorted(MODELS))}"
         )
     unknown = sorted(set(settings) - set(DEFAULTS))
     if unknown:
-        raise ValueError(f"unknown model settings {unknown}; there are {sorted(DEFAULTS)}")
+        raise ValueError(f"unknown model settings {unknown}; choose from {sorted(DEFAULTS)}")
     full = {**DEFAULTS, **settings}
     full["rates"] = [int(rate) for rate in full["rates"]]
     if full["output_stride"] not in (8, 16, 32):

@@ -1,4 +1,4 @@
-"""The DeepLabV3+ head that ends in a metric space with one fixed prototype per class."""
+"""The DeepLabV3+ head with a metric space and one fixed prototype per class as output."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class DeepLabHead(nn.Module):
     high_channels, low_channels : int
         Channels of the two backbone features.
     outputs : int
-        N, at once the number of classes and the dimension of the metric space.
+        N: the number of classes, and also the dimension of the metric space.
     settings : mapping
-        What `full_settings` returned.
+        As returned by `full_settings`.
     prototype_length : float
         T.
     """
@@ -66,10 +66,10 @@ class DeepLabHead(nn.Module):
         return self.classify(self.decoder_input(features))
 
     def in_stripes(self, features: Features, rows: int) -> Tensor:
-        """Return the same embedding, the part at stride 4 computed `rows` rows at a time.
+        """Return the same embedding as `forward`, computing stride 4 in stripes of `rows` rows.
 
-        That part holds the largest maps; of each stripe's neighbours one row is looked at, because
-        the only filter there is 3 x 3.
+        The maps at stride 4 need the most memory.  Each stripe also reads one row of either
+        neighbour, because the only filter at stride 4 is 3 x 3.
         """
         high = self.aspp(features.high)  # (B, width, h_high, w_high)
         height = features.low.shape[2]
@@ -78,10 +78,10 @@ class DeepLabHead(nn.Module):
             stop = min(start + rows, height)
             first, last = max(start - 1, 0), min(stop + 1, height)
             low = self.low(features.low[:, :, first:last])
-            part = functional.interpolate(
+            high_rows = functional.interpolate(
                 _rows(high, first, last, height), size=low.shape[-2:], mode="bilinear"
-            )  # (B, width, last - first, w); only along the columns, the rows are there already
-            stripe = self.classify(torch.cat([part, low], dim=1))
+            )  # (B, width, last - first, w); changes the columns only, `_rows` made the rows
+            stripe = self.classify(torch.cat([high_rows, low], dim=1))
             stripes.append(stripe[:, :, start - first : stop - first])
         return torch.cat(stripes, dim=2)
 
@@ -100,19 +100,19 @@ class DeepLabHead(nn.Module):
         return embedding  # (B, N, h, w)
 
     def decode(self, features: Features) -> Tensor:
-        """Return what the last layer reads, (B, width, h, w) at stride 4: auxiliary labels."""
+        """Return the last layer's input, (B, width, h, w) at stride 4, for auxiliary labels."""
         fused: Tensor = self.fuse(self.decoder_input(features))
         return fused
 
 
 def _rows(maps: Tensor, start: int, stop: int, height: int) -> Tensor:
-    """Return rows start .. stop - 1 of maps (B, C, h, w) as if enlarged to `height` rows."""
+    """Return rows start .. stop - 1 of maps (B, C, h, w) interpolated to `height` rows."""
     points = maps.shape[2]
-    at = (torch.arange(start, stop, device=maps.device) + 0.5) * points / height - 0.5
-    at = at.clamp(0, points - 1)
-    low = at.floor().long()
+    position = (torch.arange(start, stop, device=maps.device) + 0.5) * points / height - 0.5
+    position = position.clamp(0, points - 1)
+    low = position.floor().long()
     high = (low + 1).clamp(max=points - 1)
-    share = (at - low)[:, None]  # (stop - start, 1)
+    share = (position - low)[:, None]  # (stop - start, 1)
     return maps[:, :, low] * (1 - share) + maps[:, :, high] * share
 
 
@@ -126,10 +126,10 @@ def new_head(
 
 
 def _initialise(head: DeepLabHead) -> None:
-    """Kaiming weights; the last layer small, so that every class starts equally likely.
+    """Initialise with Kaiming weights; a small last layer makes all classes equally likely.
 
-    Dilated depthwise taps start at zero but the middle one: on small crops the outer ones may see
-    padding only, would never be trained, and would be noise on whole images.
+    In dilated depthwise filters all taps but the middle one start at zero.  On small crops the
+    outer taps may see only padding: they would stay untrained and add noise on whole images.
     """
     for module in head.modules():
         if isinstance(module, nn.Conv2d):

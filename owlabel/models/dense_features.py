@@ -1,4 +1,4 @@
-"""Features for auxiliary labels: the decoder of a model of ours, or an ImageNet network."""
+"""Features for auxiliary labels, from the decoder of an OWLabel model or an ImageNet network."""
 
 from __future__ import annotations
 
@@ -24,38 +24,39 @@ LARGEST_SIDE = 1024
 
 
 def decoder(path: Path) -> tuple[str, Features]:
-    """Return the hash of a model's base head, and what gives the features its classifier reads.
+    """Return the hash of a model's base head, and a function for the features of its classifier.
 
     Raises
     ------
     CheckpointError
-        If the file is no checkpoint of ours.
+        If the file is not an OWLabel checkpoint.
     """
     segmenter, header = load(path)
     head = segmenter.to(chosen_device()).head(0)
 
     @torch.inference_mode()
     def features(image: NDArray[np.uint8]) -> Floats:
-        made = head.decode(image_features(segmenter, image))
-        return np.ascontiguousarray(made[0].float().cpu().numpy())
+        decoded = head.decode(image_features(segmenter, image))
+        return np.ascontiguousarray(decoded[0].float().cpu().numpy())
 
     return header.heads[0].hash, features
 
 
 def imagenet(name: str, path: Path) -> tuple[str, Features]:
-    """Return the hash of a weights file, and what gives a torchvision network's dense features.
+    """Return the hash of a weights file, and a function for the network's dense features.
 
     Parameters
     ----------
     name : str
         One of `NETWORKS`.
     path : Path
-        Its weights: safetensors, or a file of tensors alone that torch reads with ``weights_only``.
+        Weights of the torchvision network: safetensors, or a PyTorch file that loads with
+        ``weights_only``.
 
     Returns
     -------
     tuple
-        The features of the last stage but one (stride 16), (D, h, w).
+        The hash, and a function from an image to the features at stride 16, (D, h, w).
 
     Raises
     ------
@@ -76,20 +77,20 @@ def imagenet(name: str, path: Path) -> tuple[str, Features]:
 
     @torch.inference_mode()
     def features(image: NDArray[np.uint8]) -> Floats:
-        made: Tensor = body((prepare(image, LARGEST_SIDE).to(device) - mean) / std)
-        return np.ascontiguousarray(made[0].float().cpu().numpy())
+        dense: Tensor = body((prepare(image, LARGEST_SIDE).to(device) - mean) / std)
+        return np.ascontiguousarray(dense[0].float().cpu().numpy())
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return f"{name}-{digest}", features
 
 
 def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
-    """Raise ValueError, naming the first difference, unless names and shapes are the same."""
-    counters = ".num_batches_tracked"  # old files lack them; torch does without
+    """Raise ValueError with the first difference unless names and shapes agree."""
+    counters = ".num_batches_tracked"  # old files lack them; torch does not need them
     if missing := [k for k in wanted if k not in given and not k.endswith(counters)]:
-        raise ValueError(f"{what}: {missing[0]} is not in it")
+        raise ValueError(f"{what}: {missing[0]} is missing")
     if strange := [key for key in given if key not in wanted]:
-        raise ValueError(f"{what}: it has {strange[0]}, too")
+        raise ValueError(f"{what}: {strange[0]} is unexpected")
     for key, value in given.items():
         if value.shape != wanted[key].shape:
             shapes = f"{tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
@@ -97,26 +98,28 @@ def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str)
 
 
 def _body(network: Any) -> nn.Module:
-    """Return the part of a network that ends at stride 16."""
+    """Return the layers of a network up to stride 16."""
     if hasattr(network, "layer3"):
         stem = (network.conv1, network.bn1, network.relu, network.maxpool)
         return nn.Sequential(*stem, network.layer1, network.layer2, network.layer3)
-    return nn.Sequential(*list(network.features)[:-1])  # VGG: all but the last pooling
+    return nn.Sequential(*list(network.features)[:-1])  # VGG: all layers but the last pooling
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file; no code in it is ever run."""
+    """Return the tensors of a file without running any code in it."""
     if not path.is_file():
-        raise ValueError(f"there is no file of weights {path}")
+        raise ValueError(f"the weights file {path} does not exist")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch names no common kind of error
-        what = "damaged, or neither safetensors nor a file of tensors alone"
-        raise ValueError(f"{path} is no file of weights: it is {what}") from error
+    except Exception as error:  # torch documents no common error class
+        raise ValueError(
+            f"{path} is not a weights file: it is damaged, or neither safetensors nor a PyTorch "
+            "file with tensors only"
+        ) from error
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise ValueError(f"{path} holds no state dict of tensors")
+        raise ValueError(f"{path} does not hold a state dict of tensors")
     return loaded

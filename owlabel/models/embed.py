@@ -1,4 +1,4 @@
-"""An image to its embedding grids, one per head: what the feature cache holds."""
+"""Computes the embedding grids of an image, one per head, for the feature cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from owlabel.models.tiles import Stretch, tiled_features
 
 LARGEST_F16 = 65504.0
 STRIPE_POINTS = 1 << 18
-"""Grid points that a head works on at once: those of an image of 2048 x 2048."""
+"""Grid points that a head computes at once: those of an image of 2048 x 2048."""
 
 
 def prepare(image: NDArray[np.uint8], max_side: int) -> Tensor:
@@ -43,22 +43,22 @@ def embed_image(segmenter: Segmenter, image: NDArray[np.uint8]) -> list[NDArray[
     ----------
     segmenter : Segmenter
     image : array of uint8, shape (H, W, 3)
-        Where it is larger than the segmenter's `max_side` it is reduced first, or looked at in
-        tiles, as its `large_images` says.
+        An image larger than the segmenter's `max_side` is first reduced or computed in tiles,
+        depending on `large_images`.
 
     Returns
     -------
     list of float16 array, shape (N_i, h, w)
-        Stride about 4; (h, w) and (H, W) are related by bilinear, align_corners=False.
+        Stride about 4; (h, w) and (H, W) are related by bilinear resizing, align_corners=False.
     """
     return embed_features(segmenter, image_features(segmenter, image))
 
 
 @torch.inference_mode()
 def image_features(segmenter: Segmenter, image: NDArray[np.uint8]) -> Features:
-    """Return the backbone features of one image, batch size 1; the slow half of embedding it.
+    """Return the backbone features of one image, batch size 1: the slow half of embedding it.
 
-    In tiles the memory beside the features themselves is that of one tile.
+    With tiles, the memory needed beyond the features is that of one tile.
     """
     segmenter.eval()
     device, limit = segmenter.mean.device, segmenter.largest_side

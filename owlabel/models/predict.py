@@ -1,4 +1,4 @@
-"""A process that runs a model over pictures and writes score grids and class maps.
+"""A process that runs a model on images and writes score grids and class maps.
 
 ``python -m owlabel.models.predict JOB.json``; the job names model, scores, folder and pictures.
 """
@@ -37,14 +37,14 @@ def predict(
     folder: Path,
     residual: Path | None = None,
 ) -> Iterator[int]:
-    """Write ``SCORE/PLACE.npy`` (float32, on the grid) and ``classes/PLACE.png`` of each picture.
+    """Write ``SCORE/PLACE.npy`` (float32, on the grid) and ``classes/PLACE.png`` for each image.
 
-    Statistics that a score needs (SML) are those of the predictions on these pictures.
+    Statistics that a score needs (SML) come from the predictions on these images.
 
     Parameters
     ----------
     model : Path
-        Checkpoint; the base head is measured.
+        Checkpoint; its base head is used.
     scores : sequence of str
         Keys of `owlabel.ood.registry.SCORES`.
     pictures : sequence of Path
@@ -55,12 +55,12 @@ def predict(
     Yields
     ------
     int
-        How many pictures are done.
+        How many images are done.
 
     Raises
     ------
     ValueError
-        If the model, a score or a picture cannot be used.
+        If the model, a score or an image cannot be used.
     """
     device = chosen_device()
     segmenter, header = load(model)
@@ -73,8 +73,8 @@ def predict(
         (folder / name).mkdir(parents=True, exist_ok=True)
 
     def write(place: int, embedding: Floats, energy: Floats | None) -> None:
-        usual = statistics.mean_and_std() if wait else None
-        maps = all_scores(embedding, length, list(scores), statistics=usual, residual=energy)
+        means = statistics.mean_and_std() if wait else None
+        maps = all_scores(embedding, length, list(scores), statistics=means, residual=energy)
         for name, values in maps.items():
             np.save(folder / name / f"{place}.npy", np.asarray(values, np.float32))
 
@@ -103,7 +103,7 @@ def predict(
 
 
 def main(arguments: list[str]) -> int:
-    """Do the job of a JSON file; prints the pictures done, or one line of error and returns 1."""
+    """Run the job of a JSON file and print the count of images done; on an error return 1."""
     job = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     pictures = [Path(text) for text in job["pictures"]]
     try:

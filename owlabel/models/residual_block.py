@@ -1,7 +1,7 @@
 """Residual pattern learning (RPL): a small block beside a frozen segmenter.
 
-The block adds r to the tensor c that the segmentation head g reads.  The logits g(c) stay what they
-are; g(c + r) gives the anomaly map alone.
+The block adds r to the tensor c that the segmentation head g reads.  The logits g(c) do not change;
+g(c + r) gives only the anomaly map.
 
 References
 ----------
@@ -36,11 +36,11 @@ BLUR_SIGMA = 1.0
 """Gaussian over the anomaly map at full resolution, as in the authors' code."""
 LARGEST_F16 = 65504.0
 MOST_POINTS = 1 << 18
-"""Grid points of an image of 2048 x 2048: the energy of larger ones stays on the grid."""
+"""Grid points of an image of 2048 x 2048; for larger images the energy stays on the grid."""
 
 
 class ResidualBlock(nn.Module):
-    """ASPP branches, 1x1 without norm, and two 1x1 layers: r, and CoroCL's projection.
+    """ASPP branches, a 1x1 layer without norm, and two 1x1 layers: r and CoroCL's projection.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ class ResidualBlock(nn.Module):
         self.projector: nn.Module = projector
 
     def context(self, high: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return what both last layers read, (B, width, h, w), from the deep feature."""
+        """Return the input of the two last layers, (B, width, h, w), from the deep feature."""
         joined = torch.cat([branch(high) for branch in self.branches], dim=1)  # (B, 5 width, ...)
         return functional.interpolate(
             self.squeeze(joined), size=size, mode="bilinear", align_corners=False
         )
 
     def forward(self, features: Features) -> Tensor:
-        """Return r, (B, width + low_width, h, w), of the shape of c."""
+        """Return r, (B, width + low_width, h, w), with the shape of c."""
         rows, columns = features.low.shape[-2:]
         r: Tensor = self.residual(self.context(features.high, (rows, columns)))
         return r
@@ -92,7 +92,7 @@ def block_for(segmenter: Segmenter) -> ResidualBlock:
 def logits_of(segmenter: Segmenter, decoder_input: Tensor) -> Tensor:
     """Return the logits z = 2T f of the base head for c or c + r, (B, N, h, w).
 
-    Never -d: its log-sum-exp is at most 2e-7, so that RPL would learn nothing of outliers.
+    RPL must not use -d: its log-sum-exp is at most 2e-7, so it would learn nothing from outliers.
     """
     output = segmenter.head(0).classify(decoder_input)
     return output if segmenter.kind == "softmax" else output * (2 * segmenter.prototype_length)
@@ -121,13 +121,15 @@ def residual_energy(
     Returns
     -------
     array of float16, shape (h, w)
-        -LSE of the logits enlarged to the size at which the model saw the image, blurred, then
-        averaged over each grid cell.
+        -LSE of the logits.  The logits are enlarged to the image size that the model saw; the
+        result is blurred and averaged over each grid cell.
     """
     segmenter.eval()
     block.eval()
     logits = residual_logits(segmenter, block, features)  # (1, N, h, w)
-    if logits.shape[2] * logits.shape[3] > MOST_POINTS:  # a cell is four of the Gaussian's sigmas
+    if (
+        logits.shape[2] * logits.shape[3] > MOST_POINTS
+    ):  # a cell is as wide as four sigmas of the Gaussian
         return _stored(-logits.logsumexp(dim=1)[0])
     if max(shape) > segmenter.largest_side:  # reduced before the model saw it
         shape = (4 * logits.shape[2], 4 * logits.shape[3])
@@ -137,13 +139,13 @@ def residual_energy(
 
 
 def _stored(energy: Tensor) -> NDArray[np.float16]:
-    """Return a map as the cache holds it."""
+    """Return a map in the form that the cache stores."""
     plain = energy.clamp(-LARGEST_F16, LARGEST_F16).cpu().numpy()
     return np.asarray(plain.astype(np.float16))
 
 
 def blurred(maps: Tensor, side: int = BLUR_SIDE, sigma: float = BLUR_SIGMA) -> Tensor:
-    """Smooth maps (B, 1, H, W) with a Gaussian window; edges are reflected, constants stay."""
+    """Smooth maps (B, 1, H, W) with a Gaussian window; edges are reflected, constants unchanged."""
     offsets = torch.arange(side, dtype=maps.dtype, device=maps.device) - side // 2
     window = torch.exp(-(offsets**2) / (2 * sigma**2))
     window = window / window.sum()
@@ -157,7 +159,7 @@ def blurred(maps: Tensor, side: int = BLUR_SIDE, sigma: float = BLUR_SIGMA) -> T
 
 
 def _cut(kernel: Tensor, axis: int, reach: int) -> Tensor:
-    """Return the middle of a window for a map that is narrower than the window's half."""
+    """Return the middle of a window for a map that is narrower than half the window."""
     kernel = kernel.narrow(axis, BLUR_SIDE // 2 - reach, 2 * reach + 1)
     return kernel / kernel.sum()
 
@@ -170,7 +172,7 @@ def save_block(
     base_hash: str,
     recipe: Mapping[str, Any] | None = None,
 ) -> ResidualHeader:
-    """Write a block beside its base model, whole or not at all; CoroCL's projector is left out.
+    """Write a block without CoroCL's projector to a file, completely or not at all.
 
     Parameters
     ----------
@@ -180,9 +182,9 @@ def save_block(
     name : str
         Shown to the annotator.
     base_hash : str
-        Hash of the base head it was trained beside.
+        Hash of the base head it was trained with.
     recipe : mapping, optional
-        How it was trained, plain JSON values.
+        Training settings, plain JSON values.
     """
     state = {
         key: value.detach().cpu().contiguous().clone()
@@ -203,12 +205,13 @@ def load_block(path: Path | str, base_hash: str) -> tuple[ResidualBlock, Residua
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, newer, of another base model, or its weights do not fit.
+        If the file is missing, damaged, newer than this program or of another base model, or its
+        weights do not fit.
     """
     header = read_residual_header(path)
     if header.base_hash != base_hash:
         raise CheckpointError(
-            f"{path} was trained beside another base model ({header.base_hash}, this one is "
+            f"{path} was trained with another base model ({header.base_hash}, this one is "
             f"{base_hash}): train it again"
         )
     try:
@@ -220,7 +223,7 @@ def load_block(path: Path | str, base_hash: str) -> tuple[ResidualBlock, Residua
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
     if _digest(base_hash, stored) != header.hash:
-        raise CheckpointError(f"{path} is damaged: its weights are not those of its header")
+        raise CheckpointError(f"{path} is damaged: its weights do not match the hash in its header")
     return block.eval(), header
 
 

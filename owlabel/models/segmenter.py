@@ -1,4 +1,4 @@
-"""The segmenter: one backbone, one base head, and one more complete head per novel class."""
+"""The segmenter: one backbone, one base head, and one complete head for each novel class."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from owlabel.models.tiles import shortest_side
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 PROTOTYPE_LENGTH = 3.0
-"""T of DMLNet, supplement, Table b."""
+"""T of DMLNet (supplement, Table b)."""
 DEFAULT_MAX_SIDE = 2048
-"""Larger images are reduced to this side, or looked at in tiles of at most this side."""
+"""Larger images are reduced to this side, or cut into tiles of at most this side."""
 MOST_TILES = 4
-"""Along one side of an image; even larger images are reduced to that many tiles first."""
+"""Most tiles along one side; even larger images are first reduced to this many tiles."""
 
 
 class Segmenter(nn.Module):
-    """A network whose embedding f obeys z = 2T f for the logits z, whatever it was trained as.
+    """A network with embedding f and logits z = 2T f, for both kinds of training.
 
     Parameters
     ----------
     architecture : str
         A key of `owlabel.models.backbones.MODELS`.
     settings : mapping
-        Settings of the head; what is missing is filled in from `DEFAULTS`.
+        Settings of the head; missing ones come from `DEFAULTS`.
     n_classes : int
         Base classes, at least 2.
     kind : {"metric", "softmax"}
-        "softmax" heads give logits, which `embed` divides by 2T.
+        "softmax" heads output logits, which `embed` divides by 2T.
     prototype_length : float
         T > 0.
 
     Raises
     ------
     ValueError
-        If any of them is out of its range.
+        If a value is out of its range.
     """
 
     mean: Tensor
@@ -82,12 +82,12 @@ class Segmenter(nn.Module):
 
     @property
     def tile_side(self) -> int:
-        """Longest side of what is looked at in one piece."""
+        """Longest side that the network sees at once."""
         return max(self.max_side, shortest_side() if self.large_images == "tile" else 0)
 
     @property
     def largest_side(self) -> int:
-        """Images whose longer side is above this are reduced to it before anything else."""
+        """Images with a longer side are first reduced to this side."""
         return self.tile_side * (MOST_TILES if self.large_images == "tile" else 1)
 
     def head(self, index: int) -> DeepLabHead:
@@ -106,7 +106,7 @@ class Segmenter(nn.Module):
     def embed(self, features: Features, head: int = 0, points: int | None = None) -> Tensor:
         """Return the embedding f of one head, shape (B, N, h, w) at stride 4.
 
-        Where `points` is given, at most about so many grid points are worked on at once.
+        If `points` is given, at most about this many grid points are computed at once.
         """
         height, width = features.low.shape[2:]
         if points is None or height * width <= points:
@@ -128,19 +128,22 @@ class Segmenter(nn.Module):
         Raises
         ------
         ValueError
-            If the class has a head already, or the id is a base class's.
+            If the class already has a head, or the id belongs to a base class.
         """
         if class_id < self.n_classes or class_id in self.novel_ids:
-            raise ValueError(f"class id {class_id} is taken; there are heads for {self.novel_ids}")
+            raise ValueError(
+                f"class id {class_id} is taken: ids below {self.n_classes} are base classes, "
+                f"{self.novel_ids} have heads"
+            )
         head = self._new_head(self.n_classes + len(self.heads))
         self.heads.append(head)
         self.novel_ids.append(class_id)
         return head
 
     def renew_head(self, class_id: int) -> DeepLabHead:
-        """Return a head with random weights for the class: a new one, or in place of its old one.
+        """Return a new head with random weights for the class; it replaces the old one, if any.
 
-        Heads of classes that were added later keep their outputs and their meaning.
+        The heads of classes added later keep their outputs and their meaning.
         """
         if class_id not in self.novel_ids:
             return self.add_head(class_id)

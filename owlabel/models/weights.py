@@ -1,4 +1,4 @@
-"""Segmenter to file and back: safetensors with our JSON header, written whole or not at all."""
+"""Saves and loads segmenters as safetensors with a JSON header."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def save(
     ----------
     segmenter : Segmenter
     path : Path
-        Replaced if it exists; a crash leaves the old file whole.
+        Replaced if it exists; a crash leaves the old file intact.
     name : str
         Shown to the annotator.
     classes : ClassTable
         Base classes 0 .. N-1 and the novel classes that have heads.
     recipe : mapping, optional
-        How it was trained, plain JSON values.
+        Training settings, plain JSON values.
     half : bool
-        Store weights in 16 bits.
+        Store the weights in 16 bits.
 
     Raises
     ------
@@ -82,7 +82,8 @@ def load(path: Path | str) -> tuple[Segmenter, CheckpointHeader]:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, newer, or its weights do not fit its architecture.
+        If the file is missing, damaged, newer than this program, or its weights do not fit its
+        architecture.
     """
     header = read_header(path)
     try:
@@ -106,9 +107,9 @@ def load(path: Path | str) -> tuple[Segmenter, CheckpointHeader]:
 
 
 def _storable(segmenter: Segmenter, half: bool) -> dict[str, Tensor]:
-    """Return the weights as they are stored: contiguous, no counters, 16 bits if asked.
+    """Return the weights to store: contiguous, without counters, in 16 bits if `half`.
 
-    Running statistics stay in 32 bits: a variance may lie outside the range of 16.
+    Running statistics stay in 32 bits, because a variance may exceed the range of 16 bits.
     """
     stored: dict[str, Tensor] = {}
     for key, value in segmenter.state_dict().items():
@@ -121,13 +122,13 @@ def _storable(segmenter: Segmenter, half: bool) -> dict[str, Tensor]:
 
 
 def _integers(segmenter: Segmenter) -> dict[str, Tensor]:
-    """Return the counters of batches seen, which files leave out."""
+    """Return the batch counters, which files do not store."""
     state = segmenter.state_dict()
     return {key: value for key, value in state.items() if not value.dtype.is_floating_point}
 
 
 def _head_infos(segmenter: Segmenter, state: Mapping[str, Tensor]) -> tuple[HeadInfo, ...]:
-    """Return what identifies each head's embedding, computed from the stored values."""
+    """Return the id, outputs and hash of each head, computed from the stored values."""
     preprocessing = [
         segmenter.architecture,
         segmenter.kind,
@@ -135,7 +136,9 @@ def _head_infos(segmenter: Segmenter, state: Mapping[str, Tensor]) -> tuple[Head
         segmenter.prototype_length,
         segmenter.max_side,
     ]
-    if segmenter.large_images != "reduce":  # as it was before there was a choice
+    if (
+        segmenter.large_images != "reduce"
+    ):  # hashes from before this setting existed must stay the same
         preprocessing.append(segmenter.large_images)
     common = hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode())
     _digest(common, state, ("backbone.", "mean", "std"))
@@ -148,7 +151,7 @@ def _head_infos(segmenter: Segmenter, state: Mapping[str, Tensor]) -> tuple[Head
 
 
 def _digest(digest: Any, state: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> None:
-    """Feed the named weights to a hash; stored in 16 bits or not, equal values count equal."""
+    """Add weights to a hash; equal values give the same hash in 16 and in 32 bits."""
     for key in sorted(state):
         if key.startswith(prefixes):
             # heads.1.x and heads.2.x differ by content, so the index stays out of the hash
@@ -157,13 +160,13 @@ def _digest(digest: Any, state: Mapping[str, Tensor], prefixes: tuple[str, ...])
 
 
 def write_whole(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Write a safetensors file into a neighbouring file, flush it to the disk, and rename."""
-    part = path.with_name(f".{path.name}.part")
+    """Write a safetensors file under a temporary name, flush it to disk, then rename it."""
+    partial = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(state, part, metadata=metadata)
-        with part.open("rb") as file:
+        save_file(state, partial, metadata=metadata)
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
-        part.replace(path)
+        partial.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

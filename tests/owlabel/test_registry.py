@@ -41,7 +41,7 @@ def test_an_entry_point_follows_the_built_in_items(install: Install) -> None:
     assert len(table) == 2
     assert "plum" not in table
     assert table.pick(["pear", "apple", "pear"]) == [Fruit("apple"), Fruit("pear")]
-    with pytest.raises(ValueError, match="unknown fruit 'plum'; there are apple, pear"):
+    with pytest.raises(ValueError, match="unknown fruit 'plum'; choose from apple, pear"):
         table.pick(["plum"])
 
 

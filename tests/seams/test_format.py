@@ -46,7 +46,7 @@ def test_the_export_form_offers_it(qtbot: Any, toy: Any) -> None:
 
 
 def test_what_no_format_fits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of no known format of labels; there are masks, coco"):
+    with pytest.raises(ValueError, match="has no known label format; OWLabel reads masks, coco"):
         read_labels(tmp_path)
     with pytest.raises(ValueError, match="does not exist"):
         read_labels(tmp_path / "nothing")
@@ -57,9 +57,9 @@ def test_what_no_format_fits_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
-        ("np.full((2, 2), 9, np.uint8)", "ids that name no class"),
-        ("np.zeros((2, 2))", "no uint8 map"),
-        ("None", "no uint8 map"),
+        ("np.full((2, 2), 9, np.uint8)", "ids that are not in the class table"),
+        ("np.zeros((2, 2))", "must be uint8 of shape"),
+        ("None", "must be uint8 of shape"),
     ],
 )
 def test_what_a_reader_brings_is_checked(
@@ -80,6 +80,6 @@ RASH = Format("rash", "Rash", None, probe, read)
     install({"rash.py": text}, {"owlabel.formats": {"rash": "rash:RASH"}}, "rash")
     with pytest.raises(ValueError, match=reason):
         list(read_labels(tmp_path, "rash").images)
-    with pytest.raises(ValueError, match="no known format"):
+    with pytest.raises(ValueError, match="no known label format"):
         read_labels(tmp_path)
     assert isinstance(read_labels(tmp_path, "rash").classes, ClassTable)

@@ -1,6 +1,6 @@
-"""What the two formats of COCO share: entries of classes and images, and how their JSON is read.
+"""Shared code of the two COCO formats: entries of classes and images, and reading the JSON.
 
-The category id is the class id plus one, because readers of COCO take 0 for the background.
+The category id is the class id plus one, because COCO readers treat 0 as background.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Content = dict[str, Any]
 
 
 def categories(classes: ClassTable) -> list[Content]:
-    """Return the categories of COCO for a class table."""
+    """Return the COCO categories of a class table."""
     return [
         {
             "id": c.id + 1,
@@ -31,7 +31,7 @@ def categories(classes: ClassTable) -> list[Content]:
 
 
 class CocoWriter:
-    """Images and annotations of an export, growing on disk."""
+    """Writes images and annotations of an export to disk, entry by entry."""
 
     def __init__(self, folder: Path, classes: ClassTable) -> None:
         self.folder, self.classes = folder, classes
@@ -48,11 +48,13 @@ class CocoWriter:
 
 
 def image_facts(row: Content) -> tuple[str, tuple[int, int]]:
-    """Return name and (H, W) of an image's entry; raises ExportError where they are absurd."""
+    """Return name and (H, W) of an image's entry; raises ExportError if they are not valid."""
     name, shape = str(row["file_name"]), (int(row["height"]), int(row["width"]))
     checked_name(name)
     if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
-        raise ExportError(f"{name}: an image of {shape[0]} x {shape[1]} pixels cannot be read")
+        raise ExportError(
+            f"{name}: the size must be 1 .. {MAX_PIXELS} pixels, got {shape[0]} x {shape[1]}"
+        )
     return name, shape
 
 
@@ -67,15 +69,16 @@ def read(
     Parameters
     ----------
     format_name, file_name : str
-        What the folder must be, and its JSON file.
+        The format of the folder, and the name of its JSON file.
     images : callable
-        Yields the images of (folder, content of the file, ids of known classes).
+        ``images(folder, content, known)`` yields the images; `content` is the parsed JSON, `known`
+        holds the ids of the class table.
     folder : Path
 
     Raises
     ------
     ExportError
-        If the folder is no such export, or an entry is malformed.
+        If the folder is not such an export, or an entry is malformed.
     """
     steps.expect(folder, format_name)
     known = set(steps.read_classes(folder).names)

@@ -1,4 +1,4 @@
-"""COCO instances: every 8-connected region of a class, as run lengths."""
+"""COCO instances: one annotation with run lengths per 8-connected region of a class."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ class InstanceWriter(coco_common.CocoWriter):
         self.add_image(image)
         regions = run_lengths.components(image.labels)
         total = np.bincount(regions.ravel())
-        sure = np.bincount(regions.ravel(), image.confidence.ravel()) / np.maximum(total, 1) / 255
+        confidence = np.bincount(regions.ravel(), image.confidence.ravel())
+        confidence = confidence / np.maximum(total, 1) / 255  # mean over each region, 0 .. 1
         sources = run_lengths.main_sources(image.source, regions)
         rows = []
-        for number, part in enumerate(run_lengths.parts(image.labels, regions), start=1):
+        for number, region in enumerate(run_lengths.parts(image.labels, regions), start=1):
             self.annotation_id += 1
             row = {
                 "id": self.annotation_id,
                 "image_id": self.image_id,
-                "category_id": part.class_id + 1,
-                "segmentation": run_lengths.encode(part, image.shape),
-                "area": part.area,
-                "bbox": list(part.box),
+                "category_id": region.class_id + 1,
+                "segmentation": run_lengths.encode(region, image.shape),
+                "area": region.area,
+                "bbox": list(region.box),
                 "iscrowd": 0,
-                "score": round(float(sure[number]), 4),
+                "score": round(float(confidence[number]), 4),
                 "source": sources[number],
             }
             rows.append(row)
         self.annotations.add(rows)
 
     def finish(self) -> None:
-        """Put the parts together."""
+        """Join images, annotations and categories into one file."""
         arrays = {"images": self.images, "annotations": self.annotations}
         join_json(self.folder / FILE, arrays, {"categories": coco_common.categories(self.classes)})
 
@@ -59,7 +60,7 @@ class InstanceWriter(coco_common.CocoWriter):
 stream = partial(steps.stream, FORMAT, InstanceWriter)
 """``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
 write = partial(steps.write, FORMAT, InstanceWriter)
-"""The same at once; returns all files."""
+"""Like `stream`, but runs to the end and returns all files."""
 
 
 def _images(_folder: Path, content: Content, known: set[int]) -> Iterator[ReadImage]:
@@ -71,9 +72,9 @@ def _images(_folder: Path, content: Content, known: set[int]) -> Iterator[ReadIm
 
 
 def _read_image(image: Content, annotations: list[Content], known: set[int]) -> ReadImage:
-    """Return one image with its regions painted."""
+    """Return one image with its regions painted into the label map."""
     name, shape = coco_common.image_facts(image)
-    flat = np.full(shape[0] * shape[1], VOID, np.uint8)  # column after column
+    flat = np.full(shape[0] * shape[1], VOID, np.uint8)  # column by column
     for row in annotations:
         class_id = int(row["category_id"]) - 1
         if class_id not in known:
@@ -83,4 +84,4 @@ def _read_image(image: Content, annotations: list[Content], known: set[int]) -> 
 
 
 read = partial(coco_common.read, FORMAT, FILE, _images)
-"""``(folder)``; yields the label maps that the instances of an export add up to."""
+"""``(folder)``; yields one label map per image, painted from its instances."""

@@ -1,7 +1,7 @@
-"""COCO panoptic: a picture whose colour is a segment's number, and a table of the segments.
+"""COCO panoptic: a picture whose colours encode segment numbers, and a table of the segments.
 
-Novel classes are things, one segment for each 8-connected region.  Base classes are stuff, one
-segment for each class: the model does not tell one instance from another.
+Novel classes are things: one segment for each 8-connected region.  Base classes are stuff: one
+segment for each class, because the model does not separate instances.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILE = "panoptic.json"
 
 
 def segments(labels: Labels, things: set[int]) -> NDArray[np.int32]:
-    """Return the number of every pixel's segment, (H, W); 0 where VOID, then 1, 2, ..."""
+    """Return the segment number of every pixel, (H, W): 0 for VOID, then 1, 2, ..."""
     regions = run_lengths.components(labels)
     stuff = ~np.isin(labels, [*things, VOID])
     first = int(regions.max(initial=0)) + 1
@@ -60,7 +60,10 @@ class PanopticWriter(coco_common.CocoWriter):
         """Write the segments of one image."""
         numbers = segments(image.labels, self.things)
         if int(numbers.max(initial=0)) >= 1 << 24:
-            raise ExportError(f"{image.name}: more segments than 24 bits can count")
+            raise ExportError(
+                f"{image.name} has more segments than COCO panoptic can number (24 bits): "
+                "choose another format"
+            )
         path = self.folder / "panoptic" / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(to_color(numbers)).save(path, format="PNG")
@@ -68,13 +71,13 @@ class PanopticWriter(coco_common.CocoWriter):
         rows = [
             {
                 "id": number,
-                "category_id": part.class_id + 1,
-                "area": part.area,
-                "bbox": list(part.box),
+                "category_id": region.class_id + 1,
+                "area": region.area,
+                "bbox": list(region.box),
                 "iscrowd": 0,
                 "source": sources[number],
             }
-            for number, part in enumerate(run_lengths.parts(image.labels, numbers), start=1)
+            for number, region in enumerate(run_lengths.parts(image.labels, numbers), start=1)
         ]
         self.add_image(image)
         name = f"{stem}.png"
@@ -83,7 +86,7 @@ class PanopticWriter(coco_common.CocoWriter):
         )
 
     def finish(self) -> None:
-        """Put the parts together."""
+        """Join images, annotations and categories into one file."""
         rows = [
             row | {"isthing": int(c.id in self.things)}
             for row, c in zip(
@@ -97,7 +100,7 @@ class PanopticWriter(coco_common.CocoWriter):
 stream = partial(steps.stream, FORMAT, PanopticWriter)
 """``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
 write = partial(steps.write, FORMAT, PanopticWriter)
-"""The same at once; returns all files."""
+"""Like `stream`, but runs to the end and returns all files."""
 
 
 def _images(folder: Path, content: Content, known: set[int]) -> Iterator[ReadImage]:
@@ -107,28 +110,30 @@ def _images(folder: Path, content: Content, known: set[int]) -> Iterator[ReadIma
 
 
 def _read_image(folder: Path, image: Content, row: Content, known: set[int]) -> ReadImage:
-    """Return one image with the classes of its segments."""
+    """Return one image, each pixel labelled with the class of its segment."""
     name, shape = coco_common.image_facts(image)
     numbers = _read_numbers(folder / "panoptic" / checked_name(str(row["file_name"])), shape)
     classes = {int(s["id"]): int(s["category_id"]) - 1 for s in row["segments_info"]}
-    found, dense = np.unique(numbers, return_inverse=True)
-    table = np.full(found.size, VOID, np.uint8)
-    for index, number in enumerate(found.tolist()):
+    segment_numbers, dense = np.unique(numbers, return_inverse=True)
+    table = np.full(segment_numbers.size, VOID, np.uint8)
+    for index, number in enumerate(segment_numbers.tolist()):
         if number == 0:
             continue
         class_id = classes.get(number, -1)
         if class_id not in known:
-            raise ExportError(f"{name}: segment {number} has no known class")
+            raise ExportError(f"{name}: segment {number} has no class of the class table")
         table[index] = class_id
     return ReadImage(name, table[dense].reshape(shape))
 
 
 def _read_numbers(path: Path, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Read the segment numbers of a picture of `shape`; raises ExportError naming the file."""
+    """Read the segment numbers of a picture of `shape`; raises ExportError with the path."""
     try:
         with pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
             if picture.mode != "RGB" or picture.size != (shape[1], shape[0]):
-                raise ExportError(f"{path} must be RGB of {shape[0]} x {shape[1]} pixels")
+                raise ExportError(
+                    f"{path} must be an RGB image of {shape[0]} x {shape[1]} pixels (H x W)"
+                )
             return from_color(np.asarray(picture, np.uint8))
     except (
         OSError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError

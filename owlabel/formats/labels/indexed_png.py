@@ -1,4 +1,4 @@
-"""Indexed PNG masks: the index is the class id, 255 is no claim, the palette only paints."""
+"""Indexed PNG masks: the index is the class id, 255 is void, the palette is only for display."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class MaskWriter:
         write_indexed(self.folder / f"{stem}.png", image.labels, self.palette)
 
     def finish(self) -> None:
-        """There is nothing that stands once only."""
+        """Do nothing: this format has no file for the whole export."""
 
 
 stream = partial(steps.stream, FORMAT, MaskWriter)
 """``(folder, classes, images, provenance, overwrite=False)``; yields the name of each image."""
 write = partial(steps.write, FORMAT, MaskWriter)
-"""The same at once; returns all files."""
+"""Like `stream`, but runs to the end and returns all files."""
 
 
 def read(folder: Path) -> Iterator[ReadImage]:
@@ -47,7 +47,7 @@ def read(folder: Path) -> Iterator[ReadImage]:
     Raises
     ------
     ExportError
-        If the folder is no such export, or a mask is not the one that was written.
+        If the folder is not such an export, or a mask has changed since the export.
     """
     steps.expect(folder, FORMAT)
     for stem, card in steps.cards(folder):

@@ -1,4 +1,4 @@
-"""What an export says about each of its images: who claimed which pixels, and how surely."""
+"""Data cards of an export: the source and the confidence of the labels of each image."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SOURCE_COLORS = {
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image to be exported.
+    """An image to export.
 
     Attributes
     ----------
     name : str
         Path of the image relative to the project's images, with / between folders.
     labels : array, shape (H, W)
-        uint8 class ids; 255 where nothing is claimed.
+        uint8 class ids; 255 where nothing is labelled.
     source : array, shape (H, W)
         uint8, values of `Source`.
     confidence : array, shape (H, W)
@@ -58,7 +58,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class ReadImage:
-    """What an export holds of one image: its name and its class ids (H, W)."""
+    """An image read from an export: its name and its class ids (H, W)."""
 
     name: str
     labels: Labels
@@ -66,7 +66,7 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the labels.
+    """The program and the model that produced the labels.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Provenance:
 
 
 def check(image: LabelledImage, classes: ClassTable) -> None:
-    """Raise ExportError where an image cannot be exported as it is."""
+    """Raise ExportError if an image does not fit the class table or has malformed arrays."""
     for what in ("labels", "source", "confidence"):
         values: Labels = getattr(image, what)
         if values.dtype != np.uint8 or values.ndim != 2 or values.shape != image.labels.shape:
@@ -104,10 +104,10 @@ def check(image: LabelledImage, classes: ClassTable) -> None:
     known = {*classes.names, VOID}
     strange = set(np.flatnonzero(counts(image.labels)).tolist()) - known
     if strange:
-        raise ExportError(f"{image.name}: labels {sorted(strange)} are no classes of the table")
+        raise ExportError(f"{image.name}: labels {sorted(strange)} are not in the class table")
     strange = set(np.flatnonzero(counts(image.source)).tolist()) - set(Source)
     if strange:
-        raise ExportError(f"{image.name}: sources {sorted(strange)} are not known")
+        raise ExportError(f"{image.name}: sources must be values of Source, got {sorted(strange)}")
 
 
 def counts(values: Labels) -> NDArray[np.int64]:
@@ -116,7 +116,7 @@ def counts(values: Labels) -> NDArray[np.int64]:
 
 
 def labels_hash(labels: Labels) -> str:
-    """Return the SHA-256 of the class ids in row order, 64 hex characters."""
+    """Return the SHA-256 of the class ids in row order, 64 hex digits."""
     return hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
 
 
@@ -152,7 +152,7 @@ def card(image: LabelledImage, classes: ClassTable, provenance: Provenance) -> d
 
 
 def _by_source(row: NDArray[np.intp]) -> dict[str, int]:
-    """Return the name of each source that occurs, and its pixels."""
+    """Return the pixel count of each source that occurs, by its name."""
     return {source.name.lower(): int(row[source]) for source in Source if row[source]}
 
 
@@ -168,21 +168,21 @@ def write(
 
 
 def write_indexed(path: Path, values: Labels, palette: NDArray[np.uint8]) -> None:
-    """Write (H, W) as an indexed PNG whose palette (256, 3) only paints."""
+    """Write (H, W) as an indexed PNG; the palette (256, 3) is only for display."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(values)  # mode L; the indices stay what they are
+    picture = Image.fromarray(values)  # mode L, so the indices do not change
     picture.putpalette(palette.tobytes())
     picture.save(path, format="PNG")
 
 
 def read_indexed(path: Path, shape: tuple[int, int]) -> Labels:
-    """Read the indices of a PNG of `shape`; raises ExportError naming the file."""
+    """Read the indices of a PNG of `shape`; raises ExportError with the path."""
     try:
         with pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
             if picture.mode not in ("P", "L") or picture.size != (shape[1], shape[0]):
-                found = f"{picture.mode} of {picture.size[1]} x {picture.size[0]}"
+                actual = f"{picture.mode} of {picture.size[1]} x {picture.size[0]}"
                 raise ExportError(
-                    f"{path} must be indexed, {shape[0]} x {shape[1]}, but is {found}"
+                    f"{path} must be an indexed PNG of {shape[0]} x {shape[1]}, got {actual}"
                 )
             return np.asarray(picture, np.uint8)
     except (

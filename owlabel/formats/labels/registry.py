@@ -1,7 +1,7 @@
-"""The formats of labels by name: what each can write, and what it can read.
+"""The label formats by name, with their writers and readers.
 
 A package adds a format through an entry point of the group ``owlabel.formats`` whose object is a
-`Format`; it then stands in the window, in ``owlabel export`` and among the importers.
+`Format`.  The window, ``owlabel export`` and the importers then offer it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from owlabel.registry import Registry, instance_of
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """What an import brings.
+    """Imported labels.
 
     Attributes
     ----------
     classes : ClassTable
-        The classes that the label maps speak of.
+        The classes of the label maps.
     images : iterable of ReadImage
-        One label map an image, read one at a time: uint8 class ids of `classes`, 255 is void.
+        One label map per image, read one at a time: uint8 class ids of `classes`, 255 is void.
     """
 
     classes: ClassTable
@@ -37,7 +37,7 @@ class LabelMaps:
 
 @dataclass(frozen=True)
 class Format:
-    """One format; it writes, reads, or both.
+    """A label format that OWLabel can write, read, or both.
 
     Attributes
     ----------
@@ -46,13 +46,13 @@ class Format:
     title : str
         Its name in the window.
     writer : type of Writer, optional
-        Writes one image at a time into a folder; class table and provenance are written for it.
+        Writes one image at a time into a folder.  OWLabel adds class table and provenance.
     probe : callable, optional
-        ``probe(path) -> bool``: whether a file or folder seems to be of this format.  Reads no
-        more than a name list or a header.
+        ``probe(path) -> bool``: whether a file or folder seems to have this format.  It should
+        read only file names or a header.
     read : callable, optional
         ``read(path, classes=None) -> LabelMaps``.  `classes` is the table for files that name no
-        classes.  Raises ValueError, which names the file and the remedy.
+        classes.  Raises ValueError with the file and the remedy.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Format:
 
     def __post_init__(self) -> None:
         if (self.probe is None) != (self.read is None) or not (self.writer or self.read):
-            raise ValueError(f"the format {self.name!r} needs a writer, or a probe and a reader")
+            raise ValueError(f"the format {self.name!r} needs a writer, or both probe and read")
 
     def stream(
         self,
@@ -83,10 +83,12 @@ class Format:
         Raises
         ------
         ValueError
-            If the format writes nothing.
+            If the format has no writer.
         """
         if self.writer is None:
-            raise ValueError(f"the format {self.name!r} can be read only")
+            raise ValueError(
+                f"the format {self.name!r} can only be read; choose from {', '.join(exporters())}"
+            )
         return stream.stream(self.name, self.writer, folder, classes, images, provenance, overwrite)
 
 
@@ -102,7 +104,7 @@ def _is_ours(name: str, folder: Path) -> bool:
 def _read_ours(
     read: Callable[[Path], Iterable[ReadImage]], folder: Path, classes: ClassTable | None = None
 ) -> LabelMaps:
-    """Return the labels of an export, whose class table lies beside them."""
+    """Return the labels of an OWLabel export, with the class table stored beside them."""
     return LabelMaps(stream.read_classes(folder), read(folder))
 
 
@@ -125,14 +127,14 @@ _BUILTIN = (
 FORMATS: Registry[Format] = Registry(
     "owlabel.formats", "format", {item.name: item for item in _BUILTIN}, instance_of(Format)
 )
-"""Every format by its name, in the order in which they are offered."""
+"""Every format by its name, in the order in which the window offers them."""
 
 
 def exporters() -> dict[str, Format]:
-    """Return the formats that write."""
+    """Return the formats that can be written."""
     return {name: item for name, item in FORMATS.items() if item.writer is not None}
 
 
 def importers() -> dict[str, Format]:
-    """Return the formats that read."""
+    """Return the formats that can be read."""
     return {name: item for name, item in FORMATS.items() if item.read is not None}

@@ -1,4 +1,4 @@
-"""Run lengths of connected regions, as COCO counts them: down the columns, background first."""
+"""COCO run lengths of connected regions: counted down the columns, background first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Part:
     area : int
         Pixels.
     box : tuple of int
-        Left, top, width, height in pixels, as COCO wants them.
+        Left, top, width, height in pixels, as in COCO.
     starts, lengths : array, shape (runs,)
         Runs in column order.
     """
@@ -39,20 +39,20 @@ class Part:
 
 
 def components(labels: Labels) -> NDArray[np.int32]:
-    """Return the number of the 8-connected region of every pixel, (H, W); 0 where VOID."""
+    """Return for every pixel the number of its 8-connected region, (H, W); 0 for VOID."""
     regions = connected(labels, background=VOID, connectivity=2)  # type: ignore[no-untyped-call]
     return np.asarray(regions, np.int32)
 
 
 def parts(labels: Labels, regions: NDArray[np.int32]) -> Iterator[Part]:
-    """Yield the regions (numbered 1, 2, ... in `regions`) of a label map (H, W), in their order.
+    """Yield the regions of a label map (H, W) in the order of their numbers 1, 2, ... in `regions`.
 
-    All regions are cut into runs in one pass, so the time does not grow with their number.
+    One pass cuts all regions into runs, so the time does not grow with their number.
     """
     height = labels.shape[0]
     flat = regions.ravel(order="F")
     edges = np.flatnonzero(np.diff(flat)) + 1
-    # a run also ends where its column does, so that a box can be read off the runs
+    # a run also ends with its column, so that the bounding box follows from the runs
     starts = np.union1d(np.concatenate([[0], edges]), np.arange(0, flat.size, height))
     lengths = np.diff(starts, append=flat.size)
     numbers = flat[starts]
@@ -75,7 +75,7 @@ def _part(labels: Labels, starts: NDArray[np.int64], lengths: NDArray[np.int64])
 def encode(part: Part, shape: tuple[int, int]) -> dict[str, Any]:
     """Return a region as compressed COCO run lengths: ``{"size": [H, W], "counts": str}``."""
     ends = part.starts + part.lengths
-    joined = part.starts[1:] == ends[:-1]  # runs that go on in the next column
+    joined = part.starts[1:] == ends[:-1]  # runs that continue in the next column
     begins = part.starts[np.concatenate([[True], ~joined])]
     stops = ends[np.concatenate([~joined, [True]])]
     total = shape[0] * shape[1]
@@ -87,22 +87,22 @@ def encode(part: Part, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def main_sources(source: Labels, regions: NDArray[np.int32]) -> list[str]:
-    """Return who claimed most pixels of each region; entry 0 stands for what is no region."""
+    """Return the source of most pixels of each region; entry 0 is for pixels outside regions."""
     pairs = np.bincount(regions.ravel().astype(np.int64) * 8 + source.ravel())
     pairs = np.pad(pairs, (0, -pairs.size % 8)).reshape(-1, 8)
     return [Source(int(best)).name.lower() for best in pairs.argmax(1)]
 
 
 def paint(flat: Labels, counts: str, class_id: int) -> None:
-    """Give `class_id` to what compressed COCO run lengths cover.
+    """Set the pixels that compressed COCO run lengths cover to `class_id`.
 
-    Written here, not taken from the library, because a file from outside may lie about its size:
-    nothing is touched before the counts are known to add up.
+    The library's decoder trusts the size in the file.  Here no pixel changes before the run lengths
+    are known to add up to the size of the map.
 
     Parameters
     ----------
     flat : array of uint8, shape (H * W,)
-        The label map column after column; changed.
+        The label map, column by column; changed in place.
     counts : str
         Run lengths, background first.
     class_id : int
@@ -116,10 +116,10 @@ def paint(flat: Labels, counts: str, class_id: int) -> None:
 
 
 def paint_runs(flat: Labels, runs: Sequence[int], class_id: int) -> None:
-    """Do the same for plain run lengths, as COCO writes them for crowds."""
+    """Set the pixels of plain run lengths, as COCO writes them for crowds; see `paint`."""
     ends = list(accumulate(runs))
     if any(run < 0 for run in runs) or not ends or ends[-1] != flat.size:
-        raise ExportError(f"run lengths do not fill {flat.size} pixels")
+        raise ExportError(f"run lengths must not be negative and must add up to {flat.size} pixels")
     for start, end in zip(ends[:-1:2], ends[1::2], strict=False):
         flat[start:end] = class_id
 
@@ -127,21 +127,23 @@ def paint_runs(flat: Labels, runs: Sequence[int], class_id: int) -> None:
 def paint_polygons(
     flat: Labels, polygons: Sequence[Sequence[float]], shape: tuple[int, int], class_id: int
 ) -> None:
-    """Do the same for polygons of an image of `shape`, each (x, y, x, y, ...) in pixels.
+    """Set the pixels of polygons in an image of `shape`, each (x, y, x, y, ...) in pixels.
 
     Raises
     ------
     ExportError
-        If one has fewer than three corners or a coordinate that is no number.
+        If a polygon has fewer than three corners or a coordinate that is not finite.
     """
     height, width = shape
     clipped = []
     for polygon in polygons:
         corners = np.asarray(polygon, np.float64)
         if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
-            raise ExportError(f"a polygon needs three corners or more, got {len(polygon)} numbers")
+            raise ExportError(
+                f"a polygon needs at least three corners (6 numbers), got {len(polygon)} numbers"
+            )
         if not np.isfinite(corners).all():
-            raise ExportError("a polygon has a coordinate that is no number")
+            raise ExportError("a polygon has a coordinate that is NaN or infinite")
         limits = np.tile([width, height], len(corners) // 2)  # the library's cost grows with length
         clipped.append(np.clip(corners, 0, limits).tolist())
     for packed in coco.frPyObjects(clipped, height, width) if clipped else []:
@@ -149,13 +151,13 @@ def paint_polygons(
 
 
 def _unpack(counts: str) -> list[int]:
-    """Return the run lengths of COCO's packed text: 5 bits a letter, differences from the third."""
+    """Decode COCO's packed run lengths: 5 bits per letter, differences from the third run on."""
     runs: list[int] = []
     value, shift = 0, 0
     for letter in counts:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise ExportError(f"run lengths hold {letter!r}, which they cannot")
+            raise ExportError(f"compressed run lengths contain the invalid character {letter!r}")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:

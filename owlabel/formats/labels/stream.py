@@ -1,4 +1,4 @@
-"""How every export runs: image by image into a folder that appears when all is there."""
+"""Runs every export: image by image, into a folder that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ VERSION = 1
 
 
 class Writer(Protocol):
-    """The part that differs from format to format.
+    """Writes the files that are specific to one format.
 
-    ``Writer(folder, classes)`` makes one for the folder to fill and the class table.
+    ``Writer(folder, classes)`` creates one for an export folder and a class table.
     """
 
     def add(self, image: LabelledImage, stem: str) -> None:
-        """Write one image; `stem` is its path in the export without suffix."""
+        """Write one image; `stem` is its path in the export, without suffix."""
         ...
 
     def finish(self) -> None:
-        """Write what stands once in an export."""
+        """Write the files that an export has only once."""
         ...
 
 
@@ -50,9 +50,9 @@ def stream(
     provenance: Provenance,
     overwrite: bool = False,
 ) -> Steps:
-    """Write an export; yields the name of each image once it is written.
+    """Write an export and yield the name of each image once it is written.
 
-    One image is in memory at a time.  If the generator is closed early nothing is left.
+    Only one image is in memory at a time.  If the generator is closed early, no files remain.
 
     Returns
     -------
@@ -62,18 +62,19 @@ def stream(
     Raises
     ------
     ExportError
-        If the target is refused, an image does not fit the class table, or the disk refuses.
+        If the target must not be replaced, an image does not fit the class table, or writing
+        fails.
     """
     with replacing(folder, overwrite) as temporary:
-        part, stems, count = writer(temporary, classes), Stems(), 0
+        format_writer, stems, count = writer(temporary, classes), Stems(), 0
         for image in images:
             sidecar.check(image, classes)
             stem = stems.take(image.name)
-            part.add(image, stem)
+            format_writer.add(image, stem)
             sidecar.write(temporary, stem, image, classes, provenance)
             count += 1
             yield image.name
-        part.finish()
+        format_writer.finish()
         write_classes(temporary, classes)
         about = {"format": format_name, "version": VERSION, "images": count}
         write_json(temporary / MARKER, about | provenance.to_json())
@@ -100,7 +101,7 @@ def write(
     provenance: Provenance,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write an export at once and return its files; see `stream`."""
+    """Write an export to its end and return its files; see `stream`."""
     return run(stream(format_name, writer, folder, classes, images, provenance, overwrite))
 
 
@@ -115,7 +116,7 @@ def write_classes(folder: Path, classes: ClassTable) -> None:
 
 
 def read_classes(folder: Path) -> ClassTable:
-    """Read the class table of an export; raises ExportError where it is none."""
+    """Read the class table of an export; raises ExportError if it is malformed."""
     rows = read_json(folder / "classes.json")
     try:
         return ClassTable.from_json(rows)
@@ -127,28 +128,32 @@ def expect(folder: Path, format_name: str) -> None:
     """Raise ExportError unless `folder` is an export of this format that we can read."""
     about = read_json(folder / MARKER)
     if not isinstance(about, dict) or about.get("format") != format_name:
-        raise ExportError(f"{folder} is no export of the format {format_name!r}")
+        raise ExportError(f"{folder} is not an export of the format {format_name!r}")
     if about.get("version") != VERSION:
-        raise ExportError(f"{folder} has version {about.get('version')!r}, can be read: {VERSION}")
+        raise ExportError(
+            f"{folder} has version {about.get('version')!r}; this OWLabel reads version {VERSION}"
+        )
 
 
 def cards(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the stem and the data card of every image of an export, in the order of the paths."""
+    """Yield the stem and the data card of every image of an export, sorted by path."""
     root = folder / FOLDER
     for path in sorted(root.rglob("*.json")):
         stem = path.relative_to(root).as_posix().removesuffix(".json")
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("image"), str):
-            raise ExportError(f"{path} is no data card")
+            raise ExportError(f"{path} is not a data card of an export")
         checked_name(content["image"])
         yield stem, content
 
 
 def card_shape(stem: str, content: dict[str, Any]) -> tuple[int, int]:
-    """Return height and width that a data card claims; raises ExportError where they are absurd."""
+    """Return height and width from a data card; raises ExportError if they are not valid."""
     height, width = content.get("height"), content.get("width")
     if not isinstance(height, int) or not isinstance(width, int):
         raise ExportError(f"{stem}: height and width must be whole numbers")
     if height < 1 or width < 1 or height * width > sidecar.MAX_PIXELS:
-        raise ExportError(f"{stem}: an image of {height} x {width} pixels cannot be read")
+        raise ExportError(
+            f"{stem}: the size must be 1 .. {sidecar.MAX_PIXELS} pixels, got {height} x {width}"
+        )
     return height, width

@@ -1,4 +1,4 @@
-"""Tags as CSV: ``image,class`` or ``image,class,state``, with or without a line of titles."""
+"""Tags as CSV: ``image,class`` or ``image,class,state``, with or without a header line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def read(path: Path) -> Iterator[TagLine]:
     Raises
     ------
     ValueError
-        If a line has not two or three cells, an empty one, or a state that is none.
+        If a line does not have two or three cells, has an empty image or class, or an unknown
+        state.
     """
     text = read_text(path)
     first = text.split("\n", 1)[0]
@@ -32,13 +33,13 @@ def read(path: Path) -> Iterator[TagLine]:
                 continue
             if len(words) not in (2, 3) or not (words[0] and words[1]):
                 raise ValueError(
-                    f"{path}, {place}: a line is image{delimiter}class or "
+                    f"{path}, {place}: a line must be image{delimiter}class or "
                     f"image{delimiter}class{delimiter}state, got {delimiter.join(cells)[:80]!r}"
                 )
             state = state_of(words[2], path, place) if len(words) == 3 else "present"
             yield TagLine(words[0], words[1], state, place)
     except csv.Error as error:
-        raise ValueError(f"{path}, line {rows.line_num}: no CSV ({error})") from error
+        raise ValueError(f"{path}, line {rows.line_num}: not valid CSV ({error})") from error
 
 
 def _is_title(words: list[str]) -> bool:
@@ -47,8 +48,8 @@ def _is_title(words: list[str]) -> bool:
 
 def text_of(tags: Iterable[tuple[str, str, str]]) -> str:
     """Return the text of a CSV file for (image, class, state)."""
-    written = io.StringIO()
-    rows = csv.writer(written, lineterminator="\n")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
     rows.writerow(TITLES)
     rows.writerows(tags)
-    return written.getvalue()
+    return text.getvalue()

@@ -1,7 +1,7 @@
-"""Files of tags: read, brought together with a project's images and classes, and written.
+"""Reads and writes tag files, and matches them with a project's images and classes.
 
-All or nothing: one statement that cannot be understood refuses the whole file, and says where it
-stands and what helps.
+An import is all or nothing: one bad statement rejects the whole file.  The error names the line
+and the remedy.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class ReadTags:
     Attributes
     ----------
     tags : dict
-        Class id to image id to a state.
+        ``{class id: {image id: state}}``.
     new : dict
-        Name of a class that is not there yet to image id to a state.
+        ``{class name: {image id: state}}`` for classes that the project does not have yet.
     skipped : dict
-        Name of an unknown class or image to how many statements on it were left out.
+        How many statements were skipped, by the name of the unknown class or image.
     """
 
     tags: dict[int, dict[int, str]] = field(default_factory=dict)
@@ -42,16 +42,16 @@ class ReadTags:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file of tags is read.
+    """Options for reading a tag file.
 
     Attributes
     ----------
     create_classes : bool
-        Make novel classes of names that are not there.
+        Create a novel class for each unknown class name.
     skip_unknown : bool
-        Leave out statements on unknown images, and on unknown classes unless they are made.
+        Skip statements about unknown images, and about unknown classes unless they are created.
     others_absent : bool
-        A class of the file that is not said of one of its images is absent there.
+        Where the file does not list one of its classes for one of its images, mark it as absent.
     """
 
     create_classes: bool = False
@@ -60,12 +60,12 @@ class Reading:
 
 
 def read_lines(path: Path) -> Iterator[TagLine]:
-    """Yield the statements of a CSV or JSON file, a COCO file, or a folder with one for each class.
+    """Yield the statements of a CSV, JSON or COCO file, or of a folder with a subfolder per class.
 
     Raises
     ------
     ValueError
-        If it is none of these or is malformed; names file, line and remedy.
+        If it is none of these or malformed; the message names file, line and remedy.
     """
     if path.is_dir():
         yield from unlike(_of_folders(path))
@@ -78,43 +78,45 @@ def read_lines(path: Path) -> Iterator[TagLine]:
         else:
             yield from json_file.lines(path, value, text)
     elif path.exists():
-        raise ValueError(f"{path}: tags come as .csv, .json or a folder with one for each class")
+        raise ValueError(
+            f"{path}: tags must be a .csv or .json file, or a folder with one subfolder per class"
+        )
     else:
-        raise ValueError(f"{path} is not there")
+        raise ValueError(f"{path} does not exist")
 
 
 def _of_folders(path: Path) -> Iterator[TagLine]:
-    """Yield that each image of a folder holds the class that its folder is named after."""
-    found = False
+    """Yield one statement per image: the class named like its folder is present."""
+    has_images = False
     for file in scan(path):
         relative = file.relative_to(path)
         if len(relative.parts) > 1:
-            found = True
+            has_images = True
             yield TagLine(relative.as_posix(), relative.parts[0], "present", relative.as_posix())
-    if not found:
+    if not has_images:
         raise ValueError(
-            f"{path} holds no folder with images: make one for each class, named after it"
+            f"{path} has no subfolder with images: make one per class, named after the class"
         )
 
 
 def read(
     path: Path, images: Mapping[str, int], classes: ClassTable, how: Reading | None = None
 ) -> ReadTags:
-    """Read a file of tags for the images and classes of a project.
+    """Read a tag file for the images and classes of a project.
 
     Parameters
     ----------
     path : Path
     images : mapping
-        Path of each image below the images' folder to its id.
+        Image ids by path below the image folder.
     classes : ClassTable
     how : Reading, optional
 
     Raises
     ------
     ValueError
-        If the file is malformed, an image or class is unknown, or a statement is repeated or
-        contradicted.
+        If the file is malformed, an image or class is unknown, or two statements are the same or
+        contradict each other.
     """
     resolving = _Resolving(path, images, classes, how or Reading())
     for line in read_lines(path):
@@ -123,39 +125,39 @@ def read(
 
 
 class _Resolving:
-    """Brings statements together; keeps where each stands, to name it if another contradicts."""
+    """Collects statements with their places in the file, so that errors can name both places."""
 
     def __init__(
         self, path: Path, images: Mapping[str, int], classes: ClassTable, how: Reading
     ) -> None:
         self.path, self.classes, self.how = path, classes, how
         self._images = _Names(images, loose=path.is_dir())
-        self._made: dict[str, str] = {}  # names of classes to be made, by their small letters
+        self._new_names: dict[str, str] = {}  # classes to create, by their case-folded names
         self._class_keys: dict[str, int | str | None] = {}
-        self._said: dict[int | str, dict[int, tuple[str, str]]] = {}
+        self._states: dict[int | str, dict[int, tuple[str, str]]] = {}  # state and place
         self._skipped: dict[str, int] = {}
         self._unknown: dict[str, list[str]] = {}
         self._seen: set[int] = set()
 
     def take(self, line: TagLine) -> None:
-        """Take one statement."""
+        """Add one statement."""
         image_id = self._images.find(line.image)
         key = self._class_of(line, make=image_id is not None)
         if image_id is None:
-            self._leave_out(f"no image is named {line.image!r}", line.image, line.place)
+            self._skip(f"no image is named {line.image!r}", line.image, line.place)
         elif isinstance(image_id, str):
             raise ValueError(f"{self.path}, {line.place}: {image_id}. {NOTHING}")
         elif key is not None:
             self._seen.add(image_id)
-            said = self._said.setdefault(key, {})
-            if image_id in said:
-                self._refuse_second(line, *said[image_id])
-            said[image_id] = (line.state, line.place)
+            states = self._states.setdefault(key, {})
+            if image_id in states:
+                self._refuse_second(line, *states[image_id])
+            states[image_id] = (line.state, line.place)
 
     def _class_of(self, line: TagLine, *, make: bool) -> int | str | None:
-        """Return the id of a class, the name of one to be made, or None for one left out.
+        """Return the id of a class, the name of a class to create, or None for a skipped one.
 
-        No class is made for an image that is not there.
+        No class is created for an unknown image.
         """
         if line.name not in self._class_keys:
             try:
@@ -168,17 +170,17 @@ class _Resolving:
                 del self._class_keys[line.name]
                 return None
             if known is None and self.how.create_classes:
-                made = self._made.setdefault(name.casefold(), name)
-                self._class_keys[line.name] = made
-                self._said.setdefault(made, {})
+                new_name = self._new_names.setdefault(name.casefold(), name)
+                self._class_keys[line.name] = new_name
+                self._states.setdefault(new_name, {})
         key = self._class_keys[line.name]
         if key is None:
             near = get_close_matches(line.name, self.classes.names.values(), 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            self._leave_out(f"no class is named {line.name!r}{hint}", line.name, line.place)
+            self._skip(f"no class is named {line.name!r}{hint}", line.name, line.place)
         return key
 
-    def _leave_out(self, why: str, name: str, place: str) -> None:
+    def _skip(self, why: str, name: str, place: str) -> None:
         self._skipped[name] = self._skipped.get(name, 0) + 1
         self._unknown.setdefault(why, []).append(place)
 
@@ -186,54 +188,54 @@ class _Resolving:
         where = f"{self.path}, {line.place}"
         if state == line.state:
             raise ValueError(
-                f"{where}: {line.image!r} is said to be {state} for {line.name!r} again, as in "
-                f"{place}; delete one of both. {NOTHING}"
+                f"{where}: {line.name!r} is marked {state} in {line.image!r} again, as in "
+                f"{place}; delete one of the two. {NOTHING}"
             )
         raise ValueError(
             f"{where}: {line.name!r} is {line.state} in {line.image!r}, but {state} in {place}; "
-            f"keep what is right. {NOTHING}"
+            f"delete the wrong one. {NOTHING}"
         )
 
     def result(self) -> ReadTags:
-        """Return the tags; raises ValueError where something unknown must not be left out."""
+        """Return the tags; raises ValueError if a name is unknown and must not be skipped."""
         if self._unknown and not self.how.skip_unknown:
-            raise ValueError(self._told())
-        found = ReadTags(skipped=self._skipped)
-        for key, said in self._said.items():
-            states = {image_id: state for image_id, (state, _) in said.items()}
+            raise ValueError(self._unknown_message())
+        result = ReadTags(skipped=self._skipped)
+        for key, places in self._states.items():
+            states = {image_id: state for image_id, (state, _) in places.items()}
             if self.how.others_absent:
                 states = dict.fromkeys(sorted(self._seen), "absent") | states
             if isinstance(key, int):
-                found.tags[key] = states
+                result.tags[key] = states
             else:
-                found.new[key] = states
-        return found
+                result.new[key] = states
+        return result
 
-    def _told(self) -> str:
-        """Return in one line what is unknown, and what helps."""
+    def _unknown_message(self) -> str:
+        """Return one line with the unknown names and the remedies."""
         (first, places), *others = self._unknown.items()
         more = sum(len(p) for p in self._unknown.values()) - 1
         text = f"{self.path}, {places[0]}: {first}"
         if others:
             text += "; " + "; ".join(f"{p[0]}: {why}" for why, p in others[:2])
         if more > min(len(others), 2):
-            text += f"; {more} more such statements in all"
+            text += f"; {more} more such statements in total"
         remedies = ["correct the name"]
         if any(why.startswith("no class") for why in self._unknown):
-            remedies.append("make the classes (--create-classes)")
-        remedies.append("leave out what is unknown (--skip-unknown)")
+            remedies.append("create the classes (--create-classes)")
+        remedies.append("skip unknown names (--skip-unknown)")
         return f"{text}. Remedy: {', or '.join(remedies)}. {NOTHING}"
 
 
 class _Names:
-    """Finds images by path, or by the end of it, with or without suffix.
+    """Finds images by their path or the end of it, with or without suffix.
 
     Parameters
     ----------
     images : mapping
-        Path to id.
+        Image ids by path.
     loose : bool
-        The file name is enough, whatever folder stands before it.
+        Match by the file name alone if the folders differ.
     """
 
     def __init__(self, images: Mapping[str, int], loose: bool) -> None:
@@ -248,7 +250,7 @@ class _Names:
         self._known: dict[str, int | str | None] = {}
 
     def find(self, name: str) -> int | str | None:
-        """Return an image's id, None where there is none, or why it is not clear which."""
+        """Return an image's id, None if there is none, or a message if several images fit."""
         if name not in self._known:
             self._known[name] = self._find(name)
         return self._known[name]
@@ -265,21 +267,21 @@ class _Names:
                 return self._paths[fitting[0]]
             if fitting:
                 some = ", ".join(fitting[:3])
-                return f"{name!r} may be {some}; write the path below the images' folder"
+                return f"{name!r} fits {some}; write the path below the image folder"
         return None
 
 
 def write(path: Path, tags: Iterable[tuple[str, str, str]]) -> None:
-    """Write (image, class, state) as CSV or JSON, by the suffix; whole or not at all.
+    """Write (image, class, state) as CSV or JSON, as the suffix says, completely or not at all.
 
     Raises
     ------
     ValueError
-        If the suffix is another, or the file cannot be written.
+        If the suffix is neither, or the file cannot be written.
     """
     text_of = WRITERS.get(path.suffix.lower())
     if text_of is None:
-        raise ValueError(f"tags are written as {' or '.join(WRITERS)}, got {path.name!r}")
+        raise ValueError(f"a tag file must end in {' or '.join(WRITERS)}, got {path.name!r}")
     partial = path.with_name(f".{path.name}.tmp")
     try:
         with partial.open("wb") as file:

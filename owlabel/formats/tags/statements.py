@@ -1,4 +1,4 @@
-"""What every reader of tags gives: one statement a line, and where it stands in the file."""
+"""The statements that every tag reader yields, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = {
     "no": "absent",
     "false": "absent",
 }
-"""What stands for a state in files, in small letters."""
+"""The words for each state in files, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class TagLine:
     Attributes
     ----------
     image : str
-        Its path below the images' folder, its file name, or that without suffix.
+        Path below the image folder or file name, with or without suffix.
     name : str
-        Of the class.
+        Name of the class.
     state : str
         "present", "absent" or "unknown".
     place : str
-        Where it stands, e.g. "line 7".
+        Place in the file, e.g. "line 7".
     """
 
     image: str
@@ -45,15 +45,17 @@ class TagLine:
 
 
 def state_of(word: Any, path: Path, place: str) -> str:
-    """Return the state that a word of a file means; raises ValueError."""
+    """Return the state for a word in a file; raises ValueError if the word is unknown."""
     state = WORDS.get(str(word).strip().lower())
     if state is None:
-        raise ValueError(f"{path}, {place}: {word!r} is no state: write present, absent or unknown")
+        raise ValueError(
+            f"{path}, {place}: unknown state {word!r}; write present, absent or unknown"
+        )
     return state
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file; raises ValueError where it cannot be read."""
+    """Return the bytes of a file; raises ValueError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -66,17 +68,17 @@ def read_text(path: Path) -> str:
     Raises
     ------
     ValueError
-        If it cannot be read or is in another encoding; names the line.
+        If it cannot be read or has another encoding; the message names the line.
     """
     raw = read_bytes(path)
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path}, line 1: this is UTF-16; save the file as UTF-8")
+        raise ValueError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}, line {line}: the byte 0x{raw[error.start]:02x} is no UTF-8; "
+            f"{path}, line {line}: the byte 0x{raw[error.start]:02x} is not valid UTF-8; "
             "save the file as UTF-8"
         ) from error
 
@@ -87,7 +89,7 @@ def read_json(path: Path) -> tuple[Any, str]:
     Raises
     ------
     ValueError
-        If it is no JSON, or an object has a key twice.
+        If it is not valid JSON, or an object has the same key twice.
     """
     text = read_text(path)
     try:
@@ -95,12 +97,12 @@ def read_json(path: Path) -> tuple[Any, str]:
     except _Twice as error:
         line = _second(text, error.key)
         raise ValueError(
-            f"{path}, line {line}: {error.key!r} stands twice in one object; join both entries"
+            f"{path}, line {line}: {error.key!r} occurs twice in one object; merge both entries"
         ) from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
     except RecursionError as error:
-        raise ValueError(f"{path}, line 1: this JSON is nested too deeply to be tags") from error
+        raise ValueError(f"{path}, line 1: the JSON is nested too deeply for tags") from error
 
 
 class _Twice(Exception):
@@ -112,12 +114,12 @@ class _Twice(Exception):
 
 
 def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in values:
             raise _Twice(key)
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def _second(text: str, key: str) -> int:
@@ -127,7 +129,7 @@ def _second(text: str, key: str) -> int:
 
 
 class Places:
-    """Find on which line the keys of a JSON text stand, asked for in their order.
+    """Finds the line numbers of the keys of a JSON text, in the order of the text.
 
     Parameters
     ----------
@@ -138,17 +140,18 @@ class Places:
         self._text, self._at, self._line = text, 0, 1
 
     def of(self, key: str) -> int:
-        """Return the line, from 1, of the next place where a key or string stands."""
-        spelt = (json.dumps(key, ensure_ascii=False), json.dumps(key))
-        found = next((at for s in spelt if (at := self._text.find(s, self._at)) >= 0), None)
-        if found is not None:
-            self._line += self._text.count("\n", self._at, found)
-            self._at = found + 1
+        """Return the line, from 1, of the next occurrence of a key or string."""
+        spellings = (json.dumps(key, ensure_ascii=False), json.dumps(key))
+        matches = (self._text.find(spelling, self._at) for spelling in spellings)
+        position = next((match for match in matches if match >= 0), None)
+        if position is not None:
+            self._line += self._text.count("\n", self._at, position)
+            self._at = position + 1
         return self._line
 
 
 def unlike(lines: Iterator[TagLine]) -> Iterator[TagLine]:
-    """Yield each statement once: an image may hold many objects of a class."""
+    """Yield each statement once, because an image may hold many objects of a class."""
     seen: set[tuple[str, str, str]] = set()
     for line in lines:
         key = (line.image, line.name, line.state)

@@ -63,7 +63,7 @@ class ExportJob:
             raise ValueError(f"abstain must lie in [0, 1], got {self.abstain}")
         target = Path(self.folder)
         if target.exists() and not self.overwrite:
-            raise ValueError(f"{target} exists: choose another folder, or allow to overwrite it")
+            raise ValueError(f"{target} already exists: choose another folder or allow overwriting")
         if self.which == "reviewed" and all(r.state != "reviewed" for r in project.images()):
             raise ValueError("no image is reviewed yet: review one, or export all images")
         if not _anything(project):

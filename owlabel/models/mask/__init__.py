@@ -1,1 +1,1 @@
-"""Mask transformers: masks from image tags."""
+"""Mask transformers, which learn masks from image tags."""

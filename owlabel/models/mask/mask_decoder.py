@@ -1,4 +1,4 @@
-"""The two decoders of MaskFormer: an FPN over the pixels and a transformer over the proposals."""
+"""The two decoders of MaskFormer: an FPN for the pixels and a transformer for the proposals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ GROUPS = 32
 
 
 class PixelDecoder(nn.Module):
-    """FPN from res5 to res2 with GroupNorm; gives the pixel embedding F at res2's stride, 4.
+    """FPN from res5 to res2 with GroupNorm; outputs the pixel embedding F at stride 4 (res2).
 
     Parameters
     ----------
     channels : sequence of int
-        Of res2 .. res5.
+        Channels of res2 .. res5.
     width : int
         C.
     """
@@ -38,7 +38,7 @@ class PixelDecoder(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, a=1)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Return F, (B, C, h, w), of the features res2 .. res5."""
+        """Return F, (B, C, h, w), from the features res2 .. res5."""
         up: Tensor = self.top(stages[-1])
         for stage, lateral, output in zip(stages[-2::-1], self.lateral, self.output, strict=True):
             side = lateral(stage)
@@ -56,7 +56,7 @@ def _block(inputs: int, outputs: int, side: int) -> nn.Sequential:
 
 
 class DecoderLayer(nn.TransformerDecoderLayer):
-    """torch's post-norm decoder layer, with positions added to queries and keys, not to values."""
+    """torch's post-norm decoder layer with positions added to queries and keys, not to values."""
 
     def attend(self, target: Tensor, query: Tensor, memory: Tensor, position: Tensor) -> Tensor:
         """Return the proposals, (B, Q, C), after one layer.
@@ -65,7 +65,7 @@ class DecoderLayer(nn.TransformerDecoderLayer):
         ----------
         target : Tensor, shape (B, Q, C)
         query : Tensor, shape (B, Q, C)
-            Position of each proposal, learned.
+            Learned position of each proposal.
         memory, position : Tensor, shape (B, N, C)
             Pixels of res5 and their positions.
         """
@@ -80,7 +80,7 @@ class DecoderLayer(nn.TransformerDecoderLayer):
 
 
 class TransformerDecoder(nn.Module):
-    """Learned queries and zero targets that look at the pixels of res5, layer after layer.
+    """Learned queries and zero targets that attend to the pixels of res5 in every layer.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class TransformerDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Return the proposals after every layer, (L, B, Q, C), of res5 as (B, C, h, w)."""
+        """Return the proposals after every layer, (L, B, Q, C), for res5 of shape (B, C, h, w)."""
         rows, columns = feature.shape[-2:]
         memory = feature.flatten(2).transpose(1, 2)  # (B, h w, C)
         position = sine_positions(rows, columns, feature.shape[1]).to(memory)
@@ -121,17 +121,17 @@ class TransformerDecoder(nn.Module):
 def sine_positions(rows: int, columns: int, channels: int) -> Tensor:
     """Return the sine positions of a map, (rows * columns, channels), all in [-1, 1].
 
-    Half of the channels tell the row, half the column, as in DETR with temperature 10000;
-    `channels` is a multiple of 4.
+    Half of the channels encode the row and half the column, as in DETR with temperature 10000.
+    `channels` must be a multiple of 4.
     """
     half = channels // 2
     pair = torch.arange(half // 2, dtype=torch.float32).repeat_interleave(2)  # 0, 0, 1, 1, ...
     wave = 10000.0 ** (2 * pair / half)  # (half,)
-    told = []
+    axes = []
     for count in (rows, columns):
         place = (torch.arange(count, dtype=torch.float32) + 1) / count * 2 * math.pi
         angle = place[:, None] / wave  # (count, half)
-        told.append(torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], dim=2).flatten(1))
-    row = told[0][:, None].expand(rows, columns, half)
-    column = told[1][None].expand(rows, columns, half)
+        axes.append(torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], dim=2).flatten(1))
+    row = axes[0][:, None].expand(rows, columns, half)
+    column = axes[1][None].expand(rows, columns, half)
     return torch.cat([row, column], dim=2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""MaskFormer on the project's backbone: class-agnostic masks, each with a class (the proposals)."""
+"""MaskFormer on the project's backbone: proposals of a class-agnostic mask and a class each."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class MaskFormerSettings:
     channels : int
         C, a multiple of 32 (GroupNorm has 32 groups).
     queries : int
-        Q, at least three times the largest number of classes of an image.
+        Q, at least three times the largest number of classes in an image.
     layers : int
-        Transformer decoder layers; class and mask heads sit on every one.
+        Transformer decoder layers; class and mask heads are applied after each.
     heads : int
         Attention heads; divides `channels`.
     feedforward : int
     dropout : float
         In the transformer decoder.
     short_side : int
-        Images are brought to this shorter side before the network sees them; 0 leaves them.
+        Images are resized to this shorter side before the network; 0 keeps their size.
 
     Raises
     ------
@@ -69,16 +69,16 @@ PUBLISHED = MaskFormerSettings(256, 100, 6, 8, 2048, 0.1, 640)
 
 
 NEVER = -1e4
-"""Logit of a class that cannot be."""
+"""Logit of a class that is known to be absent."""
 
 
 class Proposals(NamedTuple):
-    """What the network says of a batch; L decoder layers, the last one is the result.
+    """Output of the network for a batch, for each of L decoder layers; the last is the result.
 
     Attributes
     ----------
     class_logits : Tensor, shape (L, B, Q, K + 1)
-        s, the last entry is "no object".
+        s; the last entry is "no object".
     mask_logits : Tensor, shape (L, B, Q, h, w)
         M = <e, F> at stride 4.
     pixels : Tensor, shape (B, C, h, w)
@@ -154,7 +154,7 @@ class MaskFormer(nn.Module):
 
 
 def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """Return ``sum_n softmax(s_n)_c sigma(M_n)``, no probability: it lies in [0, Q].
+    """Return ``sum_n softmax(s_n)_c sigma(M_n)``; it lies in [0, Q] and is not a probability.
 
     "No object" is dropped after the softmax.
 
@@ -162,7 +162,7 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     ----------
     class_logits : Tensor, shape (..., Q, K + 1)
     mask_logits : Tensor, shape (..., Q, H, W)
-        At the size that is wanted: enlarge the logits first.
+        Already resized to the output size.
 
     Returns
     -------
@@ -183,11 +183,11 @@ def image_scores(model: MaskFormer, image: Tensor, absent: Sequence[int] = ()) -
     Parameters
     ----------
     model : MaskFormer
-        Is put into evaluation mode.
+        Switched to evaluation mode.
     image : Tensor, shape (3, H, W)
         RGB in [0, 1].
     absent : sequence of int
-        Classes that are known not to be there: the others share their probability.
+        Classes known to be absent; the others share their probability.
 
     Returns
     -------
@@ -200,8 +200,8 @@ def image_scores(model: MaskFormer, image: Tensor, absent: Sequence[int] = ()) -
     if side and side != min(height, width):
         size = [max(32, round(n * side / min(height, width))) for n in (height, width)]
         batch = functional.interpolate(batch, size=size, mode="bilinear", antialias=True)
-    found = model(batch)
-    masks = functional.interpolate(found.mask_logits[-1], size=(height, width), mode="bilinear")
-    classes = found.class_logits[-1, 0]  # (Q, K + 1)
+    proposals = model(batch)
+    masks = functional.interpolate(proposals.mask_logits[-1], size=(height, width), mode="bilinear")
+    classes = proposals.class_logits[-1, 0]  # (Q, K + 1)
     classes[:, list(absent)] = NEVER
     return semantic_scores(classes, masks[0])

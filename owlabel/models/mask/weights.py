@@ -1,4 +1,4 @@
-"""MaskFormers on disk: safetensors with a JSON header, no pickle."""
+"""Saves and loads MaskFormers as safetensors with a JSON header, without pickle."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from owlabel.models.mask.mask_former import MaskFormer, MaskFormerSettings
 from owlabel.models.weights import load, write_whole
 
 FORMAT = 1
-"""Version of the header; a reader refuses what is newer."""
+"""Version of the header; a reader rejects newer versions."""
 KEY = "owlabel-mask-former"
-"""Name of our JSON text in the safetensors metadata; a segmenter's file has another one."""
+"""Key of the JSON text in the safetensors metadata; a segmenter's file has another key."""
 
 
 @dataclass(frozen=True)
 class MaskFormerHeader:
-    """Everything about a MaskFormer but its weights.
+    """Everything about a MaskFormer except its weights.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class MaskFormerHeader:
     output_stride : int
     settings : MaskFormerSettings
     classes : ClassTable
-        In channel order, ids 0 .. K - 1, base first; those with tags only are novel.
+        In channel order, ids 0 .. K - 1, base classes first; classes with only tags are novel.
     recipe : dict
-        How it was trained, for people.
+        Training settings, for information only.
     """
 
     name: str
@@ -50,7 +50,7 @@ class MaskFormerHeader:
 def save_mask_former(
     model: MaskFormer, path: Path, name: str, classes: ClassTable, recipe: Mapping[str, Any]
 ) -> None:
-    """Write a MaskFormer whole or not at all; the file is replaced if it exists."""
+    """Write a MaskFormer to a file, completely or not at all; an existing file is replaced."""
     header = {
         "format": FORMAT, "name": name, "architecture": model.architecture,
         "output_stride": model.output_stride, "settings": asdict(model.settings),
@@ -70,11 +70,12 @@ def load_mask_former(path: Path | str) -> tuple[MaskFormer, MaskFormerHeader]:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, newer, no MaskFormer, or its weights do not fit.
+        If the file is missing, damaged, newer than this program or not a MaskFormer, or its weights
+        do not fit.
     """
     text = read_metadata(Path(path)).get(KEY)
     if text is None:
-        raise CheckpointError(f"{path} holds no MaskFormer: train one with a recipe of [weak_shot]")
+        raise CheckpointError(f"{path} is not a MaskFormer: train one with a recipe of [weak_shot]")
     try:
         header = _header(json.loads(text))
         model = MaskFormer(
@@ -92,8 +93,8 @@ def load_mask_former(path: Path | str) -> tuple[MaskFormer, MaskFormerHeader]:
 def _header(values: dict[str, Any]) -> MaskFormerHeader:
     if int(values["format"]) > FORMAT:
         raise CheckpointError(
-            f"it was written by a newer OWLabel (format {values['format']}, this one reads up to "
-            f"{FORMAT}); update OWLabel to open it"
+            f"the file was written by a newer OWLabel (format {values['format']}, this version "
+            f"reads up to {FORMAT}); update OWLabel to open it"
         )
     return MaskFormerHeader(
         str(values["name"]),

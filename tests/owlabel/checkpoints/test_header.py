@@ -70,7 +70,10 @@ def test_reading_a_header_needs_no_torch(tmp_path: Path) -> None:
         ({"max_side": 3}, "max_side"),
         ({"heads": ()}, "first head must be the base head"),
         ({"heads": (HeadInfo(None, 3, "0"),)}, "must have 2 outputs, got 3"),
-        ({"heads": (HeadInfo(None, 2, "0"), HeadInfo(9, 3, "1"))}, "class 9, which is not named"),
+        (
+            {"heads": (HeadInfo(None, 2, "0"), HeadInfo(9, 3, "1"))},
+            "class 9, which is not a novel class",
+        ),
         ({"classes": ClassTable((LabelClass(1, "sky", (0, 0, 0)),))}, "base classes must have"),
     ],
 )
@@ -91,7 +94,7 @@ def test_a_missing_value_is_named(missing: str) -> None:
 def test_other_files_are_no_models(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="no model file"):
+    with pytest.raises(CheckpointError, match="not a model file"):
         read_header(path)
 
 

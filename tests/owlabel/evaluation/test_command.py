@@ -81,14 +81,14 @@ def test_masks_without_ood_say_what_to_name(data: Path, mask) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "a model (--model) or a folder"),
-        (["--maps", "nowhere"], "there is no a.npy"),
+        ([], "--model or a folder"),
+        (["--maps", "nowhere"], "contains neither a.npy"),
         (["--model", "nowhere.safetensors"], "no model file"),
         (["--model", "sample", "--score", "beauty"], "unknown score"),
         (["--model", "sample", "--score", "rpl_energy"], "needs a trained residual block"),
         (["--maps", "maps", "--layout", "voc"], "layout must be one of"),
         (["--maps", "maps", "--fpr95", "last"], "first or closest"),
-        (["--maps", "maps", "--calibration", "masks/a.png"], "is not an evaluation.json"),
+        (["--maps", "maps", "--calibration", "masks/a.png"], "no evaluation.json"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(data: Path, arguments: list[str], words: str) -> None:

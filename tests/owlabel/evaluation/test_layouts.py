@@ -129,7 +129,10 @@ def test_a_plain_folder_with_folders_in_it(tmp_path: Path, picture, mask) -> Non
 
 @pytest.mark.parametrize("layout", list(layouts.LAYOUTS))
 def test_an_empty_folder_is_refused_in_words(tmp_path: Path, layout: str) -> None:
-    with pytest.raises(ValueError, match=r"there is no|no folder|no original|cannot read"):
+    with pytest.raises(
+        ValueError,
+        match=r"does not exist|contains no|neither original|cannot read|no image with ground truth",
+    ):
         layouts.read(layout, tmp_path)
 
 
@@ -146,7 +149,7 @@ def test_unknown_layouts_and_classes_are_refused(tmp_path: Path, picture, mask) 
     camvid(tmp_path, picture, mask)
     with pytest.raises(ValueError, match=r"tram.*sky, road, car"):
         layouts.read("camvid", tmp_path, None, ["tram"])
-    with pytest.raises(ValueError, match="named once"):
+    with pytest.raises(ValueError, match="choose each class once"):
         layouts.read("camvid", tmp_path, None, ["car"], ["car"])
     with pytest.raises(ValueError, match="differ"):
         LabelRule.of("x", {0: ""}, [0], [])
@@ -165,11 +168,11 @@ def test_everything_wrong_is_said_before_a_model_runs(tmp_path: Path, picture, m
         check(dataset, need_images=True)
     text = str(error.value)
     for words in (
-        "the mask is 6 x 8, its picture size.png 8 x 6",
-        "has the ids [7, 8]; masks of 0, 1 and 255 knows 0 .. 1, 255",
-        "alone.png: its picture is missing",
+        "the mask is 6 x 8, its image size.png is 8 x 6",
+        "has the ids [7, 8]; masks of 0, 1 and 255 may have 0 .. 1, 255",
+        "alone.png: the image of this mask is missing",
         "broken.png: it cannot be read",
-        "colours.png: a mask must hold one 8-bit id a pixel, not RGB",
+        "colours.png: a mask must have one 8-bit id per pixel, got RGB",
     ):
         assert words in text
 
@@ -196,5 +199,7 @@ def test_a_picture_without_mask_is_named(tmp_path: Path, picture, mask) -> None:
     for name in ("a", "b", "c"):
         picture(f"images/{name}.png")
     mask("masks/a.png", [0, 1])
-    with pytest.raises(ValueError, match=r"b\.png has no mask in .*masks \(and 1 more\): add it"):
+    with pytest.raises(
+        ValueError, match=r"b\.png has no mask in .*masks \(and 1 more\): add the mask"
+    ):
         layouts.read("plain", tmp_path)

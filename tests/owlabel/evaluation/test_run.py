@@ -196,7 +196,7 @@ def test_maps_are_found_and_checked(tmp_path: Path) -> None:
     dataset, _ = toy(tmp_path)
     maps = tmp_path / "maps"
     maps.mkdir()
-    with pytest.raises(ValueError, match=r"no image0\.npy and no image0\.png"):
+    with pytest.raises(ValueError, match=r"neither image0\.npy nor image0\.png"):
         find_maps(maps, dataset, {"image0": SHAPE})
     np.save(maps / "image0.npy", np.zeros((3, 3)))
     with pytest.raises(ValueError, match=r"is 3 x 3, its mask 6 x 10"):

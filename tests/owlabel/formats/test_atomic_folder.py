@@ -29,7 +29,7 @@ def test_an_existing_export_stays_untouched_unless_asked(
     out = tmp_path / "out"
     list(FORMATS[name].stream(out, table, [make_image("a.png", 1)], made_by))
     before = tree(tmp_path)
-    with pytest.raises(ExportError, match="out exists"):
+    with pytest.raises(ExportError, match="out already exists"):
         list(FORMATS[name].stream(out, table, [make_image("b.png", 2)], made_by))
     assert tree(tmp_path) == before
     list(FORMATS[name].stream(out, table, [make_image("b.png", 2)], made_by, overwrite=True))
@@ -39,7 +39,7 @@ def test_an_existing_export_stays_untouched_unless_asked(
 
 def test_a_folder_of_somebody_elses_files_is_never_replaced(tmp_path, table, made_by) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(ExportError, match="no export of ours"):
+    with pytest.raises(ExportError, match="not an OWLabel export"):
         indexed_png.write(tmp_path, table, [], made_by, overwrite=True)
     assert tree(tmp_path) == {"holiday.jpg": b"precious"}
 
@@ -121,7 +121,7 @@ def test_what_a_killed_export_left_is_put_right(tmp_path, table, made_by, make_i
     indexed_png.write(tmp_path / "out", table, [make_image("old.png")], made_by)
     (tmp_path / "out").rename(tmp_path / ".out.previous")  # killed between the two renames
     (tmp_path / ".out.partial-999999999-x").mkdir()
-    with pytest.raises(ExportError, match="out exists"):
+    with pytest.raises(ExportError, match="out already exists"):
         indexed_png.write(tmp_path / "out", table, [], made_by)
     assert os.listdir(tmp_path) == ["out"]
     assert (tmp_path / "out" / MARKER).is_file()
@@ -130,7 +130,7 @@ def test_what_a_killed_export_left_is_put_right(tmp_path, table, made_by, make_i
 def test_a_link_is_not_written_through(tmp_path, table, made_by) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(ExportError, match="no folder"):
+    with pytest.raises(ExportError, match="is not a folder"):
         indexed_png.write(tmp_path / "link", table, [], made_by, overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert not any((tmp_path / "real").iterdir())

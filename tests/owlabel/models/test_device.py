@@ -50,7 +50,7 @@ def test_the_environment_decides(one_gpu: None, monkeypatch: pytest.MonkeyPatch,
     ("said", "words"),
     [
         ("cuda:1", "'cuda:1', but torch sees 1 GPU"),
-        ("toaster", "'toaster', which is no device"),
+        ("toaster", "'toaster', which is not a device"),
         ("meta", "'meta', which is not supported"),
     ],
 )

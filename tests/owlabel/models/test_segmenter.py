@@ -73,7 +73,7 @@ def test_a_taken_class_gets_no_second_head(segmenter: Segmenter, class_id: int) 
 @pytest.mark.parametrize(
     ("architecture", "settings", "n", "reason"),
     [
-        ("vgg", {}, 3, "no architecture"),
+        ("vgg", {}, 3, "unknown architecture"),
         ("resnet18", {"widht": 3}, 3, "unknown model settings"),
         ("resnet18", {"output_stride": 7}, 3, "output_stride"),
         ("resnet18", {"rates": [1, 2]}, 3, "rates"),

@@ -135,30 +135,30 @@ def test_a_whole_list_says_what_is_absent(read) -> None:  # type: ignore[no-unty
     ("name", "text", "said"),
     [
         ("t.csv", "a/1.png,deer\na/1.png,dear\n", r"line 2: no class is named 'dear' \(did you me"),
-        ("t.csv", "a/1.png,elk\n", r"make the classes \(--create-classes\)"),
+        ("t.csv", "a/1.png,elk\n", r"create the classes \(--create-classes\)"),
         ("t.csv", "a/1.png,elk\n", r"Nothing was imported"),
         ("t.csv", "\n\nc/9.png,deer\n", "line 3: no image is named 'c/9.png'.*--skip-unknown"),
-        ("t.csv", "1.png,deer\n", "line 1: '1.png' may be a/1.png, b/1.png; write the path"),
+        ("t.csv", "1.png,deer\n", "line 1: '1.png' fits a/1.png, b/1.png; write the path"),
         ("t.csv", "a/1.png,deer\n" * 2, "line 2: .*again, as in line 1; delete one"),
         ("t.csv", "a/1.png,deer,1\na/1,deer,0\n", "line 2: .*absent.*but present in line 1"),
-        ("t.csv", "a/1.png,deer,perhaps\n", "line 1: 'perhaps' is no state"),
-        ("t.csv", "a/1.png\n", "line 1: a line is image,class"),
-        ("t.csv", "a/1.png,deer,present,me\n", "line 1: a line is image,class"),
-        ("t.csv", 'a/1.png,"deer\n', "line 1: no CSV"),
+        ("t.csv", "a/1.png,deer,perhaps\n", "line 1: unknown state 'perhaps'"),
+        ("t.csv", "a/1.png\n", "line 1: a line must be image,class"),
+        ("t.csv", "a/1.png,deer,present,me\n", "line 1: a line must be image,class"),
+        ("t.csv", 'a/1.png,"deer\n', "line 1: not valid CSV"),
         ("t.csv", "a/1.png,deer\nb/3.jpg,r\xe9n".encode("latin-1"), "line 2: the byte 0xe9"),
-        ("t.csv", "a/1.png,deer".encode("utf-16"), "this is UTF-16; save the file as UTF-8"),
+        ("t.csv", "a/1.png,deer".encode("utf-16"), "the file is UTF-16; save it as UTF-8"),
         ("t.csv", "a/1.png,de\x00er\n", "line 1: .*control"),
-        ("t.json", '{"a/1.png": ["deer"],\n "a/2.png": [}', "line 2: no JSON"),
-        ("t.json", '{"a/1.png": ["deer"],\n "a/1.png": ["deer"]}', "line 2: .*stands twice"),
+        ("t.json", '{"a/1.png": ["deer"],\n "a/2.png": [}', "line 2: not valid JSON"),
+        ("t.json", '{"a/1.png": ["deer"],\n "a/1.png": ["deer"]}', "line 2: .*occurs twice"),
         ("t.json", '{"a/1.png": [],\n "x": ["deer"]}', r"line 2 \('x'\): no image is named 'x'"),
         ("t.json", '{"a/1.png": ["deer", "deer"]}', "line 1.*again"),
         ("t.json", '{"a/1.png": "deer"}', "line 1.*write a list of classes"),
         ("t.json", '{"a/1.png": {"there": ["deer"]}}', "line 1.*write a list of classes"),
-        ("t.json", '{"a/1.png": [3]}', "line 1.*classes are a list of names"),
-        ("t.json", "[1, 2]", "tags are an object"),
+        ("t.json", '{"a/1.png": [3]}', "line 1.*classes must be a list of names"),
+        ("t.json", "[1, 2]", "tags must be an object"),
         ("t.json", "[" * 100_000, "nested too deeply"),
         ("t.json", '{"images": [], "annotations": [{"image_id": 3}]}', "annotation 1.*no image"),
-        ("t.xlsx", "", r"tags come as .csv, .json or a folder"),
+        ("t.xlsx", "", r"tags must be a .csv or .json file, or a folder"),
     ],
 )
 def test_wrong_files_are_told_with_line_and_remedy(read, name, text, said) -> None:  # type: ignore[no-untyped-def]
@@ -171,10 +171,10 @@ def test_wrong_files_are_told_with_line_and_remedy(read, name, text, said) -> No
 @pytest.mark.parametrize(
     ("annotation", "said"),
     [
-        ({"caption": "a deer"}, r"neither category_id nor a list tags \(a caption is not read\)"),
+        ({"caption": "a deer"}, r"needs a category_id or a list tags \(a caption is not read\)"),
         ({"category_id": 9}, "no category has the id 9"),
-        ({"tags": ["deer"], "state": "?"}, "'\\?' is no state"),
-        (3, "an annotation is an object"),
+        ({"tags": ["deer"], "state": "?"}, "unknown state '\\?'"),
+        (3, "an annotation must be an object"),
     ],
 )
 def test_wrong_annotations(read, annotation: object, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -194,7 +194,7 @@ def test_many_unknown_names_are_told_in_one_line(read) -> None:  # type: ignore[
 def test_what_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         tag_files.read(tmp_path / "none.csv", IMAGES, CLASSES)
-    with pytest.raises(ValueError, match="holds no folder with images"):
+    with pytest.raises(ValueError, match="has no subfolder with images"):
         tag_files.read(tmp_path, IMAGES, CLASSES)
 
 
@@ -235,7 +235,7 @@ def test_what_is_written_is_read_again(
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tags are written as .csv or .json"):
+    with pytest.raises(ValueError, match=r"a tag file must end in .csv or .json"):
         tag_files.write(tmp_path / "t.xlsx", [])
     with pytest.raises(ValueError, match="cannot be written"):
         tag_files.write(tmp_path / "none" / "t.csv", [])

@@ -56,7 +56,7 @@ def test_what_is_damaged_or_newer_is_refused_with_the_file(path: Path, tmp_path:
     text = '{"format": 1, "name": "m", "architecture": "mobilenet_v3_small", "output_stride": 16,'
     text += ' "settings": {"channels": 64}, "classes": []}'
     save_file(tensors, less, {KEY: text})
-    for name, reason in (("cut", "cut off"), ("newer", "newer OWLabel"), ("odd", "damaged"),
+    for name, reason in (("cut", "truncated"), ("newer", "newer OWLabel"), ("odd", "damaged"),
                          ("less", "damaged"), ("none", "none.safetensors")):  # fmt: skip
         with pytest.raises(CheckpointError, match=reason) as error:
             load_mask_former(tmp_path / f"{name}.safetensors")

@@ -170,7 +170,7 @@ def test_coco_masks_of_every_kind(folder: Path, segmentation: Any) -> None:
     [
         ([[1, 2, 3]], {}, "three corners"),
         ([[1, 2, 3, float("nan"), 5, 6]], {}, "no number"),
-        ({"size": [60, 80], "counts": [5, 5]}, {}, "run lengths do not fill"),
+        ({"size": [60, 80], "counts": [5, 5]}, {}, "must add up to 4800 pixels"),
         ({"size": [6, 8], "counts": [48]}, {}, "a mask has size"),
         (packed_runs(), {"height": 61}, "the picture has size"),
         (packed_runs(), {"file_name": "../p0.jpg"}, "leaves the folder"),
