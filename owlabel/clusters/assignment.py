@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.clusters.settings import MOST_CLUSTERS, REMOVED, AuxiliarySettings
+from owlabel.clusters.auxiliary_settings import MOST_CLUSTERS, REMOVED, AuxiliarySettings
 
 Floats = NDArray[np.float32]
 CHUNK = 1 << 16

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from owlabel.arrays.embedding_grid import upsample
 from owlabel.clusters.assignment import Clusters, Floats
-from owlabel.clusters.settings import AuxiliarySettings
+from owlabel.clusters.auxiliary_settings import AuxiliarySettings
 from owlabel.clusters.superpixels import superpixels, vote
 
 STRIPE = 1 << 22

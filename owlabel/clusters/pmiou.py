@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from owlabel.classes import MAX_CLASSES
-from owlabel.clusters.settings import REMOVED
+from owlabel.clusters.auxiliary_settings import REMOVED
 
 
 class ProxyMiou:

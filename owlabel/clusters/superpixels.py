@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from owlabel.clusters.settings import REMOVED
+from owlabel.clusters.auxiliary_settings import REMOVED
 
 COMPACTNESS = 10.0
 Map = NDArray[np.int32]

@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic.fields import FieldInfo
 
-from owlabel.settings import Settings, bounds, choices, shown
+from owlabel.checked_fields import CheckedFields, bounds, choices, shown
 
-R = TypeVar("R", bound=Settings)
+R = TypeVar("R", bound=CheckedFields)
 MakeRequest = Callable[..., R]
 """Build the request from the options of the command line; keywords set the fields left out."""
 
@@ -28,7 +28,7 @@ def request_options(
 
     Parameters
     ----------
-    request : type of Settings
+    request : type of CheckedFields
     leave : tuple of str
         Fields that get no option: the command passes them to ``make``.
     """
@@ -65,7 +65,7 @@ def _make(request: type[R], asked: dict[str, Any], **others: Any) -> R:
     return request(**values, **others)
 
 
-def _fields(request: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
+def _fields(request: type[CheckedFields]) -> Iterator[tuple[str, FieldInfo]]:
     """Yield the fields of a request and of the requests inside it."""
     for name, info in request.model_fields.items():
         inner = _inner(info)
@@ -75,10 +75,10 @@ def _fields(request: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
             yield from _fields(inner)
 
 
-def _inner(info: FieldInfo) -> type[Settings] | None:
+def _inner(info: FieldInfo) -> type[CheckedFields] | None:
     """Return the class of a field that is a request itself, else None."""
     kind = info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+    return kind if isinstance(kind, type) and issubclass(kind, CheckedFields) else None
 
 
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from owlabel.clusters.settings import NETWORKS
+from owlabel.clusters.auxiliary_settings import NETWORKS
 from owlabel.models.device import chosen_device
 from owlabel.models.embed import image_features, prepare
 from owlabel.models.segmenter import MEAN, STD

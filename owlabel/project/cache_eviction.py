@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from owlabel.checkpoints.header import CheckpointError, read_header
-from owlabel.clusters.settings import CURRENT, KEY_PREFIX, SUMMARY
+from owlabel.clusters.auxiliary_settings import CURRENT, KEY_PREFIX, SUMMARY
 from owlabel.project.storage.feature_cache import GIB, Trimmed
 from owlabel.project.storage.records import ImageRecord
 from owlabel.project.store import Project

@@ -35,7 +35,7 @@ from owlabel.session.review.queue import ReviewQueue
 from owlabel.session.review.scores import Scores
 from owlabel.session.training.training import Training
 from owlabel.view.clusters.catalog import NAMES
-from owlabel.view.settings import MIXTURE
+from owlabel.view.project_settings import MIXTURE
 from owlabel.view.view import View
 
 __all__ = ["Session", "StaleResultError"]

@@ -16,7 +16,7 @@ from owlabel.novel.label_maps import LabelMap, ModelOutput
 from owlabel.project.store import ImageRecord, ModelVersion, Project
 from owlabel.view.image_list import ImageList
 from owlabel.view.model_outputs import Reader, Recent
-from owlabel.view.settings import StoredSettings
+from owlabel.view.project_settings import StoredSettings
 from owlabel.view.shot_memory import ShotMemory
 
 

@@ -73,7 +73,7 @@ def test_it_is_measured(command: Any, tmp_path: Path) -> None:
 
 @pytest.mark.gui
 def test_the_panel_offers_it(qtbot: Any, sitting: Session) -> None:
-    from owlabel_napari.widgets.find.overlay import OverlayWidget
+    from owlabel_napari.widgets.find.overlay_form import OverlayWidget
 
     shown: list[str] = []
     overlays: Any = SimpleNamespace(

@@ -26,9 +26,9 @@ from experiments.results import write_result
 from owlabel.jobs.job import Progress
 from owlabel.jobs.kinds.auxiliary_labels import Auxiliary, Build, extractor
 from owlabel.project.storage.feature_cache import FeatureCache
+from owlabel_training.core.base_loop import train
 from owlabel_training.core.base_run import new_segmenter
 from owlabel_training.core.data import read_split
-from owlabel_training.core.loop import train
 from owlabel_training.core.recipe import Recipe, read
 from owlabel_training.pretraining.batches import Labelled
 from owlabel_training.pretraining.loop import pretrain

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.clusters.assignment import Clusters, Floats, fit
+from owlabel.clusters.auxiliary_settings import AuxiliarySettings
 from owlabel.clusters.handmade import handmade_features
 from owlabel.clusters.label_maps import AuxiliaryMap, label_image, sample_pixels
-from owlabel.clusters.settings import AuxiliarySettings
 from owlabel.images.files import ImageError, read
 from owlabel.jobs.job import Progress
 from owlabel.project.storage.feature_cache import FeatureCache

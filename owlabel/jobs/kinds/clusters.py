@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from owlabel.clusters.assignment import Floats, fit, nearest, unit_length
+from owlabel.clusters.auxiliary_settings import SUMMARY, AuxiliarySettings
 from owlabel.clusters.examples import Summary
-from owlabel.clusters.settings import SUMMARY, AuxiliarySettings
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.jobs.kinds.auxiliary_labels import Auxiliary, Build, Picture, extractor
 from owlabel.jobs.requests.clusters import ClusterRequest

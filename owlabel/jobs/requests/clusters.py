@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from owlabel.clusters.settings import (
+from owlabel.checked_fields import CheckedFields
+from owlabel.clusters.auxiliary_settings import (
     Algorithm,
     AuxiliarySettings,
     ClustersPerClass,
@@ -17,13 +18,12 @@ from owlabel.clusters.settings import (
     Samples,
     Superpixels,
 )
-from owlabel.settings import Settings
 
 CLASSES_FROM = 4
 """M where nobody says it: the project's classes, at least this many."""
 
 
-class ClusterRequest(Settings):
+class ClusterRequest(CheckedFields):
     """Group the pixels of all images, and the OoD candidates; see `AuxiliarySettings`."""
 
     extractor: Extractor = "model"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from owlabel.settings import Settings, Shown, Steps
+from owlabel.checked_fields import CheckedFields, Shown, Steps
 
 METHODS = {
     "rpl": "RPL",
@@ -76,7 +76,7 @@ Epochs = Annotated[
 ]
 
 
-class OodRequest(Settings):
+class OodRequest(CheckedFields):
     """Train on OoD objects, so that the model knows what it does not know."""
 
     method: Annotated[

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from owlabel.checked_fields import CheckedFields, Seed, Shown, Steps
 from owlabel.classes import LabelClass
-from owlabel.settings import Seed, Settings, Shown, Steps
 
 PLM_STEPS = 500
 """Steps of DMLNet, supplement B.1."""
 
 
-class PlmRequest(Settings):
+class PlmRequest(CheckedFields):
     """Train a head for one novel class on its shots."""
 
     class_name: Annotated[

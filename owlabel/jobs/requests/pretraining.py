@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from owlabel.checked_fields import CheckedFields, Shown, Steps
 from owlabel.jobs.requests.clusters import ClusterRequest
-from owlabel.settings import Settings, Shown, Steps
 
 STARTS = {"model": "the model in use", "random": "random weights"}
 
 
-class PretrainRequest(Settings):
+class PretrainRequest(CheckedFields):
     """Contrast the pixels of all images with each other, then train on labels."""
 
     clusters: Annotated[

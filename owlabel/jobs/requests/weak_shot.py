@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from owlabel.settings import Minutes, Seed, Settings, Shown, Steps
+from owlabel.checked_fields import CheckedFields, Minutes, Seed, Shown, Steps
 
 
-class WeakShotRequest(Settings):
+class WeakShotRequest(CheckedFields):
     """Learn masks of the tagged novel classes (SimFormer)."""
 
     iterations: Annotated[

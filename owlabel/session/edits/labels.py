@@ -16,7 +16,7 @@ from owlabel.project.history.action import Action
 from owlabel.session.core.acts import Acts
 from owlabel.view.pending_region import PendingRegion
 from owlabel.view.proposal_correction import Correction
-from owlabel.view.review_queue import QueueItem
+from owlabel.view.queue_order import QueueItem
 from owlabel.view.view import View
 
 PROPOSAL_SHOWN = "the current item is a proposed mask: accept, reject or correct it"

@@ -16,7 +16,7 @@ from owlabel.project.tables.proposals import Proposal
 from owlabel.session.core.acts import Acts
 from owlabel.session.edits.labels import write_labels
 from owlabel.view.proposal_correction import proposal_payload, region_of_mask
-from owlabel.view.review_queue import QueueItem
+from owlabel.view.queue_order import QueueItem
 from owlabel.view.view import View
 
 

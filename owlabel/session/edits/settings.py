@@ -8,7 +8,7 @@ from psygnal import Signal
 
 from owlabel.ood.prototype_scores import check_mixture
 from owlabel.session.core.acts import Acts
-from owlabel.view.settings import CHECKS, MIXTURE, StoredSettings
+from owlabel.view.project_settings import CHECKS, MIXTURE, StoredSettings
 from owlabel.view.view import View
 
 

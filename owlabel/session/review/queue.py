@@ -11,7 +11,7 @@ from owlabel.ood.candidates import SCORE
 from owlabel.ood.explanation import Explanation, explain
 from owlabel.project.store import CandidateRow, ImageRecord
 from owlabel.session.edits.settings import Settings
-from owlabel.view.review_queue import CandidateQueue, QueueItem
+from owlabel.view.queue_order import CandidateQueue, QueueItem
 from owlabel.view.score_maps import ScoreMaps
 from owlabel.view.view import View
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from owlabel.arrays import embedding_grid
 from owlabel.classes import UNSET, VOID
+from owlabel.clusters.auxiliary_settings import CURRENT, SUMMARY, AuxiliarySettings
 from owlabel.clusters.examples import EXAMPLES, Box
 from owlabel.clusters.label_maps import AuxiliaryMap
 from owlabel.clusters.pmiou import ProxyMiou
-from owlabel.clusters.settings import CURRENT, SUMMARY, AuxiliarySettings
 from owlabel.project.storage.feature_cache import FeatureCache
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables import candidate_details

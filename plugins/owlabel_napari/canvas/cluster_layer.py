@@ -10,7 +10,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from owlabel.classes import distinct_color
-from owlabel.clusters.settings import REMOVED
+from owlabel.clusters.auxiliary_settings import REMOVED
 from owlabel_napari.canvas.layers import OurLayers
 from owlabel_napari.events.connections import Connections
 from owlabel_napari.events.messages import attempt

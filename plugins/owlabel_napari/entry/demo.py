@@ -19,7 +19,7 @@ from owlabel_napari.window.sample_folder import sample_folder
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.review_queue import QueueItem
+    from owlabel.view.queue_order import QueueItem
     from owlabel_napari.window.workspace import Workspace
 
 STEP_SECONDS = 900.0

@@ -22,7 +22,7 @@ from owlabel_napari.widgets.export import ExportWidget
 from owlabel_napari.widgets.find.candidate import CandidateWidget
 from owlabel_napari.widgets.find.cursor import CursorWidget
 from owlabel_napari.widgets.find.naming import Naming
-from owlabel_napari.widgets.find.overlay import OverlayWidget
+from owlabel_napari.widgets.find.overlay_form import OverlayWidget
 from owlabel_napari.widgets.find.queue import QueueWidget
 from owlabel_napari.widgets.find.reviewing import Reviewing
 from owlabel_napari.widgets.find.thumbnails import Thumbnails

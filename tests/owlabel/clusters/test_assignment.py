@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from owlabel.clusters.assignment import Clusters, fit, nearest, outlier_limits, unit_length
+from owlabel.clusters.auxiliary_settings import AuxiliarySettings
 from owlabel.clusters.handmade import handmade_features
 from owlabel.clusters.label_maps import AuxiliaryMap, assigned, label_image, sample_pixels
-from owlabel.clusters.settings import AuxiliarySettings
 from owlabel.clusters.superpixels import superpixels, vote
 
 THREE = AuxiliarySettings(classes=2, samples=1000, superpixels=20)

@@ -9,15 +9,15 @@ import typer
 from pydantic import Field
 from typer.testing import CliRunner
 
+from owlabel.checked_fields import CheckedFields, Shown
 from owlabel.commands.options import MakeRequest, request_options
-from owlabel.settings import Settings, Shown
 
 
-class Inner(Settings):
+class Inner(CheckedFields):
     kinds: Annotated[int, Field(ge=0, le=9, description="Number of groups.")] = 2
 
 
-class Outer(Settings):
+class Outer(CheckedFields):
     name: Annotated[str, Field(description="Name of the class.")]
     inner: Annotated[Inner, Field(strict=False)] = Inner()
     clusters_per_class: Annotated[

@@ -81,7 +81,7 @@ def test_masks_without_ood_say_what_to_name(data: Path, mask) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--model or a folder"),
+        ([], "a model (--model) or a folder"),
         (["--maps", "nowhere"], "contains neither a.npy"),
         (["--model", "nowhere.safetensors"], "no model file"),
         (["--model", "sample", "--score", "beauty"], "unknown score"),

@@ -15,7 +15,7 @@ from psygnal import Signal
 from owlabel.classes import UNSET, VOID, ClassTable, LabelClass
 from owlabel.ood.candidates import Candidate
 from owlabel.project.storage.records import CandidateRow, ImageRecord
-from owlabel.view.review_queue import QueueItem
+from owlabel.view.queue_order import QueueItem
 
 SHAPE, GRID = (60, 80), (15, 20)
 BASE = ClassTable((LabelClass(0, "road", (128, 64, 128)), LabelClass(1, "sky", (70, 130, 180))))

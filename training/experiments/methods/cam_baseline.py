@@ -15,8 +15,8 @@ from torch.nn import functional
 from owlabel.classes import VOID
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load
+from owlabel_training.core.base_loop import rate_factor
 from owlabel_training.core.data import Frames
-from owlabel_training.core.loop import rate_factor
 from owlabel_training.weak_shot.data import WeakFrames
 from owlabel_training.weak_shot.pseudo_labels import measure
 from owlabel_training.weak_shot.recipe import WeakShotSettings

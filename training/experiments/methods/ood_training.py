@@ -36,8 +36,8 @@ from owlabel.models.device import chosen_device
 from owlabel.models.residual_block import ResidualBlock
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load
+from owlabel_training.core.base_loop import miou, predict
 from owlabel_training.core.data import Frames, read_frames, read_names
-from owlabel_training.core.loop import miou, predict
 from owlabel_training.ood.data import OodData, ood_data
 from owlabel_training.ood.loop import MiouFellError
 from owlabel_training.ood.losses import Averaging

@@ -27,16 +27,16 @@ from numpy.typing import NDArray
 from experiments.methods import pretraining_table
 from experiments.results import write_result
 from owlabel.clusters.assignment import Floats, fit
+from owlabel.clusters.auxiliary_settings import MOST_SAMPLES, AuxiliarySettings
 from owlabel.clusters.label_maps import assigned, sample_pixels
 from owlabel.clusters.pmiou import ProxyMiou
-from owlabel.clusters.settings import MOST_SAMPLES, AuxiliarySettings
 from owlabel.clusters.superpixels import superpixels, vote
 from owlabel.jobs.job import run_to_end
 from owlabel.jobs.kinds.auxiliary_labels import extractor
 from owlabel.models.weights import load
+from owlabel_training.core.base_loop import miou
 from owlabel_training.core.base_run import BaseTraining
 from owlabel_training.core.data import Frames, read_frames, read_names
-from owlabel_training.core.loop import miou
 from owlabel_training.core.recipe import DataRecipe, ModelRecipe, Recipe, TrainingRecipe
 from owlabel_training.pretraining.recipe import Positives, PretrainingRecipe, PretrainRecipe
 from owlabel_training.pretraining.run import PretrainingRun

@@ -12,8 +12,8 @@ import torch
 from owlabel.jobs.job import Progress
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
+from owlabel_training.core.base_loop import miou, train
 from owlabel_training.core.data import Frames, read_split
-from owlabel_training.core.loop import miou, train
 from owlabel_training.core.recipe import ModelRecipe, Recipe
 
 

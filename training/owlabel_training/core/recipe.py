@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from owlabel.settings import Minutes, Seed, Settings, Steps
+from owlabel.checked_fields import CheckedFields, Minutes, Seed, Steps
 
-R = TypeVar("R", bound=Settings)
+R = TypeVar("R", bound=CheckedFields)
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -35,7 +35,7 @@ Scale = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_risi
 """Smallest and largest zoom of a crop."""
 
 
-class ModelRecipe(Settings):
+class ModelRecipe(CheckedFields):
     """What is built.
 
     Attributes
@@ -45,7 +45,7 @@ class ModelRecipe(Settings):
     kind : {"metric", "softmax"}
         Prototypes with DCE + VL, or plain cross entropy, on the same network.
     settings : mapping
-        Settings of the head, see `owlabel.models.backbones.DEFAULTS`.
+        CheckedFields of the head, see `owlabel.models.backbones.DEFAULTS`.
     prototype_length : float
         T.
     initial : str
@@ -73,7 +73,7 @@ class ModelRecipe(Settings):
     lambda_novel: NotNegative = 1.5
 
 
-class DataRecipe(Settings):
+class DataRecipe(CheckedFields):
     """What it is trained on: ``images/``, ``labels/``, ``classes.json`` and lists of names.
 
     Attributes
@@ -104,7 +104,7 @@ class DataRecipe(Settings):
         return self
 
 
-class TrainingRecipe(Settings):
+class TrainingRecipe(CheckedFields):
     """How long and how; each number's source stands beside it in the recipe files.
 
     Attributes
@@ -173,7 +173,7 @@ class TrainingRecipe(Settings):
     seed: Seed = 0
 
 
-class Recipe(Settings):
+class Recipe(CheckedFields):
     """One training run: its name and what, on what, how."""
 
     name: Name

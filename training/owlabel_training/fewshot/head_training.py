@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from owlabel.checked_fields import CheckedFields, Seed, Steps
 from owlabel.jobs.job import Progress
 from owlabel.jobs.requests.plm import PLM_STEPS
 from owlabel.models.backbones import Features
 from owlabel.models.deeplab_head import DeepLabHead
-from owlabel.settings import Seed, Settings, Steps
 from owlabel_training.core.metric_losses import dce_loss
 from owlabel_training.core.recipe import NotNegative, Positive
 from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
@@ -26,7 +26,7 @@ SAVE_EVERY_S = 5.0
 """Seconds between two states on disk: what a crash can cost."""
 
 
-class PlmRecipe(Settings):
+class PlmRecipe(CheckedFields):
     """Pseudo-label method; the defaults are the 5-shot run of DMLNet, supplement B.1.
 
     Attributes

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
-from owlabel_training.core.loop import miou
+from owlabel_training.core.base_loop import miou
 from owlabel_training.fewshot.head_training import freeze_statistics
 from owlabel_training.ood.data import OodData, OodSampler, pasted_frames
 from owlabel_training.ood.loop import Batch

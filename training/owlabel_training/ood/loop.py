@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from owlabel.jobs.job import Progress
 from owlabel_training.core import run_state
+from owlabel_training.core.base_loop import set_group_rates
 from owlabel_training.core.log import Log
-from owlabel_training.core.loop import set_group_rates
 from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.ood.measures import Measured
 from owlabel_training.ood.recipe import CourseRecipe

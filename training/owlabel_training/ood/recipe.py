@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from owlabel.checked_fields import CheckedFields, Minutes, Seed
 from owlabel.jobs.requests.ood import Averaging, Epochs, LambdaOod, Ratio, Source, Use
-from owlabel.settings import Minutes, Seed, Settings
 from owlabel_training.core.recipe import (
     Crop,
     DataRecipe,
@@ -26,7 +26,7 @@ STREET = (
 """COCO pictures with any of these are no proxy: they hold classes of the street."""
 
 
-class ProxyRecipe(Settings):
+class ProxyRecipe(CheckedFields):
     """Where OoD objects come from and how often they are seen.
 
     Attributes
@@ -77,7 +77,7 @@ class ProxyRecipe(Settings):
     limit: Annotated[int, Field(ge=1)] = 1500
 
 
-class CourseRecipe(Settings):
+class CourseRecipe(CheckedFields):
     """How long and how, for both methods.
 
     Attributes
@@ -169,7 +169,7 @@ class ResidualRecipe(CourseRecipe):
     head_factor: Positive = 10.0
 
 
-class BaseRecipe(Settings):
+class BaseRecipe(CheckedFields):
     """The model to start from.
 
     Attributes
@@ -181,7 +181,7 @@ class BaseRecipe(Settings):
     checkpoint: str = ""
 
 
-class OodRecipe(Settings):
+class OodRecipe(CheckedFields):
     """One run of OoD training; exactly one of `entropy` and `residual` is there."""
 
     name: Name

@@ -18,7 +18,7 @@ from owlabel.classes import MAX_CLASSES, OOD_PROXY
 from owlabel.models.backbones import Features
 from owlabel.models.residual_block import ResidualBlock, block_for, logits_of
 from owlabel.models.segmenter import Segmenter
-from owlabel_training.core.loop import miou
+from owlabel_training.core.base_loop import miou
 from owlabel_training.ood.data import OodData, OodSampler, pasted_frames
 from owlabel_training.ood.entropy_maximisation import at_stride, autocast, device_for
 from owlabel_training.ood.loop import Batch

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from owlabel.clusters.auxiliary_settings import REMOVED
 from owlabel.clusters.label_maps import from_png, to_png
-from owlabel.clusters.settings import REMOVED
 from owlabel.clusters.superpixels import superpixels
 from owlabel.images import files as images
 from owlabel.jobs.kinds.auxiliary_labels import Picture

@@ -20,9 +20,9 @@ from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
 from owlabel.project.store import Project
 from owlabel.project.tables.catalog import inside
+from owlabel_training.core.base_loop import miou, train
 from owlabel_training.core.base_run import start_from
 from owlabel_training.core.data import Frames
-from owlabel_training.core.loop import miou, train
 from owlabel_training.core.project_frames import ProjectFrames, project_frames, readable_images
 from owlabel_training.core.project_models import add_model
 from owlabel_training.core.recipe import TrainingRecipe

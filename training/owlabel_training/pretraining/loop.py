@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from owlabel.jobs.job import Progress
 from owlabel.models.device import chosen_device
 from owlabel.models.segmenter import Segmenter
+from owlabel_training.core.base_loop import decay_groups, rate_factor, set_group_rates
 from owlabel_training.core.infonce import info_nce
-from owlabel_training.core.loop import decay_groups, rate_factor, set_group_rates
 from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.pretraining.batches import Labelled, ViewSampler
 from owlabel_training.pretraining.recipe import PretrainingRecipe

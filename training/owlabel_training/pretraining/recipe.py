@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from owlabel.clusters.settings import AuxiliarySettings
-from owlabel.settings import Minutes, Seed, Settings, Steps
+from owlabel.checked_fields import CheckedFields, Minutes, Seed, Steps
+from owlabel.clusters.auxiliary_settings import AuxiliarySettings
 from owlabel_training.core.recipe import (
     Crop,
     DataRecipe,
@@ -26,7 +26,7 @@ STEP = 16
 """Sides of crops are multiples of this: the backbone's stride."""
 
 
-class PretrainingRecipe(Settings):
+class PretrainingRecipe(CheckedFields):
     """How the backbone and decoder are pre-trained; the defaults are the CPU-sized ones.
 
     Attributes
@@ -115,7 +115,7 @@ class PretrainingRecipe(Settings):
         return range(-(-self.crop[0] // STEP) * STEP, self.crop[1] + 1, STEP)
 
 
-class PretrainRecipe(Settings):
+class PretrainRecipe(CheckedFields):
     """One run: which network, which images, which auxiliary labels, how."""
 
     name: Name

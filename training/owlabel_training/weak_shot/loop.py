@@ -13,7 +13,7 @@ from owlabel.classes import UNSET
 from owlabel.jobs.job import Progress
 from owlabel.models.device import chosen_device
 from owlabel.models.mask.mask_former import MaskFormer, Proposals, semantic_scores
-from owlabel_training.core.loop import decay_groups, rate_factor, set_group_rates
+from owlabel_training.core.base_loop import decay_groups, rate_factor, set_group_rates
 from owlabel_training.core.steps import Every, Numbers, RunState, run_steps
 from owlabel_training.weak_shot.data import WeakFrames
 from owlabel_training.weak_shot.losses import Targets, cls_loss, comp_loss, mask_loss, targets_of

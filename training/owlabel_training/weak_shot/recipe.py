@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from owlabel.checked_fields import CheckedFields, Steps
 from owlabel.jobs.requests.weak_shot import WeakShotRequest
 from owlabel.models.mask.mask_former import MaskFormerSettings
-from owlabel.settings import Settings, Steps
 from owlabel_training.core.recipe import (
     Crop,
     Name,
@@ -25,7 +25,7 @@ SIZES = MaskFormerSettings()
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class MaskModelRecipe(Settings):
+class MaskModelRecipe(CheckedFields):
     """What is built: sizes as in `MaskFormerSettings`, and the backbone of a run without a base.
 
     Attributes
@@ -57,7 +57,7 @@ class MaskModelRecipe(Settings):
         return self
 
 
-class WeakDataRecipe(Settings):
+class WeakDataRecipe(CheckedFields):
     """What it is trained on: ``images/``, ``labels/``, ``classes.json``, lists of names, tags.
 
     Attributes
@@ -152,7 +152,7 @@ class WeakShotSettings(WeakShotRequest):
     precision: Precision = "32-true"
 
 
-class WeakShotRecipe(Settings):
+class WeakShotRecipe(CheckedFields):
     """One training run: its name, what it starts from, what is built, on what, how."""
 
     name: Name

@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 from qtpy.QtCore import QLocale
 from qtpy.QtWidgets import QFileDialog
 
-from owlabel.settings import Settings, bounds, choices, shown
+from owlabel.checked_fields import CheckedFields, bounds, choices, shown
 
-R = TypeVar("R", bound=Settings)
+R = TypeVar("R", bound=CheckedFields)
 SMALLEST = {int: 1, float: 0.01}
 """The smallest change of a number that a spin box shows."""
 MOST = 2**31 - 1
@@ -25,7 +25,7 @@ class RequestForm(Generic[R]):
 
     Parameters
     ----------
-    request : type of Settings
+    request : type of CheckedFields
     names : str
         The fields to show, in this order.  Fields left out keep their defaults.
     start : value

@@ -19,7 +19,7 @@ from owlabel_napari.widgets.find.thumbnails import SIDE, Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.review_queue import QueueItem
+    from owlabel.view.queue_order import QueueItem
 
 
 FROM = {"weak_shot": "Mask from tags", "cluster": "Mask from a cluster"}

@@ -25,7 +25,7 @@ from owlabel_napari.widgets.find.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from owlabel.session.session import Session
-    from owlabel.view.review_queue import QueueItem
+    from owlabel.view.queue_order import QueueItem
 
 SIDE = 56
 LIMIT = 200

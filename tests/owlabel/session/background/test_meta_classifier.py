@@ -18,7 +18,7 @@ from owlabel.ood.candidates import Candidate
 from owlabel.project.store import CandidateRow, Project
 from owlabel.project.tables import candidate_details
 from owlabel.session.session import Session
-from owlabel.view import review_queue
+from owlabel.view import queue_order
 from owlabel.view.review_decisions import candidate_features, collect_rows
 
 HEAD = "0" * 16
@@ -289,7 +289,7 @@ def test_the_queue_looks_further_where_the_best_are_decided(
         asked.append(limit)
         return rows[:limit]
 
-    monkeypatch.setattr(review_queue, "MIN_SCANNED", 3)
+    monkeypatch.setattr(queue_order, "MIN_SCANNED", 3)
     monkeypatch.setattr(session.project.candidates, "ranked", ranked)
     last = rows[-1].id
     records = {some.image_id: session.record(some.image_id)}

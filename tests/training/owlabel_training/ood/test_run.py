@@ -17,8 +17,8 @@ from owlabel.models.residual_block import load_block
 from owlabel.models.segmenter import Segmenter
 from owlabel.models.weights import load, save
 from owlabel.ood import logit_scores as scores
+from owlabel_training.core.base_loop import predict
 from owlabel_training.core.data import read_frames
-from owlabel_training.core.loop import predict
 from owlabel_training.core.recipe import DataRecipe
 from owlabel_training.ood.loop import MiouFellError
 from owlabel_training.ood.measures import base_score

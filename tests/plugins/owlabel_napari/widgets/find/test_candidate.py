@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from owlabel.project.tables.proposals import Proposal
-from owlabel.view.review_queue import QueueItem
+from owlabel.view.queue_order import QueueItem
 from owlabel_napari.widgets.find.candidate import OFFERS, AtHand, CandidateWidget
 from owlabel_napari.widgets.find.thumbnails import Thumbnails
 

@@ -12,7 +12,7 @@ from owlabel.ood.prototype_scores import BETA, GAMMA, MmspNorm
 from owlabel.project.cache_eviction import LIMIT_GIB
 from owlabel.project.cache_eviction import SETTING as CACHE_LIMIT
 from owlabel.project.store import Project
-from owlabel.view.review_queue import HIDE_ABOVE
+from owlabel.view.queue_order import HIDE_ABOVE
 
 MIXTURE = ("beta", "gamma", "mmsp_norm")
 

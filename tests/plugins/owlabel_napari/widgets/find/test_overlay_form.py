@@ -16,7 +16,7 @@ pytestmark = pytest.mark.gui
 
 @pytest.fixture
 def form(qtbot: Any, session: Any, overlays: Any) -> Iterator[Any]:
-    from owlabel_napari.widgets.find.overlay import OverlayWidget
+    from owlabel_napari.widgets.find.overlay_form import OverlayWidget
 
     made = OverlayWidget(session, overlays)
     qtbot.addWidget(made)

@@ -60,7 +60,7 @@ class Shown:
     option: str = ""
 
 
-class Settings(BaseModel):
+class CheckedFields(BaseModel):
     """Values that somebody chose: a request of a job, or a section of a recipe.
 
     One class gives the options of a command, the form in the window, the record in the event log,

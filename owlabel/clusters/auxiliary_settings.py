@@ -1,4 +1,4 @@
-"""Settings of auxiliary labels."""
+"""CheckedFields of auxiliary labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from owlabel.settings import Seed, Settings, Shown
+from owlabel.checked_fields import CheckedFields, Seed, Shown
 
 EXTRACTORS = {
     "model": "the model in use",
@@ -80,8 +80,8 @@ Samples = Annotated[
 ]
 
 
-class AuxiliarySettings(Settings):
-    """Settings of auxiliary labels; the defaults suit a CPU.
+class AuxiliarySettings(CheckedFields):
+    """CheckedFields of auxiliary labels; the defaults suit a CPU.
 
     Attributes
     ----------

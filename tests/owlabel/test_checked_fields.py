@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from owlabel.checked_fields import CheckedFields, bounds, choices, shown
 from owlabel.classes import LabelClass
 from owlabel.jobs.requests.clusters import ClusterRequest
 from owlabel.jobs.requests.ood import OodRequest
 from owlabel.jobs.requests.plm import PlmRequest
 from owlabel.jobs.requests.pretraining import PretrainRequest
 from owlabel.jobs.requests.weak_shot import WeakShotRequest
-from owlabel.settings import Settings, bounds, choices, shown
 
 REQUESTS = (ClusterRequest, OodRequest, PlmRequest, PretrainRequest, WeakShotRequest)
 
@@ -47,7 +47,7 @@ def test_a_wrong_value_is_named_with_its_range_in_one_line(
 
 
 def test_messages_name_choices_gaps_and_what_does_not_fit_together() -> None:
-    wrong: list[tuple[type[Settings], dict[str, Any], str]] = [
+    wrong: list[tuple[type[CheckedFields], dict[str, Any], str]] = [
         (OodRequest, {"method": "magic"}, "method must be one of rpl, rpl_corocl, entropy, got"),
         (OodRequest, {"source": "coco"}, "choose where the OoD objects come from"),
         (PlmRequest, {}, "class_name is missing"),
@@ -87,7 +87,7 @@ def test_events_that_older_versions_recorded_still_parse() -> None:
 
 @pytest.mark.parametrize("request_class", REQUESTS)
 def test_every_field_has_words_a_range_and_a_name_for_each_choice(
-    request_class: type[Settings],
+    request_class: type[CheckedFields],
 ) -> None:
     for name, info in request_class.model_fields.items():
         assert info.title, name

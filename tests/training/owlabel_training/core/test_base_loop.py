@@ -7,8 +7,8 @@ import torch
 
 from owlabel.jobs.job import run_to_end
 from owlabel.models.weights import load
+from owlabel_training.core.base_loop import rate_factor
 from owlabel_training.core.base_run import BaseTraining, new_segmenter
-from owlabel_training.core.loop import rate_factor
 from owlabel_training.core.recipe import ModelRecipe, Recipe, TrainingRecipe
 
 SETTINGS = {"width": 16, "low_width": 8, "rates": [1, 2, 3]}
@@ -70,7 +70,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
 def test_it_stops_early_when_nothing_gets_better(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owlabel_training.core.loop.miou", lambda *_: (0.25, []))
+    monkeypatch.setattr("owlabel_training.core.base_loop.miou", lambda *_: (0.25, []))
     recipe = RECIPE.training.replace(iterations=50, validate_every=1, patience=2)
     seen = []
     monkeypatch.setattr(
