@@ -45,7 +45,7 @@ WINDOW = {
 # A folder, or a file beside the folders, imports from its own floor or from floors before it.
 FLOORS: dict[str, list[set[str]]] = {
     "owlabel": [
-        {"__init__", "classes", "registry", "settings"},
+        {"__init__", "classes", "registry", "checked_fields"},
         {"arrays", "images", "metrics"},
         {"formats", "checkpoints", "clusters"},
         {"ood"},

@@ -88,7 +88,7 @@ def test_masks_without_ood_say_what_to_name(data: Path, mask) -> None:
         (["--model", "sample", "--score", "rpl_energy"], "needs a trained residual block"),
         (["--maps", "maps", "--layout", "voc"], "layout must be one of"),
         (["--maps", "maps", "--fpr95", "last"], "first or closest"),
-        (["--maps", "maps", "--calibration", "masks/a.png"], "no evaluation.json"),
+        (["--maps", "maps", "--calibration", "masks/a.png"], "not an evaluation.json"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(data: Path, arguments: list[str], words: str) -> None:
