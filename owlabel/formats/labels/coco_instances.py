@@ -31,8 +31,8 @@ class InstanceWriter(coco_common.CocoWriter):
         self.add_image(image)
         regions = run_lengths.components(image.labels)
         total = np.bincount(regions.ravel())
-        confidence = np.bincount(regions.ravel(), image.confidence.ravel())
-        confidence = confidence / np.maximum(total, 1) / 255  # mean over each region, 0 .. 1
+        sums = np.bincount(regions.ravel(), image.confidence.ravel())
+        confidence = sums / np.maximum(total, 1) / 255  # mean over each region, 0 .. 1
         sources = run_lengths.main_sources(image.source, regions)
         rows = []
         for number, region in enumerate(run_lengths.parts(image.labels, regions), start=1):
