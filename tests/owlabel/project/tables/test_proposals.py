@@ -112,7 +112,7 @@ def test_an_unknown_source_class_or_number_is_refused(project: Project, deer: in
     item = NewProposal(deer, box(0, 0, 2, 2), 0.9)
     with pytest.raises(ValueError, match="a source must be one of"):
         project.proposals.write(1, "guess", "", [item])
-    with pytest.raises(ValueError, match="none of the project"):
+    with pytest.raises(ValueError, match="is not in the project"):
         project.proposals.write(1, "cluster", "", [NewProposal(9, box(0, 0, 2, 2), 0.9)])
     with pytest.raises(ValueError, match="no proposal has the id 5"):
         project.proposals.mask(5)
