@@ -13,14 +13,14 @@ LOOK_SECONDS = 0.1
 
 
 def drain(project: Project) -> Iterator[JobRow]:
-    """Start a worker that ends when no job is left; yield each change of a job's row.
+    """Start a worker that ends when no job is left, and yield each change of a job's row.
 
-    Where a window's worker runs on the same project, either may do the work.
+    If a window's worker also runs on the project, either worker may run the jobs.
 
     Raises
     ------
     ValueError
-        If the worker ends though jobs are left: its log says why.
+        If the worker fails while jobs are left; its log has the reason.
     """
     queue = JobQueue(project)
     seen: dict[int, JobRow] = {}
@@ -35,4 +35,7 @@ def drain(project: Project) -> Iterator[JobRow]:
             if worker is None or worker.poll() is not None:
                 break
         if worker is not None and worker.returncode:
-            raise ValueError(f"the worker ended with {worker.returncode}: see worker.log")
+            raise ValueError(
+                f"the worker of {project.folder} ended with exit code {worker.returncode}: see "
+                "worker.log there"
+            )

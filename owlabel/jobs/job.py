@@ -1,4 +1,4 @@
-"""What a job is: a frozen dataclass of plain values whose `run` is a generator of progress."""
+"""Jobs: frozen dataclasses of plain values whose `run` is a generator of progress."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes
     ----------
     done, total : int
-        Steps done and in all; `total` is 0 where it is not known yet.
+        Steps done and in total; `total` is 0 while it is unknown.
     message : str
         One short line for the annotator.
     metrics : mapping
-        Numbers worth plotting at this step, e.g. ``{"loss": 0.3}``; empty for most steps.
+        Numbers to plot at this step, e.g. ``{"loss": 0.3}``; empty for most steps.
     """
 
     done: int
@@ -32,14 +32,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobContext:
-    """Where a job may read and write.
+    """The folders that a job may use.
 
     Attributes
     ----------
     project : Path
         The project's folder.  A job opens its own `Project` on it.
     work : Path
-        A folder of this job alone, kept until the job is done: checkpoints for resuming.
+        A folder for this job only, kept until the job is done, e.g. for resuming.
     """
 
     project: Path
@@ -47,9 +47,9 @@ class JobContext:
 
 
 class Job(Protocol):
-    """Long work.  A yield reports progress and is a place to stop, to pause or to be overtaken.
+    """Long work.  At each yield the job reports progress and may be stopped, paused or pre-empted.
 
-    A job that is started again with the same `context.work` goes on where it stopped.
+    A job that is started again with the same `context.work` continues where it stopped.
     """
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
@@ -60,7 +60,7 @@ class Job(Protocol):
 def run_to_end(
     steps: Generator[Progress, None, R], watch: Callable[[Progress], None] | None = None
 ) -> R:
-    """Drive a job's generator in this thread and return its result."""
+    """Run a job's generator to its end in this thread and return its result."""
     while True:
         try:
             progress = next(steps)

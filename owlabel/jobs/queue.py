@@ -1,4 +1,4 @@
-"""The queue of jobs in a project's database: submit, claim, report, cancel, take back."""
+"""The queue of jobs in a project's database: submit, claim, report, cancel and release jobs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from owlabel.project.store import Project
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 STALE_SECONDS = 10.0
-"""A running job whose worker was silent for so long is given to another one."""
+"""A running job whose worker is silent for this long goes to another worker."""
 MAX_ATTEMPTS = 3
-"""How often a job is tried whose worker dies; a job that raises is not tried again."""
+"""Attempts at a job whose worker dies; a job that raises an error is not tried again."""
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job as it stands in the queue.
+    """One job in the queue.
 
     Attributes
     ----------
@@ -37,25 +37,25 @@ class JobRow:
     state : str
         "queued", "running", "done", "failed" or "cancelled".
     done, total : int
-        Steps done and in all; `total` is 0 while unknown.
+        Steps done and in total; `total` is 0 while it is unknown.
     message : str
         One line for the annotator.
     result : dict or None
-        What the job returned, once done.
+        The result of a finished job.
     error : str or None
-        Why it failed, one line.
+        Why it failed, in one line.
     payload : mapping
         The job's fields.
     priority : int
-        Higher is run first.
+        Jobs of a higher priority run first.
     attempts : int
-        How often it was claimed.
+        How often a worker claimed it.
     created, started, finished : float or None
         Seconds since 1970, UTC.
     eta_s : float or None
-        Estimated seconds that are left, None while unknown; no part of equality.
+        Estimated seconds left, None while unknown; ignored by ``==``.
     cancelling : bool
-        Somebody asked it to stop.
+        Whether somebody asked it to stop.
     """
 
     id: int
@@ -72,13 +72,13 @@ class JobRow:
     created: float = 0.0
     started: float | None = None
     finished: float | None = None
-    eta_s: float | None = field(default=None, compare=False)  # moves with the clock alone
+    eta_s: float | None = field(default=None, compare=False)  # changes with the clock
     cancelling: bool = False
 
 
 @dataclass(frozen=True)
 class JobMetric:
-    """Numbers of one step of a job; `id` is what to pass as `since` next time."""
+    """Numbers of one step of a job; pass `id` as `since` to get later ones."""
 
     id: int
     step: int
@@ -87,7 +87,7 @@ class JobMetric:
 
 
 class JobQueue:
-    """The jobs of one project; any process may submit, watch and cancel.
+    """The jobs of one project; any process may submit, watch and cancel them.
 
     Parameters
     ----------
@@ -98,17 +98,17 @@ class JobQueue:
     def __init__(self, project: Project) -> None:
         self._database = project.database
 
-    # -- for who wants work done -----------------------------------------------------------------
+    # -- for submitting processes ----------------------------------------------------------------
 
     def submit(self, kind: str, payload: Mapping[str, Any], priority: int | None = None) -> int:
-        """Put a job into the queue and return its id; it is durable when this returns.
+        """Add a job to the queue and return its id; the job is on disk when this returns.
 
         Parameters
         ----------
         kind : str
         payload : mapping
         priority : int, optional
-            Higher is run first; that of the kind by default.
+            Jobs of a higher priority run first; the kind's priority by default.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class JobQueue:
             return row.id
 
     def get(self, job_id: int) -> JobRow:
-        """Return one job; raises ValueError if there is none with this id."""
+        """Return one job; raises ValueError if no job has this id."""
         with self._database.reading() as session:
             return _as_row(_entry(session, job_id))
 
@@ -156,9 +156,9 @@ class JobQueue:
             return [_as_row(entry) for entry in session.scalars(query)]
 
     def recent(self, limit: int = 50) -> list[JobRow]:
-        """Return the newest jobs, all active ones and the newest of each kind and state.
+        """Return the newest jobs, all active jobs, and the newest job of each kind and state.
 
-        Newest first.  What runs by itself after many acts does not push a training out of sight.
+        Newest first.  So automatic jobs do not push a training out of the list.
         """
         by_kind = select(func.max(JobEntry.id)).group_by(JobEntry.kind, JobEntry.state)
         newest = select(JobEntry.id).order_by(JobEntry.id.desc()).limit(limit)
@@ -169,7 +169,7 @@ class JobQueue:
             return [_as_row(entry) for entry in session.scalars(query)]
 
     def cancel(self, job_id: int) -> None:
-        """Ask a job to stop: at once where it is queued, at its next step where it runs."""
+        """Cancel a job: at once if it is queued, at its next step if it is running."""
         with self._database.writing() as session:
             entry = _entry(session, job_id)
             if entry.state == QUEUED:
@@ -196,7 +196,7 @@ class JobQueue:
         Parameters
         ----------
         worker : str
-            Who takes it, see `owlabel.jobs.worker_identity.worker_name`.
+            Name of the worker, see `owlabel.jobs.worker_identity.worker_name`.
         above : int or None
             Take only a job of a higher priority than this.
         """
@@ -215,7 +215,7 @@ class JobQueue:
             return _as_row(entry)
 
     def claimable(self, above: int | None = None) -> bool:
-        """Tell, without the writer's lock, whether `claim` could succeed."""
+        """Return whether `claim` could succeed, without taking the write lock."""
         with self._database.reading() as session:
             if session.scalars(_next(above)).first() is not None:
                 return True
@@ -235,15 +235,15 @@ class JobQueue:
         session.flush()
 
     def heartbeat(self, worker: str) -> None:
-        """Say that a worker and all its jobs are alive."""
+        """Store that a worker and all its jobs are alive."""
         with self._database.writing() as session:
             for entry in session.scalars(_running(worker)):
                 entry.heartbeat = time.monotonic()
 
     def report(self, job_id: int, worker: str, steps: Sequence[Progress]) -> str:
-        """Write progress, oldest step first; return "run", "cancel" or "lost".
+        """Store progress, oldest step first; return "run", "cancel" or "lost".
 
-        "lost" means that another worker has the job now: drop it without a word.
+        "lost" means that another worker has the job now: stop without changing its state.
         """
         with self._database.writing() as session:
             entry = _entry(session, job_id)
@@ -251,7 +251,7 @@ class JobQueue:
                 return "lost"
             entry.heartbeat = time.monotonic()
             for step in steps:
-                _note(session, entry, step)
+                _store_step(session, entry, step)
             return "cancel" if entry.cancel else "run"
 
     def finish(self, job_id: int, worker: str, result: Mapping[str, Any]) -> None:
@@ -271,7 +271,7 @@ class JobQueue:
                 entry.state, entry.error, entry.finished = state, error, time.time()
 
     def release(self, worker: str) -> None:
-        """Put all running jobs of a worker back into the queue; this costs them no attempt."""
+        """Put all running jobs of a worker back into the queue without counting an attempt."""
         with self._database.writing() as session:
             for entry in list(session.scalars(_running(worker))):
                 entry.state, entry.worker = QUEUED, None
@@ -300,15 +300,15 @@ def _running(worker: str | None = None) -> Any:
 
 
 def _is_lost(entry: JobEntry) -> bool:
-    """Tell whether a running job has no worker any more: it is silent, or its process is gone."""
-    # the monotonic clock is one for all processes of a machine and is never set; it begins anew
-    # with a reboot, after which no worker's process is alive either
+    """Return whether a running job has lost its worker: it is silent or its process is gone."""
+    # all processes of a machine share the monotonic clock, and nobody can set it; it restarts at a
+    # reboot, which also ends every worker
     silent = abs(time.monotonic() - (entry.heartbeat or 0.0)) > STALE_SECONDS
     return silent or not is_alive(entry.worker or "")
 
 
-def _note(session: Session, entry: JobEntry, step: Progress) -> None:
-    if entry.started_done is None and step.done > 0:  # what comes before, as loading, is no pace
+def _store_step(session: Session, entry: JobEntry, step: Progress) -> None:
+    if entry.started_done is None and step.done > 0:  # loading does not count for the pace
         entry.started_done, entry.started = step.done, time.time()
     entry.done, entry.total = step.done, step.total
     entry.message = step.message or entry.message
@@ -341,7 +341,7 @@ def _as_row(entry: JobEntry) -> JobRow:
 
 
 def _eta(entry: JobEntry) -> float | None:
-    """Seconds left at the pace of this attempt, None where nothing is known."""
+    """Return the seconds left at the pace of this attempt, or None if unknown."""
     if entry.state != RUNNING or entry.started is None or entry.started_done is None:
         return None
     steps = entry.done - entry.started_done

@@ -1,8 +1,8 @@
-"""The kinds of jobs: what each runs, its title, its priority, and what follows from it.
+"""The kinds of jobs, each with its code, title, priority and follow-up.
 
-A *kind* is a name in a project's database with one line in `KINDS`.  The database holds the name
-and the payload only, so a project from elsewhere cannot name code to import.  The names of built-in
-kinds are stored in projects and stay as they are.
+A *kind* is a name in a project's database and one entry in `KINDS`.  The database holds only the
+name and the payload, so a project from elsewhere cannot name code to import.  Projects store the
+names of the built-in kinds, so these must not change.
 
 A package adds a kind through an entry point of the group ``owlabel.jobs`` whose object is a
 `JobKind`.  The window's process and the worker both read the table, so the module of that object
@@ -34,18 +34,18 @@ class JobKind:
         ``module:dataclass`` of the job (see `owlabel.jobs.job.Job`), imported in the worker only.
         The fields of the dataclass are the payload.
     title : str
-        What the job does, for lists and messages.
+        The job's action, for lists and messages.
     priority : int
         Jobs of a higher priority run first and interrupt jobs of a lower one.
     first_priority : int or None
-        The priority while the project has no result of this kind; None: `priority`.
+        The priority while the project has no result of this kind; None for `priority`.
     replaces : bool
-        A new job of this kind cancels those that are queued or running: its result holds for all.
+        A new job of this kind cancels queued and running ones, because its result replaces theirs.
     fills_queue : bool
         The job adds rows to the review queue while it runs.
     on_done : str
         ``module:function``, called as ``function(session, row)`` in the session's process when a
-        job of this kind has ended well.  Empty for none.
+        job of this kind is done.  Empty for none.
     """
 
     name: str
@@ -89,17 +89,17 @@ _BUILTIN = (
 KINDS: Registry[JobKind] = Registry(
     "owlabel.jobs", "kind of job", {kind.name: kind for kind in _BUILTIN}, instance_of(JobKind)
 )
-"""Kind of job by name, the most urgent first."""
+"""The kinds of jobs by name, the most urgent first."""
 
 
 def title_of(kind: str) -> str:
-    """Return the title of a kind; a kind that nobody registered keeps its name."""
+    """Return the title of a kind, or its name if it is not registered."""
     known = KINDS.get(kind)
     return kind if known is None else known.title
 
 
 def run_on_done(session: Any, row: Any) -> None:
-    """Call the `on_done` of a job's kind; an error becomes the session's message.
+    """Call the `on_done` of a job's kind; an error becomes a message of the session.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def run_on_done(session: Any, row: Any) -> None:
 
 
 def imported(target: str) -> Callable[..., Any]:
-    """Import ``module:name`` of the table and return what is there."""
+    """Import ``module:name`` and return the object."""
     module, _, name = target.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    item: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return item

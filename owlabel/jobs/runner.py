@@ -1,4 +1,4 @@
-"""Running jobs one step at a time: progress, cancel, pre-emption, failure."""
+"""Runs jobs one step at a time and handles progress, cancelling, pre-emption and failure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from owlabel.jobs.worker_identity import worker_name
 from owlabel.project.store import Project, ProjectError
 
 REPORT_SECONDS = 0.2
-"""Progress is written, and cancel and pre-emption are looked for, this often."""
+"""Seconds between two writes of progress, with a check for cancelling and pre-emption."""
 GPU_IS_FULL = (
-    "the memory of the GPU is full: close what else uses it, choose smaller crops or batches, or "
-    "start with OWLABEL_DEVICE=cpu"
+    "the memory of the GPU is full: close other programs that use it, choose smaller crops or "
+    "batches, or start with OWLABEL_DEVICE=cpu"
 )
 _log = logging.getLogger("owlabel.worker")
 Steps = Generator[Progress, None, dict[str, Any]]
@@ -39,7 +39,7 @@ def make_job(kind: str, payload: dict[str, Any]) -> Job:
     known = KINDS.get(kind)
     if known is None:
         raise ValueError(
-            f"unknown kind of job: {kind!r}; a package that adds it is missing here or broken"
+            f"unknown kind of job: {kind!r}; the package that adds it is missing or broken"
         )
     make = imported(known.target)
     try:
@@ -50,17 +50,17 @@ def make_job(kind: str, payload: dict[str, Any]) -> Job:
 
 
 def one_line(error: BaseException) -> str:
-    """Return a reason of one line, at most 300 characters, with the kind of error if it is ours."""
+    """Return an error as one line of at most 300 characters; unexpected errors get their type."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if type(error).__name__ == "OutOfMemoryError":  # torch's; torch need not be there
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which may not be installed
         return GPU_IS_FULL
     known = isinstance(error, ValueError | OSError)
     return (text if known else f"{type(error).__name__}: {text}")[:300]
 
 
-def _give_back_memory() -> None:
-    """Let other programs have the GPU memory that the models of a job needed."""
-    torch = sys.modules.get("torch")  # a job loaded it, or there is nothing to give back
+def _free_gpu_memory() -> None:
+    """Free the GPU memory that the models of a job used."""
+    torch = sys.modules.get("torch")  # only a job imports it
     if torch is not None and torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
@@ -74,7 +74,7 @@ class Runner:
     project : Project
         The open project.
     stopping : threading.Event
-        Set from elsewhere when the worker shall end at the next step.
+        Another thread sets it to end the worker at the next step.
     """
 
     def __init__(self, project: Project, stopping: threading.Event | None = None) -> None:
@@ -86,11 +86,11 @@ class Runner:
 
     @property
     def busy(self) -> bool:
-        """True while at least one job is being run."""
+        """Whether at least one job is running."""
         return self._depth > 0
 
     def step(self, above: int | None = None) -> bool:
-        """Claim one job and run it to its end; False if none was waiting.
+        """Claim one job and run it to its end; return False if no job was waiting.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Runner:
         return self._folder / "work" / str(job_id)
 
     def _run(self, row: JobRow) -> None:
-        """Run one job; whatever it raises becomes its state."""
+        """Run one job; an error marks it as failed."""
         _log.info("job %d (%s) begins, attempt %d", row.id, row.kind, row.attempts)
         try:
             work = self._work(row.id)
@@ -122,10 +122,10 @@ class Runner:
             _log.exception("job %d (%s) failed", row.id, row.kind)
             self._try_to_end(row, one_line(error))
         finally:
-            _give_back_memory()
+            _free_gpu_memory()
 
     def _try_to_end(self, row: JobRow, reason: str) -> None:
-        """Mark a job as failed, even where the database refuses for a while (a full disk)."""
+        """Mark a job as failed; try again if the database cannot be written (a full disk)."""
         for pause in (0.0, 1.0, 5.0):
             time.sleep(pause)
             try:
@@ -136,7 +136,7 @@ class Runner:
                 _log.warning("job %d: %s", row.id, error)
 
     def _drive(self, row: JobRow, steps: Steps) -> None:
-        """Take steps until the job is done, cancelled, lost, or the worker shall end."""
+        """Take steps until the job is done, cancelled or lost, or the worker must stop."""
         waiting: list[Progress] = []
         reported = 0.0
         try:
@@ -148,7 +148,7 @@ class Runner:
                     return
                 if self._stopping.is_set():
                     self.queue.report(row.id, self.name, waiting)
-                    return  # the worker releases all that it has
+                    return  # the worker releases all its jobs
                 if time.monotonic() - reported >= REPORT_SECONDS:
                     if not self._report(row, waiting):
                         return
@@ -157,14 +157,14 @@ class Runner:
             steps.close()
 
     def _report(self, row: JobRow, waiting: list[Progress]) -> bool:
-        """Write progress and let a more urgent job go first; False if this one shall stop."""
+        """Store progress and run more urgent jobs first; return False if this job must stop."""
         answer = self.queue.report(row.id, self.name, waiting)
         if answer == "cancel":
             self.queue.end(row.id, self.name, CANCELLED)
             shutil.rmtree(self._work(row.id), ignore_errors=True)
             _log.info("job %d cancelled", row.id)
         if answer == "lost":
-            _log.warning("job %d is another worker's now", row.id)
+            _log.warning("job %d now belongs to another worker", row.id)
         if answer != "run":
             return False
         while not self._stopping.is_set() and self.step(above=row.priority):

@@ -1,4 +1,4 @@
-"""The worker process: runs the jobs of one project, beside the window and at the lowest priority.
+"""The worker process: runs the jobs of one project at the lowest priority.
 
 ``python -m owlabel.jobs.worker PROJECT [--owner PID] [--once]``
 """
@@ -23,23 +23,23 @@ from owlabel.project.store import Project, ProjectError
 
 LOG = "worker.log"
 IDLE_SECONDS = 0.3
-"""How often an idle worker looks into the queue."""
+"""Seconds between two checks of the queue by an idle worker."""
 GRACE_SECONDS = 3.0
-"""How long a job may go on to its next step after its owner died."""
+"""Seconds that a job has to reach its next step after its owner died."""
 _log = logging.getLogger("owlabel.worker")
 
 
 def start_worker(
     project_folder: Path | str, owner: int | None = None, *, once: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start a worker for a project; it ends by itself within 5 s of its owner.
+    """Start a worker for a project; it ends within 5 s after its owner.
 
     Parameters
     ----------
     project_folder : Path
         The project.
     owner : int or None
-        Process id of the window; this process unless given.
+        Process id of the window; this process by default.
     once : bool
         End when no job is left.
 
@@ -59,23 +59,23 @@ def start_worker(
             stdout=log,
             stderr=log,
             env=_environment(),
-            start_new_session=True,  # an interrupt in the window's terminal is not for the worker
+            start_new_session=True,  # an interrupt in the terminal must not stop the worker
         )
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment, its import path, and threads that wait asleep."""
+    """Return this process's environment with its import path and sleeping OpenMP threads."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class OwnerWatch:
-    """Knows whether the worker shall stop: its owner died, or it was asked to end.
+    """Knows whether the worker must stop: its owner died, or it was asked to end.
 
     Parameters
     ----------
     owner : int or None
-        Process id whose death ends the worker; None: nobody's.
+        Process id of the owner; None for a worker without an owner.
     """
 
     def __init__(self, owner: int | None) -> None:
@@ -84,7 +84,7 @@ class OwnerWatch:
         self.stopping = threading.Event()
 
     def look(self) -> bool:
-        """Return whether to stop, after a look at the owner."""
+        """Check the owner and return whether the worker must stop."""
         if self._owner is not None and started_at(self._owner) != self._born:
             self.stopping.set()
         if self._owner is not None and self._born is None:
@@ -92,26 +92,26 @@ class OwnerWatch:
         return self.stopping.is_set()
 
     def on_signal(self, _number: int, _frame: object) -> None:
-        """Stop at the next step; a signal handler."""
+        """Signal handler: stop at the next step."""
         self.stopping.set()
 
 
 def prepare_process() -> None:
-    """Step back behind the window: lowest priority, and OpenMP threads that do not spin.
+    """Set the lowest priority and OpenMP threads that do not spin, so that the window stays fast.
 
-    Must come before anything loads torch.
+    Call it before anything imports torch.
     """
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     if hasattr(os, "nice"):
         os.nice(19)
-    # Linux shares time between process sessions first, so that nice alone would mean nothing here;
-    # 5 is about a third of the window's share: it stays quick, and work goes on on a busy machine
+    # Linux first shares time between process sessions, so nice alone has no effect here; 5 gives
+    # about a third of the window's share: the window stays fast and jobs run on a busy machine
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text("5")
 
 
 def set_up_log(folder: Path) -> None:
-    """Write what the worker does, and tracebacks, into the project's ``worker.log``."""
+    """Log the worker's actions and tracebacks to the project's ``worker.log``."""
     handler = RotatingFileHandler(folder / LOG, maxBytes=1 << 20, backupCount=1, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     _log.addHandler(handler)
@@ -119,10 +119,10 @@ def set_up_log(folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the jobs of a project until the owner is gone (or, with ``--once``, none is left)."""
+    """Run the jobs of a project until its owner ends, or with ``--once`` until no job is left."""
     parser = argparse.ArgumentParser(prog="owlabel.jobs.worker", description=__doc__)
     parser.add_argument("project", type=Path)
-    parser.add_argument("--owner", type=int, help="end when this process is gone")
+    parser.add_argument("--owner", type=int, help="end when this process has ended")
     parser.add_argument("--once", action="store_true", help="end when no job is left")
     given = parser.parse_args(arguments)
     prepare_process()
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(folder: Path, watch: OwnerWatch, once: bool) -> int:
-    """Claim and run jobs until the watch says stop; 0 unless the project cannot be opened."""
+    """Claim and run jobs until the watch stops; return 0, or 1 if the project cannot be opened."""
     try:
         project = Project.open(folder)
     except ProjectError as error:
@@ -156,7 +156,7 @@ def serve(folder: Path, watch: OwnerWatch, once: bool) -> int:
 
 
 def _step(runner: Runner) -> bool:
-    """Run one job; a database that is locked or full for a while is no reason to end."""
+    """Run one job; log a database error, e.g. a lock or a full disk, instead of ending."""
     try:
         return runner.step()
     except ProjectError as error:
@@ -165,7 +165,7 @@ def _step(runner: Runner) -> bool:
 
 
 def _pulse(runner: Runner, watch: OwnerWatch) -> None:
-    """Say that the jobs are alive; after the owner's death, end the process in any case."""
+    """Store heartbeats of the running jobs; end the process after its owner has died."""
     beat = 0.0
     while not watch.look():
         if time.monotonic() - beat > 2.0 and runner.busy:
@@ -176,7 +176,7 @@ def _pulse(runner: Runner, watch: OwnerWatch) -> None:
                 _log.warning("no heartbeat: %s", error)
         watch.stopping.wait(0.5)
     time.sleep(GRACE_SECONDS)
-    _log.warning("a job did not reach its next step in time; it is put back")
+    _log.warning("a job did not reach its next step in time; it goes back into the queue")
     try:
         runner.queue.release(runner.name)
     finally:

@@ -1,4 +1,4 @@
-"""Which processes are alive: a worker's name tells it from a later process with the same id."""
+"""Checks which workers are alive; a worker's name differs from a later process with the same id."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import platform
 import psutil
 
 TICKS = 100
-"""Parts of a second in which a start is given, as Linux counts them."""
+"""Units per second of a start time, as in Linux."""
 
 
 def started_at(pid: int) -> str | None:
-    """Return when a process began, in 1/100 s after the boot; None if it is gone or a zombie."""
+    """Return the start of a process in 1/100 s after boot; None if it has ended or is a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
-        # both are read from the system clock, so the difference stays when somebody sets it
+        # both come from the system clock, so setting the clock does not change the difference
         return str(round((process.create_time() - psutil.boot_time()) * TICKS))
     except (psutil.Error, ValueError):
         return None
 
 
 def worker_name(pid: int | None = None) -> str:
-    """Return the name under which a process claims jobs: machine, process id and start."""
+    """Return the name with which a process claims jobs: machine, process id and start."""
     pid = os.getpid() if pid is None else pid
     return f"{platform.node()}:{pid}:{started_at(pid)}"
 
 
 def is_alive(worker: str) -> bool:
-    """Tell whether the process of this name lives; one on another machine counts as alive."""
+    """Return whether a worker's process is alive; one on another machine counts as alive."""
     return lives_here(worker) if _node(worker) == platform.node() else bool(worker)
 
 
 def lives_here(worker: str) -> bool:
-    """Tell whether the process of this name lives on this machine."""
+    """Return whether a worker's process is alive on this machine."""
     pid, _, start = worker.removeprefix(f"{_node(worker)}:").rpartition(":")
     here = _node(worker) == platform.node() and pid.isdecimal()
     return here and started_at(int(pid)) == start

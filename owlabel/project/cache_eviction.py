@@ -1,4 +1,4 @@
-"""Which cached embeddings may go where the cache of a project has grown too large."""
+"""Chooses which cached embeddings to delete when the cache of a project is too large."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from owlabel.project.store import Project
 
 SETTING = "cache_limit_gib"
 CHECK_AFTER = (64, 4096)
-"""Images between two checks of a cache: at least where it is small, at most while it has room."""
+"""Fewest and most images between two checks of the cache size."""
 LIMIT_GIB = 20.0
-"""How large the cache of a project may grow unless its annotator says otherwise."""
+"""Default limit of the cache of a project, in GiB."""
 
 
 def cache_limit(project: Project) -> float:
-    """Return how many GiB the cache of a project may hold."""
+    """Return the limit of a project's cache in GiB."""
     return float(project.setting(SETTING, LIMIT_GIB))
 
 
 def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
-    """Delete what model versions or clusters not in use have made, used longest ago first.
+    """Delete cached arrays of unused models and clusters, least recently used first.
 
-    What stays: everything of the model in use (it would be computed again at once), the current
-    image under every model, the clusters that were built last, and what is no head of any version
-    of this project.
+    Kept are all arrays of the model in use (they would be computed again at once), the current
+    image under every model, the newest clusters, and arrays that belong to no head of this project.
 
     Parameters
     ----------
     project : Project
     in_use : iterable of str
-        Hashes of heads beside those of the model in use, e.g. of a running job.
+        Hashes of further heads to keep, e.g. those of a running job.
     """
     heads = {model.id: _heads(model.path) for model in project.models()}
     kept = {*in_use, *heads.get(project.setting("active_model"), ())}
@@ -55,11 +54,11 @@ def trim_cache(project: Project, in_use: Iterable[str] = ()) -> Trimmed:
 def until_full(
     project: Project, trimmed: Trimmed, heads: Iterable[str], record: ImageRecord
 ) -> int:
-    """Return how many more images like this one to embed before the cache is checked again.
+    """Return how many more images like this one to embed before the next cache check.
 
-    A check goes through all files.  The next one comes when half of the room is filled; without
-    room, after a sixteenth as many images as there are files.  So checks stay rare in a large
-    cache.
+    A check reads the size of all files.  The next one comes when half of the free room is filled;
+    without room, after a sixteenth as many images as there are files.  So checks stay rare in a
+    large cache.
     """
     each = sum(project.cache.bytes_of(head, record.content_hash) for head in heads)
     room = int(cache_limit(project) * GIB) - trimmed.left
@@ -68,17 +67,17 @@ def until_full(
 
 
 def _clusters(project: Project) -> set[str]:
-    """Return the keys of the clusters that were built last."""
+    """Return the keys of the newest clusters."""
     metadata = project.cache.metadata(CURRENT, SUMMARY)
     return {CURRENT} if metadata is None else {CURRENT, str(json.loads(metadata["set"])["key"])}
 
 
 def trim_message(trimmed: Trimmed, limit_gib: float) -> tuple[str, str] | None:
-    """Return level and text of a message about a trimmed cache, None where there is none."""
+    """Return level and text of a message about a trimmed cache, or None if nothing happened."""
     if trimmed.left > limit_gib * GIB:
         return "warning", (
             f"The cache has {trimmed.left / GIB:.1f} GiB, more than its limit of {limit_gib:g}: "
-            "the model in use needs it.  Raise the limit with `owlabel cache DIR --limit GIB`."
+            "the model in use needs them.  Raise the limit with `owlabel cache DIR --limit GIB`."
         )
     if trimmed.files:
         return "info", (
@@ -89,7 +88,7 @@ def trim_message(trimmed: Trimmed, limit_gib: float) -> tuple[str, str] | None:
 
 
 def _heads(path: Path) -> set[str]:
-    """Return the hashes of a model file's heads; none where it is no whole model, or lost."""
+    """Return the hashes of a model file's heads; none if it is lost or not a segmenter."""
     try:
         return {head.hash for head in read_header(path).heads}
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""Making a project's folder, and bringing an old one up to date."""
+"""Creates a project's folder, and migrates old projects."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DATABASE = "project.db"
 
 
 def create(folder: Path, images_root: Path, checkpoint: Path | None, name: str) -> None:
-    """Make the folder with database and first model; the database appears whole, at the end.
+    """Create the folder with the first model and the database; the database appears last.
 
     Raises
     ------
     ProjectError
-        If there is a project already, the images' folder is missing or nothing can be written.
+        If the folder already holds a project, the image folder is missing, or writing fails.
     """
     path = folder / DATABASE
     if path.exists():
-        raise ProjectError(f"{folder} holds a project already; open it instead")
+        raise ProjectError(f"{folder} already holds a project; open it instead")
     if not images_root.is_dir():
-        raise ProjectError(f"the images' folder {images_root} does not exist")
+        raise ProjectError(f"the image folder {images_root} does not exist")
     classes = _classes_of(checkpoint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,17 +84,17 @@ def _write_classes(session: Session, classes: ClassTable) -> None:
 
 
 def _publish(partial: Path, path: Path) -> None:
-    """Give the finished database its name; two creators cannot both win."""
+    """Give the finished database its name; of two processes at once only one succeeds."""
     try:
         os.link(partial, path)
     except FileExistsError:
-        raise ProjectError(f"{path.parent} holds a project already; open it instead") from None
+        raise ProjectError(f"{path.parent} already holds a project; open it instead") from None
     finally:
         partial.unlink(missing_ok=True)
 
 
 def migrate_in_place(path: Path) -> None:
-    """Bring a database to the newest revision; raises ProjectError, see `migrate.ensure`."""
+    """Migrate a database to the newest revision; raises ProjectError, see `migrate.ensure`."""
     database = Database(path)
     try:
         migrate.ensure(path, database.engine)

@@ -28,12 +28,12 @@ def file_sha256(path: Path) -> str:
 
 
 def copied_in(folder: Path, path: Path) -> Path:
-    """Return the checkpoint's path in ``models/``, after copying it there if it lies elsewhere.
+    """Copy a checkpoint into ``models/`` unless it is there, and return its path.
 
     Raises
     ------
     ProjectError
-        If it cannot be read or copied; no part of a copy stays.
+        If it cannot be read or copied; no partial copy remains.
     """
     models = folder / MODELS
     try:
@@ -60,7 +60,7 @@ def _copy(path: Path, models: Path) -> Path:
 
 
 def _target(models: Path, path: Path, digest: str) -> Path:
-    """Return where to put a copy: under its own name, or one with its hash if that is taken."""
+    """Return the path of the copy: its own name, or a name with its hash if that is taken."""
     target = models / path.name
     if target.exists() and file_sha256(target) != digest:
         target = models / f"{path.stem}-{digest[:12]}{path.suffix}"
@@ -74,7 +74,7 @@ def add(
     what: tuple[str, str, int | None],
     metrics: Mapping[str, Any],
 ) -> ModelRow:
-    """Insert the row of a checkpoint in the folder; `what` is name, kind and parent."""
+    """Insert the row of a checkpoint in the folder; `what` is (name, kind, parent id)."""
     name, kind, parent_id = what
     row = ModelRow(
         name=name,

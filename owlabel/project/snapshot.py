@@ -1,4 +1,4 @@
-"""The labels of all images at one moment, for who reads them one by one while people go on."""
+"""The labels of all images at one moment, to read while people keep labelling."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class FrozenImage:
     Attributes
     ----------
     record : ImageRecord
-        As it stood at the moment.
+        The image at that moment.
     review : tuple of int or None
-        Revisions of the reviewed labels and of their sources, None where it was not reviewed.
+        Revisions of the reviewed labels and of their sources; None if it was not reviewed.
     """
 
     record: ImageRecord
     review: tuple[int, int] | None
 
     def reviewed(self, project: Project) -> tuple[Labels, Labels] | None:
-        """Return the labels frozen by the review and their sources, None where there was none."""
+        """Return the reviewed labels and their sources, or None without a review."""
         if self.review is None:
             return None
         labels, source = self.review
@@ -41,7 +41,7 @@ class FrozenImage:
 
 
 def snapshot(project: Project) -> tuple[ClassTable, list[FrozenImage]]:
-    """Return classes and readable images of a project, read in one transaction."""
+    """Return the classes and the readable images of a project, read in one transaction."""
     with project.database.reading() as session:
         query = select(ImageRow.id, ImageRow.review_labels_id, ImageRow.review_source_id)
         reviews = {

@@ -1,4 +1,4 @@
-"""A project: one folder with one database, which is the only truth about labels and history."""
+"""A project: one folder with one database that holds all labels and the history."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ __all__ = [
 
 
 class Project:
-    """An open project.  Made by `create` or `open`; use it as a context manager or call `close`.
+    """An open project, made by `create` or `open`.  Use it as a context manager or call `close`.
 
-    Several processes may hold the same project.  Every method sees what the others committed, and
-    every change is on disk when its method, or the block of its `action`, is left.
+    Several processes may open the same project.  Every method sees what the others committed.  A
+    change is on disk when its method, or the block of its `action`, ends.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Project:
         self._revisions = Revisions()
         self.images_root = self._find_images_root()
         self.replaced: tuple[str, ...] = ()  # see `catalog.sync`
-        self.own_events: set[int] = set()  # what was done here, not in another process
+        self.own_events: set[int] = set()  # events of this process, not of others
         self._opened_at = last_event(self.database)
 
     @classmethod
@@ -84,25 +84,25 @@ class Project:
         checkpoint_path: Path | str | None = None,
         name: str | None = None,
     ) -> Project:
-        """Make a project; the checkpoint is copied in, its classes become the base classes.
+        """Create a project.  The checkpoint is copied; its classes become the base classes.
 
         Parameters
         ----------
         folder : Path
-            Made if missing; must not hold a project.
+            Created if missing; must not hold a project.
         images_root : Path
-            The images' folder, which stays where it is and is never written.
+            The image folder.  OWLabel never moves or writes it.
         checkpoint_path : Path or None
-            The first model; None makes a project without a model and without classes.
+            The first model; None creates a project without a model and without classes.
         name : str or None
-            For people; the folder's name unless given.
+            Name to display; the folder's name by default.
 
         Raises
         ------
         ProjectError
-            If there is a project already or the folder cannot be written.
+            If the folder already holds a project or cannot be written.
         owlabel.checkpoints.header.CheckpointError
-            If the checkpoint is not one of ours.
+            If the checkpoint is not an OWLabel model.
         """
         folder, images_root = Path(folder).resolve(), Path(images_root).resolve()
         checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
@@ -113,12 +113,12 @@ class Project:
 
     @classmethod
     def open(cls, folder: Path | str) -> Project:
-        """Open a project, after migrating an older one (a backup is made first).
+        """Open a project; an older one is backed up and migrated first.
 
         Raises
         ------
         ProjectError
-            If it is no project, is damaged, locked, or was written by a newer program.
+            If it is not a project, is damaged or locked, or was written by a newer program.
         """
         folder = Path(folder).resolve()
         path = folder / creation.DATABASE
@@ -129,7 +129,7 @@ class Project:
         return cls(folder)
 
     def close(self) -> None:
-        """Close the database; nothing is pending, for every action was written when it ended."""
+        """Close the database.  Nothing is lost: every action was written when it ended."""
         self.database.close()
 
     def __enter__(self) -> Project:
@@ -145,7 +145,7 @@ class Project:
 
     @property
     def name(self) -> str:
-        """The project's name, for people."""
+        """The project's name to display."""
         return str(self._meta("name", self.folder.stem))
 
     def _meta(self, key: str, default: Any = None) -> Any:
@@ -154,24 +154,24 @@ class Project:
             return default if row is None else row.value
 
     def _find_images_root(self) -> Path:
-        """Return the images' folder: beside the project if it moved along, else where it was."""
+        """Return the image folder: relative to the project if it is there, else the stored path."""
         beside = self._meta("images_root_relative")
         if beside is not None and (self.folder / str(beside)).is_dir():
             return (self.folder / str(beside)).resolve()
         return Path(str(self._meta("images_root", self.folder)))
 
     def focus(self) -> int | None:
-        """Return the image that the annotator looks at, None if none was said."""
+        """Return the id of the image that the annotator looks at, or None if it is not set."""
         value = self._meta("focus_image")
         return None if value is None else int(value)
 
     def set_focus(self, image_id: int) -> None:
-        """Say which image the annotator looks at; workers begin with its neighbours."""
+        """Store which image the annotator looks at; workers begin with its neighbours."""
         with self.database.writing() as session:
             session.merge(MetaRow(key="focus_image", value=int(image_id)))
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """Return a setting's plain JSON value."""
+        """Return the plain JSON value of a setting."""
         with self.database.reading() as session:
             row = session.get(SettingRow, key)
             return default if row is None else row.value
@@ -184,36 +184,36 @@ class Project:
     # -- images and labels -----------------------------------------------------------------------
 
     def images(self, *, broken: bool = False) -> list[ImageRecord]:
-        """Return all images in natural order, or only those that are missing or have an `error`."""
+        """Return all images in natural order, or only those that are missing or have an error."""
         with self.database.reading() as session:
             return catalog.select_records(session, self.images_root, broken=broken)
 
     def image(self, image_id: int) -> ImageRecord:
-        """Return one image; raises ValueError if there is none with this id."""
+        """Return one image; raises ValueError if no image has this id."""
         with self.database.reading() as session:
             catalog.image_row(session, image_id)
             return catalog.select_records(session, self.images_root, only=image_id)[0]
 
     def sync_images(self) -> dict[str, int]:
-        """Scan the images' folder again; return how many are new, gone, changed and renamed.
+        """Scan the image folder again; return how many are new, gone, changed and renamed.
 
-        Labels stay with an image that is gone, and go along with one that was renamed.
+        A missing image keeps its labels, and so does a renamed one.
         """
         counts, self.replaced = catalog.sync(self.database, self.images_root)
         return counts
 
     def set_image_error(self, image_id: int, error: str | None) -> None:
-        """Note why an image cannot be read, or None that it can."""
+        """Store why an image cannot be read; None clears the error."""
         with self.database.writing() as session:
             catalog.image_row(session, image_id).error = error
 
     def human_labels(self, image_id: int) -> Labels:
-        """Return the human layer, uint8 (H, W), UNSET where nobody has said anything; a copy.
+        """Return a copy of the human layer, uint8 (H, W), UNSET where nobody has labelled.
 
         Raises
         ------
         ValueError
-            If there is no such image or its size is unknown.
+            If no image has this id or its size is unknown.
         ProjectError
             If the stored map is damaged.
         """
@@ -226,12 +226,12 @@ class Project:
             return np.full((row.height, row.width), UNSET, np.uint8)
 
     def revision(self, revision_id: int) -> Labels:
-        """Return a label map of the past, uint8 (H, W), a copy; raises ProjectError if damaged."""
+        """Return a copy of an earlier label map, uint8 (H, W); raises ProjectError if damaged."""
         with self.database.reading() as session:
             return self._revisions.read(session, revision_id).copy()
 
     def reviewed(self, image_id: int) -> tuple[Labels, Labels] | None:
-        """Return the frozen labels and their sources, each uint8 (H, W), or None."""
+        """Return the reviewed labels and their sources, uint8 (H, W) each, or None."""
         with self.database.reading() as session:
             row = catalog.image_row(session, image_id)
             if row.review_labels_id is None or row.review_source_id is None:
@@ -247,7 +247,7 @@ class Project:
             return model_versions.models(session, self.folder)
 
     def active_model(self) -> ModelVersion:
-        """Return the model in use; raises ProjectError if there is none."""
+        """Return the model in use; raises ProjectError if the project has none."""
         wanted = self.setting("active_model")
         for model in self.models():
             if model.id == wanted:
@@ -262,7 +262,7 @@ class Project:
         parent_id: int | None = None,
         metrics: Mapping[str, Any] | None = None,
     ) -> ModelVersion:
-        """Register a checkpoint; it is copied into the project unless it is there.  Not an action.
+        """Register a checkpoint, copying it into the project if needed.  This cannot be undone.
 
         Raises
         ------
@@ -282,23 +282,23 @@ class Project:
     def action(
         self, kind: str, payload: Mapping[str, Any] | None = None, label: str | None = None
     ) -> Iterator[Action]:
-        """Do something that can be undone; it is on disk when the block is left.
+        """Start an action that can be undone; it is on disk when the block ends.
 
         Parameters
         ----------
         kind : str
-            What is done, e.g. "paint".
+            Kind of the action, e.g. "paint".
         payload : mapping
-            Plain JSON values, enough to do it again.
+            Plain JSON values that are enough to repeat the action.
         label : str
-            For people; `kind` unless given.
+            Text to display; `kind` by default.
 
         Raises
         ------
         ValueError
             If the kind is reserved or the payload is not JSON.
         ProjectError
-            If it could not be written; then nothing has changed.
+            If it could not be written; nothing has changed then.
         """
         with self.database.writing() as session:
             event = journal.begin(session, kind, payload or {}, kind if label is None else label)
@@ -308,33 +308,36 @@ class Project:
         self.own_events.add(action.seq)
 
     def undo(self) -> Event | None:
-        """Take back the last action, whoever did it; None if there is none."""
+        """Undo the last action of any process; None if there is none."""
         with self.database.writing() as session:
             return journal.undo(session)
 
     def redo(self) -> Event | None:
-        """Do again what was taken back last; None if there is nothing."""
+        """Redo the action that was undone last; None if there is none."""
         with self.database.writing() as session:
             return journal.redo(session)
 
     @property
     def can_undo(self) -> str | None:
-        """The label of what `undo` would take back, or None."""
+        """The label of the action that `undo` would undo, or None."""
         with self.database.reading() as session:
             return journal.label_at(session, journal.heads(journal.last(session))[0])
 
     @property
     def can_redo(self) -> str | None:
-        """The label of what `redo` would do again, or None."""
+        """The label of the action that `redo` would redo, or None."""
         with self.database.reading() as session:
             return journal.label_at(session, journal.heads(journal.last(session))[1])
 
     def events(self, since: int = 0) -> list[Event]:
-        """Return the log after a `seq`, oldest first, undo and redo included."""
+        """Return the events after a `seq`, oldest first, including undo and redo."""
         with self.database.reading() as session:
             return journal.events(session, since)
 
     def trailing_events(self, image_id: int, *kinds: str) -> list[Event]:
-        """Return the effective actions that end the log but for others' on other images."""
+        """Return the effective actions of these kinds at the end of the log, newest first.
+
+        Actions of other processes on other images are skipped.
+        """
         with self.database.reading() as session:
             return journal.trailing(session, kinds, image_id, self._opened_at, self.own_events)

@@ -71,4 +71,4 @@ def test_it_is_trained_and_embeds(package: Path, command: Any, tmp_path: Path) -
     gone = command("evaluate", str(data), str(tmp_path / "out"), "--layout", "classes",
                    "--held-out", "sky", "--model", checkpoint)  # fmt: skip
     assert gone.returncode == 1
-    assert "no architecture is called 'tinynet'" in gone.stderr
+    assert "unknown architecture 'tinynet'" in gone.stderr

@@ -1,4 +1,4 @@
-"""Auxiliary labels of many images: sample, cluster, label; streamed, cached, resumable."""
+"""Auxiliary labels of many images: sample, cluster and label; streamed, cached and resumable."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from owlabel.project.storage.feature_cache import FeatureCache
 from owlabel.view.clusters.catalog import read_map
 
 FITTED = "clusters"
-"""What stands in the place of an image's hash in the cache: centres and limits."""
+"""Cache key of the centres and limits, in place of an image's hash."""
 SAVE_EVERY = 32
-"""Images whose sampled pixels are written to the work folder together."""
+"""Images whose sampled pixels share one file in the work folder."""
 
 
 class Picture(NamedTuple):
-    """One image file: the hash of its content, and where it lies."""
+    """One image file: the hash of its content and its path."""
 
     content_hash: str
     path: Path
@@ -34,21 +34,21 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """What turns an image (H, W, 3) into features (D, h, w), and a name for exactly that."""
+    """A function from an image (H, W, 3) to features (D, h, w), and a hash that identifies it."""
 
     hash: str
     features: Callable[[NDArray[np.uint8]], Floats]
 
 
 class Witness(Protocol):
-    """Somebody who looks at the features of every image while they are at hand."""
+    """Uses the features of every image while they are in memory."""
 
     def done(self, picture: Picture) -> bool:
-        """Tell whether this image was looked at before."""
+        """Return whether this image was already used."""
         ...
 
     def look(self, picture: Picture, features: Floats) -> None:
-        """Take what is wanted of the features (D, h, w)."""
+        """Use the features (D, h, w) of an image."""
         ...
 
 
@@ -59,11 +59,11 @@ class Auxiliary:
     Attributes
     ----------
     key : str
-        Under which they are in the cache.
+        Their key in the cache.
     clusters : Clusters
     cache : FeatureCache
     broken : tuple of str
-        Why images were passed over, a line each.
+        Why images were skipped, one line each.
     """
 
     key: str
@@ -72,21 +72,21 @@ class Auxiliary:
     broken: tuple[str, ...] = ()
 
     def read(self, content_hash: str) -> AuxiliaryMap | None:
-        """Return the labels of an image, None where there are none."""
+        """Return the labels of an image, or None if it has none."""
         return read_map(self.cache, self.key, content_hash)
 
 
 def read_clusters(cache: FeatureCache, key: str) -> Clusters | None:
-    """Return the cached clusters, None where nothing was fitted."""
+    """Return the cached clusters, or None if none were fitted."""
     arrays = cache.read(key, FITTED)
     return None if arrays is None else Clusters(arrays["centres"], arrays["limits"])
 
 
 def extractor(settings: AuxiliarySettings) -> Extractor:
-    """Return what the settings name; raises ValueError where a file of weights cannot be used."""
+    """Return the extractor of the settings; raises ValueError if its weights cannot be used."""
     if settings.extractor == "handmade":
         return Extractor("handmade", handmade_features)
-    from owlabel.models import dense_features  # torch: only where a network is asked for
+    from owlabel.models import dense_features  # imports torch, so only for a network
 
     if settings.extractor == "imagenet":
         return Extractor(*dense_features.imagenet(settings.network, Path(settings.weights)))
@@ -95,7 +95,7 @@ def extractor(settings: AuxiliarySettings) -> Extractor:
 
 @dataclass
 class Build:
-    """Makes the auxiliary labels of images; what is in cache and work folder is not made again.
+    """Builds the auxiliary labels of images, reusing results in the cache and the work folder.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Build:
     source : Extractor
     cache : FeatureCache
     work : Path
-        Keeps sampled pixels until the clusters are fitted.
+        Holds sampled pixels until the clusters are fitted.
     witness : Witness or None
     """
 
@@ -118,7 +118,7 @@ class Build:
 
     @property
     def key(self) -> str:
-        """Under which everything is cached."""
+        """The key of everything in the cache."""
         return self.settings.key(self.source.hash)
 
     def run(self) -> Generator[Progress, None, Auxiliary]:
@@ -127,10 +127,10 @@ class Build:
         Raises
         ------
         ValueError
-            If no image can be read, or clusters cannot be made of the sample.
+            If no image can be read, or the sample cannot be clustered.
         """
         if not self.pictures:
-            raise ValueError("there is no readable image to learn from: choose another folder")
+            raise ValueError("the project has no readable image: choose another folder")
         clusters = read_clusters(self.cache, self.key)
         if clusters is None:
             clusters = yield from self._fit()
@@ -145,28 +145,28 @@ class Build:
         each = max(1, self.settings.samples // len(chosen))
         groups = [chosen[i : i + SAVE_EVERY] for i in range(0, len(chosen), SAVE_EVERY)]
         for number, group in enumerate(groups):
-            path = self._part(number)
+            path = self._sample_file(number)
             if path.exists():
                 continue
-            found = []
+            samples = []
             for index in group:
                 features = self._features(self.pictures[index])
                 if features is not None:
                     rng = np.random.default_rng([self.settings.seed, index])
-                    found.append(sample_pixels(features, each, rng))
-                done = number * SAVE_EVERY + len(found)
+                    samples.append(sample_pixels(features, each, rng))
+                done = number * SAVE_EVERY + len(samples)
                 yield Progress(done, len(chosen), "sampling pixels")
-            _save(path, found)
-        parts = [np.load(self._part(i), allow_pickle=False) for i in range(len(groups))]
-        parts = [part for part in parts if part.size]
-        if not parts:
+            _save(path, samples)
+        stored = [np.load(self._sample_file(i), allow_pickle=False) for i in range(len(groups))]
+        stored = [sample for sample in stored if sample.size]
+        if not stored:
             raise ValueError(f"no image can be read: {self.broken[0] if self.broken else ''}")
         yield Progress(len(chosen), len(chosen), "clustering")
-        clusters = fit(np.concatenate(parts), self.settings)
+        clusters = fit(np.concatenate(stored), self.settings)
         arrays = {"centres": clusters.centres, "limits": clusters.limits}
         self.cache.write(self.key, FITTED, arrays)
         for number in range(len(groups)):
-            self._part(number).unlink(missing_ok=True)
+            self._sample_file(number).unlink(missing_ok=True)
         return clusters
 
     def _chosen(self) -> list[int]:
@@ -174,7 +174,7 @@ class Build:
         places = np.linspace(0, len(self.pictures) - 1, count).round().astype(int)
         return [int(i) for i in places]
 
-    def _part(self, number: int) -> Path:
+    def _sample_file(self, number: int) -> Path:
         return self.work / f"sample-{self.key}-{number:05d}.npy"
 
     # -- labels ------------------------------------------------------------------------------
@@ -187,8 +187,8 @@ class Build:
             yield Progress(before + done, len(self.pictures), "auxiliary labels")
 
     def _missing(self, picture: Picture) -> bool:
-        looked = self.witness is None or self.witness.done(picture)
-        return not (looked and self.cache.has(self.key, picture.content_hash))
+        witnessed = self.witness is None or self.witness.done(picture)
+        return not (witnessed and self.cache.has(self.key, picture.content_hash))
 
     def _label_one(self, picture: Picture, clusters: Clusters) -> None:
         image = self._image(picture)
@@ -198,8 +198,8 @@ class Build:
         if self.witness is not None and not self.witness.done(picture):
             self.witness.look(picture, features)
         if not self.cache.has(self.key, picture.content_hash):
-            made = label_image(features, image, clusters, self.settings)
-            self.cache.write(self.key, picture.content_hash, made.arrays())
+            labels = label_image(features, image, clusters, self.settings)
+            self.cache.write(self.key, picture.content_hash, labels.arrays())
 
     def _image(self, picture: Picture) -> NDArray[np.uint8] | None:
         try:
@@ -214,11 +214,11 @@ class Build:
         return None if image is None else self.source.features(image)
 
 
-def _save(path: Path, found: list[Floats]) -> None:
-    """Write sampled pixels (n, D) whole or not at all; none is an empty array."""
-    values: NDArray[Any] = np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+def _save(path: Path, samples: list[Floats]) -> None:
+    """Write sampled pixels (n, D) completely or not at all; no sample gives an empty array."""
+    values: NDArray[Any] = np.concatenate(samples) if samples else np.zeros((0, 0), np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("wb") as file:
         np.save(file, values, allow_pickle=False)
-    part.replace(path)
+    partial.replace(path)

@@ -1,4 +1,4 @@
-"""Finding the usual scores of a data set in the background; NumPy on the cache only."""
+"""Calibrates the scores of a data set in the background, with NumPy and the cache only."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from owlabel.view.model_outputs import Reader
 from owlabel.view.score_maps import CALIBRATION, basis_of, residual_hash
 
 MOST_IMAGES = 2000
-"""More images than these are thinned evenly: they hold some ten million grid points."""
+"""Most images used, evenly spread; they hold about ten million grid points."""
 ENOUGH = 10_000
-"""Grid points of reviewed images from which these alone are used."""
+"""Grid points of reviewed images that are enough to use only reviewed images."""
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class CalibrateJob:
-    """Count the scores of embedded images, those of reviewed in-distribution pixels if enough.
+    """Count the scores of reviewed in-distribution pixels, or of all if there are too few.
 
-    Two passes: the usual largest logit of each class first, then every score.
+    There are two passes: first the statistics of the largest logit by class, then every score.
 
     Attributes
     ----------
     checkpoint : str
         The model, relative to the project's folder.
     enough : int
-        Reviewed in-distribution grid points from which the others are left out.
+        Reviewed in-distribution grid points that are enough to leave out all others.
     """
 
     checkpoint: str
     enough: int = ENOUGH
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Calibrate and keep the result in the cache; yields after each image of each pass."""
+        """Calibrate and cache the result; yields after each image of each pass."""
         with Project.open(context.project) as project:
             header = read_header(inside(project.folder, self.checkpoint))
             reader = Reader(project, header)
@@ -54,12 +54,12 @@ class CalibrateJob:
             points = sum(int(m.sum()) for _, m in self._pixels(project, header, reviewed))
             source = "reviewed" if points >= self.enough else "all"
             chosen = reviewed if source == "reviewed" else thinned(records, MOST_IMAGES)
-            found = yield from self._count(project, header, chosen, source, basis)
-            if found is None:
+            calibration = yield from self._count(project, header, chosen, source, basis)
+            if calibration is None:
                 return {"images": 0}
             head = header.heads[0].hash
-            project.cache.write(head, CALIBRATION, found.arrays(), found.metadata())
-        return {"images": found.images, "source": source, "points": found.points}
+            project.cache.write(head, CALIBRATION, calibration.arrays(), calibration.metadata())
+        return {"images": calibration.images, "source": source, "points": calibration.points}
 
     def _count(
         self,
@@ -69,13 +69,13 @@ class CalibrateJob:
         source: str,
         basis: Basis,
     ) -> Generator[Progress, None, CalibrationSet | None]:
-        """Make the two passes over the chosen images; None where none can be read any more."""
+        """Run the two passes over the chosen images; return None if no image can be read."""
         classes, length = header.heads[0].outputs, header.prototype_length
         total = 2 * len(chosen)
         statistics = ClassStatistics(classes)
         for done, (embedding, mask) in enumerate(self._pixels(project, header, chosen, source), 1):
             statistics.update(2 * length * embedding, mask)
-            yield Progress(done, total, "usual logits")
+            yield Progress(done, total, "statistics of the logits")
         calibrator = Calibrator(classes, length, statistics)
         residual = residual_hash(project, header)
         points = images = 0
@@ -83,7 +83,7 @@ class CalibrateJob:
             for embedding, mask in self._pixels(project, header, [record], source):
                 calibrator.update(embedding, mask, _residual_energy(project, residual, record))
                 points, images = points + int(mask.sum()), images + 1
-            yield Progress(len(chosen) + images, total, "usual scores")
+            yield Progress(len(chosen) + images, total, "quantiles of the scores")
         quantiles = calibrator.quantiles()
         if not quantiles:
             return None
@@ -98,7 +98,7 @@ class CalibrateJob:
         records: Sequence[ImageRecord],
         source: str = "reviewed",
     ) -> Iterator[tuple[NDArray[np.float32], Mask]]:
-        """Yield the embedding (N, h, w) and the pixels that count (h, w) of each image."""
+        """Yield the embedding (N, h, w) and the mask of counted pixels (h, w) of each image."""
         head = header.heads[0]
         for record in records:
             arrays = project.cache.read(head.hash, record.content_hash)
@@ -109,13 +109,13 @@ class CalibrateJob:
             if source == "all":
                 yield embedding, np.ones(shape, bool)
                 continue
-            frozen = project.reviewed(record.id)
-            if frozen is not None:
-                yield embedding, in_distribution(frozen[0], shape, head.outputs)
+            review = project.reviewed(record.id)
+            if review is not None:
+                yield embedding, in_distribution(review[0], shape, head.outputs)
 
 
 def in_distribution(labels: NDArray[np.uint8], shape: tuple[int, int], classes: int) -> Mask:
-    """Return where the pixel in the middle of a grid cell bears a class that the model knows.
+    """Return whether the central pixel of each grid cell has a class that the model knows.
 
     Parameters
     ----------
@@ -138,6 +138,6 @@ def in_distribution(labels: NDArray[np.uint8], shape: tuple[int, int], classes: 
 
 
 def _residual_energy(project: Project, residual: str, record: ImageRecord) -> NDArray[Any] | None:
-    """Return the residual energy of an image, (h, w), or None where there is none."""
+    """Return the residual energy of an image, (h, w), or None if it is not in the cache."""
     arrays = project.cache.read(residual, record.content_hash) if residual else None
     return None if arrays is None else arrays["energy"].astype(np.float32)

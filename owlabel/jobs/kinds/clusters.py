@@ -1,4 +1,4 @@
-"""Clusters of a project as jobs: build them, and propose what was named."""
+"""The cluster jobs: build the clusters of a project, and propose masks from named clusters."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from owlabel.view.clusters.catalog import CandidateClusters, ClusterSet
 from owlabel.view.clusters.proposals import Proposer
 
 LEAST_PER_KIND = 3
-"""Candidates for each cluster of them, at least; with fewer there are fewer clusters."""
+"""Fewest candidates per cluster; with too few candidates there are fewer clusters."""
 MOST_CANDIDATES = 100_000
 SUMMARISED = 5_000
-"""Images that counts and examples are taken from, at most."""
+"""Most images used for counts and examples."""
 STEP = 10_000
-"""Candidates whose distances to all centres are in memory at once."""
+"""Candidates whose distances to all centres are computed at once."""
 
 
 @dataclass(frozen=True)
 class AuxiliaryLabelsJob:
-    """Group the pixels of all images, and the OoD candidates, by their features.
+    """Cluster the pixels of all images, and the OoD candidates, by their features.
 
     Attributes
     ----------
     checkpoint : str
-        The model in use, relative to the project's folder: its candidates are grouped, and where
-        the extractor is "model" and names no other file, its decoder gives the features.
+        The model in use, relative to the project's folder.  Its candidates are clustered.  If the
+        extractor is "model" without another file, its decoder gives the features.
     settings : mapping
-        Fields of `ClusterRequest` but `kinds`, as its `settings` returns them.
+        Fields of `ClusterRequest` except `kinds`, as its `settings` returns them.
     kinds : int
-        Clusters of candidates, at most; 0 makes none.
+        Most clusters of candidates; 0 for none.
     """
 
     checkpoint: str
@@ -53,7 +53,7 @@ class AuxiliaryLabelsJob:
     kinds: int = 8
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Build; what is in the cache already is not made again.  Yields after each image.
+        """Build the clusters, reusing cached results; yields after each image.
 
         Raises
         ------
@@ -62,13 +62,13 @@ class AuxiliaryLabelsJob:
         """
         yield Progress(0, 0, "reading the images")
         with Project.open(context.project) as project:
-            found = yield from build_clusters(project, self, context.work)
-            return {"key": found.key, "clusters": found.clusters, "kinds": found.kinds} | (
-                catalog.agreement(project, found) or {}
+            built = yield from build_clusters(project, self, context.work)
+            return {"key": built.key, "clusters": built.clusters, "kinds": built.kinds} | (
+                catalog.agreement(project, built) or {}
             )
 
     def chosen(self, project: Project) -> AuxiliarySettings:
-        """Return the settings, with the model in use where no other is named."""
+        """Return the settings, with the model in use unless they name another one."""
         request = ClusterRequest(**self.settings, kinds=self.kinds)
         settings = AuxiliarySettings(**request.settings(request.classes))
         if settings.extractor == "model" and not settings.weights:
@@ -79,9 +79,10 @@ class AuxiliaryLabelsJob:
 def build_clusters(
     project: Project, job: AuxiliaryLabelsJob, work: Path, *, keep_named: bool = False
 ) -> Generator[Progress, None, ClusterSet]:
-    """Build auxiliary labels, summary and clusters of candidates of a project; see the job.
+    """Build auxiliary labels, their summary and the clusters of candidates; see the job.
 
-    They are what is shown from now on, unless `keep_named` and a cluster that is shown has a name.
+    The window then shows the new clusters, unless `keep_named` is set and a cluster in it has a
+    name.
     """
     from owlabel.checkpoints.header import read_header
 
@@ -93,53 +94,53 @@ def build_clusters(
     pool = Pool(project, head, settings.key(source.hash), records) if job.kinds else None
     pictures = project_pictures(records)
     build = Build(pictures, settings, source, project.cache, work, pool)
-    made = yield from build.run()
-    yield from _summarise(project, made, records)
+    auxiliary = yield from build.run()
+    yield from _summarise(project, auxiliary, records)
     kinds = 0 if pool is None else pool.group(settings, job.kinds)
     stored = settings.replace(weights=_kept(settings))
     length = header.prototype_length
-    found = ClusterSet(made.key, stored, len(made.clusters), head, kinds, length)
+    clusters = ClusterSet(auxiliary.key, stored, len(auxiliary.clusters), head, kinds, length)
     shown = catalog.current(project.cache)
     if not (keep_named and shown is not None and catalog.names(project, shown.key)):
-        found.store(project.cache)
-    return found
+        clusters.store(project.cache)
+    return clusters
 
 
 def project_pictures(records: Sequence[ImageRecord]) -> list[Picture]:
-    """Return the files of images, each content once."""
+    """Return the files of images, one for each content."""
     return list({r.content_hash: Picture(r.content_hash, r.path) for r in records}.values())
 
 
 def _kept(settings: AuxiliarySettings) -> str:
-    """Return what is remembered of the weights: not where they lie."""
+    """Return the name of the weights file to store, without its folder."""
     return Path(settings.weights).name if settings.weights else ""
 
 
 def _summarise(
-    project: Project, made: Auxiliary, records: Sequence[ImageRecord]
+    project: Project, auxiliary: Auxiliary, records: Sequence[ImageRecord]
 ) -> Generator[Progress, None, None]:
-    """Count every cluster and keep examples of it, in evenly spread images."""
-    summary = Summary(len(made.clusters))
+    """Count every cluster and store examples of it, from evenly spread images."""
+    summary = Summary(len(auxiliary.clusters))
     count = min(len(records), SUMMARISED)
     chosen = [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
     for done, record in enumerate(chosen, start=1):
-        labels = made.read(record.content_hash)
+        labels = auxiliary.read(record.content_hash)
         if labels is not None:
             summary.update(record.id, labels)
         yield Progress(done, count, "examples of each cluster")
-    project.cache.write(made.key, SUMMARY, summary.arrays())
+    project.cache.write(auxiliary.key, SUMMARY, summary.arrays())
 
 
 class Pool:
-    """Means of the features over the candidates of each image, kept in the cache.
+    """Mean features of the candidates of each image, stored in the cache.
 
     Parameters
     ----------
     project : Project
     head_hash : str
-        Whose candidates.
+        Hash of the head that proposed the candidates.
     key : str
-        Of the auxiliary labels whose features they are.
+        Key of the auxiliary labels with the same features.
     records : sequence of ImageRecord
     """
 
@@ -154,30 +155,30 @@ class Pool:
 
     def _ids(self, content_hash: str) -> list[int]:
         record = self._records[content_hash]
-        found = candidate_details.details(self._project.database, self._head, record.id)
-        return [one.id for one in found if one.mask is not None]
+        rows = candidate_details.details(self._project.database, self._head, record.id)
+        return [row.id for row in rows if row.mask is not None]
 
     def done(self, picture: Picture) -> bool:
-        """Tell whether the candidates that are there now were pooled before."""
+        """Return whether all current candidates of an image are pooled."""
         arrays = self._project.cache.read(self._key, self._name(picture.content_hash))
         known = set() if arrays is None else set(arrays["ids"].tolist())
         return set(self._ids(picture.content_hash)) <= known
 
     def look(self, picture: Picture, features: Floats) -> None:
-        """Average the features (D, h, w) over each candidate of the image."""
+        """Average the features (D, h, w) over each candidate of the image and cache the means."""
         record = self._records[picture.content_hash]
         masks = catalog.candidate_masks(self._project, self._head, record)
         ids = self._ids(picture.content_hash)
         vectors = np.zeros((len(ids), len(features)), np.float32)
-        for row, one in enumerate(ids):
-            if one in masks:
-                vectors[row] = pooled(features, masks[one])
+        for row, candidate_id in enumerate(ids):
+            if candidate_id in masks:
+                vectors[row] = pooled(features, masks[candidate_id])
         if ids:
             arrays: dict[str, NDArray[Any]] = {"ids": np.array(ids, np.int64), "vectors": vectors}
             self._project.cache.write(self._key, self._name(picture.content_hash), arrays)
 
     def group(self, settings: AuxiliarySettings, kinds: int) -> int:
-        """Cluster all candidates in at most `kinds` groups; return how many there are."""
+        """Cluster all candidates into at most `kinds` groups; return the number of groups."""
         ids, images, vectors = self._all()
         different = len(np.unique(vectors, axis=0))
         kinds = min(kinds, len(vectors) // LEAST_PER_KIND, different)
@@ -195,12 +196,12 @@ class Pool:
             catalog.nearness(units[i : i + STEP], clusters.centres)
             for i in range(0, len(units), STEP)
         ]
-        made = CandidateClusters(ids, images, labels, np.concatenate(near))
-        self._project.cache.write(self._key, f"candidates-{self._head}", made.arrays())
+        groups = CandidateClusters(ids, images, labels, np.concatenate(near))
+        self._project.cache.write(self._key, f"candidates-{self._head}", groups.arrays())
         return kinds
 
     def _all(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-        """Return ids (n,), images (n,) and vectors (n, D) of the candidates that are there now."""
+        """Return ids (n,), images (n,) and vectors (n, D) of the current candidates."""
         ids, images, vectors = [], [], []
         for content_hash, record in self._records.items():
             arrays = self._project.cache.read(self._key, self._name(content_hash))
@@ -217,7 +218,7 @@ class Pool:
 
 
 def pooled(features: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Return the mean of features (D, h, w) over a mask (H, W), each point by what it holds."""
+    """Return the mean of features (D, h, w) over a mask (H, W), weighted by the mask's area."""
     h, w = features.shape[1:]
     weight = cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
     total = float(weight.sum())
@@ -228,29 +229,29 @@ def pooled(features: Floats, mask: NDArray[np.bool_]) -> Floats:
 
 @dataclass(frozen=True)
 class ClusterProposalsJob:
-    """Propose in all images what the named clusters hold, in place of what was open before.
+    """Propose masks of the named clusters in all images, replacing open cluster proposals.
 
     Attributes
     ----------
     key : str
-        The auxiliary labels that were named; others are built meanwhile: nothing is proposed.
+        Key of the named auxiliary labels.  If others have been built since, nothing is proposed.
     names : mapping of str to int
-        Cluster to class id.
+        Class ids by cluster.
     """
 
     key: str
     names: Mapping[str, int]
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Write the proposals of one image after the other."""
+        """Store the proposals of one image after the other; yields after each image."""
         with Project.open(context.project) as project:
-            found = catalog.current(project.cache)
-            if found is None or found.key != self.key:
+            clusters = catalog.current(project.cache)
+            if clusters is None or clusters.key != self.key:
                 return {"proposals": 0, "images": 0}
             known = project.classes().names
             named = {k: int(c) for k, c in self.names.items() if int(c) in known}
             records = [r for r in project.images() if r.error is None]
-            proposer = Proposer(project, found, named)
+            proposer = Proposer(project, clusters, named)
             count = images = 0
             for done, record in enumerate(records, start=1):
                 items = []

@@ -1,4 +1,4 @@
-"""Embedding the images of a project: the one in focus first, then its neighbours, then the rest."""
+"""Embeds the images of a project: the image in focus first, then its neighbours, then the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from owlabel.checkpoints.header import CheckpointHeader, read_header
 from owlabel.classes import Labels
 from owlabel.jobs.job import JobContext, Progress
 from owlabel.jobs.kinds.residual_energy import Residuals
-from owlabel.jobs.pending_images import nearest_first, read_or_note, waiting_images
+from owlabel.jobs.pending_images import nearest_first, read_or_store_error, waiting_images
 from owlabel.ood.candidates import SCORE, THRESHOLD, Candidate, find_segments
 from owlabel.ood.registry import SCORES
 from owlabel.project.cache_eviction import cache_limit, trim_cache, trim_message, until_full
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """Compute what is missing in the cache; an image that cannot be read is noted and passed over.
+    """Compute missing embeddings; an image that cannot be read gets an error and is skipped.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class EmbedJob:
     image_ids : sequence of int or None
         Only these images; None for all.
     threshold : float
-        Candidates are where `candidates.SCORE` is above this, in [0, 1].
+        Candidates are pixels with `candidates.SCORE` above this, in [0, 1].
     """
 
     checkpoint: str
@@ -45,7 +45,7 @@ class EmbedJob:
     threshold: float = THRESHOLD
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Embed until nothing is missing; yields after each image."""
+        """Embed all images that are missing in the cache; yields after each image."""
         with Project.open(context.project) as project:
             path = inside(project.folder, self.checkpoint)
             header = read_header(path)
@@ -59,14 +59,14 @@ class EmbedJob:
             if not waiting:
                 return {"embedded": 0, "errors": 0}
             yield Progress(0, total, "loading the model")
-            segmenter, residuals, look = _load(path), Residuals(project, header), 1
+            segmenter, residuals, next_check = _load(path), Residuals(project, header), 1
             for done, record in enumerate(nearest_first(waiting, project), start=1):
                 broken += not embed_one(
                     project, header, segmenter, record, self.threshold, residuals
                 )
-                if done in (look, total):
+                if done in (next_check, total):
                     trimmed = trim_cache(project, heads)
-                    look = done + until_full(project, trimmed, heads, record)
+                    next_check = done + until_full(project, trimmed, heads, record)
                 yield Progress(done, total, record.relative)
             message = trim_message(trimmed, cache_limit(project))
         return {"embedded": total - broken, "errors": broken} | (
@@ -89,26 +89,26 @@ def embed_one(
     threshold: float = THRESHOLD,
     residuals: Residuals | None = None,
 ) -> bool:
-    """Embed one image with every head; False, and a note at the image, where it cannot be read.
+    """Embed one image with every head; if it cannot be read, store why and return False.
 
-    The cache file is written last: it says that everything before it is there.
+    The cache file is written last, so its existence means that everything else is stored.
     """
     from owlabel.models.embed import embed_features, image_features
 
-    image = read_or_note(project, record)
+    image = read_or_store_error(project, record)
     if image is None:
         return False
     shape = (image.shape[0], image.shape[1])
-    seen = image_features(segmenter, image)
-    grids = embed_features(segmenter, seen)
+    backbone_features = image_features(segmenter, image)
+    grids = embed_features(segmenter, backbone_features)
     if residuals is not None and residuals.missing(record):
-        residuals.store(segmenter, record, seen, shape)
+        residuals.store(segmenter, record, backbone_features, shape)
     for index, (head, grid) in enumerate(zip(header.heads, grids, strict=True)):
         classes = channel_classes(header, index)
-        found, segments = candidates_of(grid, shape, classes, header, threshold)
+        candidates, segments = candidates_of(grid, shape, classes, header, threshold)
         features = candidate_features(grid.astype(np.float32), header.prototype_length, segments)
         project.candidates.replace(
-            record.id, head.hash, found, segments=segments, features=features
+            record.id, head.hash, candidates, segments=segments, features=features
         )
     for head, grid in zip(header.heads, grids, strict=True):
         metadata = {"height": str(shape[0]), "width": str(shape[1]), "model": header.name}

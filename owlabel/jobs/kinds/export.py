@@ -1,4 +1,4 @@
-"""Export of labels as a job: streams the images of a project into one of the formats."""
+"""The export job: streams the labels of a project's images into one of the formats."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ WHICH = ("reviewed", "all")
 
 @dataclass(frozen=True)
 class ExportJob:
-    """Write reviewed or all pseudo labels into a new folder.
+    """Write the labels of reviewed images, or of all labelled images, into a new folder.
 
     Attributes
     ----------
     folder : str
-        Target; nothing is written over unless `overwrite`.
+        Target folder; must not exist unless `overwrite` is set.
     format : str
         A key of `owlabel.formats.labels.registry.exporters`.
     which : str
-        ``reviewed``, or ``all`` images that have labels.
+        ``reviewed`` images, or ``all`` images that have labels.
     overwrite : bool
-        Put the export in the place of an existing folder.
+        Replace an existing export.
     abstain : float or None
-        Absolute EDS score from which a base label is withdrawn (255); None withdraws nothing.
+        Absolute EDS score from which a base label becomes void (255); None keeps all labels.
     asked_by : str
-        Name of the process that asked, see `presence`: a project from elsewhere may hold exports
-        that nobody here asked for.
+        Name of the process that asked for the export, see `presence`.  A project from elsewhere may
+        contain exports that nobody here asked for.
     """
 
     folder: str
@@ -54,7 +54,7 @@ class ExportJob:
     asked_by: str = ""
 
     def check(self, project: Project) -> None:
-        """Raise ValueError where the export could not begin."""
+        """Raise ValueError if the export cannot start."""
         if self.format not in exporters():
             raise ValueError(f"format must be one of {sorted(exporters())}, got {self.format!r}")
         if self.which not in WHICH:
@@ -66,11 +66,11 @@ class ExportJob:
             raise ValueError(f"{target} already exists: choose another folder or allow overwriting")
         if self.which == "reviewed" and all(r.state != "reviewed" for r in project.images()):
             raise ValueError("no image is reviewed yet: review one, or export all images")
-        if not _anything(project):
-            raise ValueError("no image has labels yet: wait until the model has looked at one")
+        if not _has_any_labels(project):
+            raise ValueError("no image has labels yet: wait until the model has embedded one")
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Write the labels as they stand when it begins; yields once an image."""
+        """Write the labels as they are at the start; yields after each image."""
         with Project.open(context.project) as project:
             self.check(project)
             view = View(project)
@@ -91,7 +91,7 @@ class ExportJob:
             return {"folder": self.folder, "images": count}
 
     def _labelled(self, view: View, frozen: FrozenImage) -> LabelledImage:
-        """Return one image with its labels, their source and confidence."""
+        """Return one image with its labels, their sources and confidences."""
         record, output = frozen.record, view.output(frozen.record.id)
         reviewed = frozen.reviewed(view.project)
         if record.revision_id is not None:
@@ -102,23 +102,23 @@ class ExportJob:
         model = None if reviewed is not None else view.prediction(record.id)
         labelled = label_maps.compose(human, model, reviewed and LabelMap(*reviewed))
         if output is None:
-            sure = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
-            return LabelledImage(record.relative, *labelled, sure, record.state)
+            confidence = np.where(labelled.source == Source.HUMAN, np.uint8(255), np.uint8(0))
+            return LabelledImage(record.relative, *labelled, confidence, record.state)
         if self.abstain is not None and record.state != "reviewed":
             labelled = label_maps.abstain(labelled, output, view.shots.rule, self.abstain)
-        sure = label_maps.confidence(output, view.shots.rule, labelled)
-        return LabelledImage(record.relative, *labelled, sure, record.state)
+        confidence = label_maps.confidence(output, view.shots.rule, labelled)
+        return LabelledImage(record.relative, *labelled, confidence, record.state)
 
 
 def _has_labels(view: View, frozen: FrozenImage) -> bool:
-    """Tell whether a model or a human has said anything about an image."""
+    """Return whether a model or a human has labelled an image."""
     record = frozen.record
-    said = frozen.review is not None or record.revision_id is not None
-    return said or view.output(record.id) is not None
+    by_human = frozen.review is not None or record.revision_id is not None
+    return by_human or view.output(record.id) is not None
 
 
-def _anything(project: Project) -> bool:
-    """Tell whether any image may have labels."""
+def _has_any_labels(project: Project) -> bool:
+    """Return whether any image may have labels."""
     reader = Reader(project, read_header(project.active_model().path))
     return any(
         r.state == "reviewed" or r.revision_id is not None or reader.embedded(r)

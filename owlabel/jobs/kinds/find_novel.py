@@ -1,4 +1,4 @@
-"""Find the novel classes in all images by prototypes and heads, with NumPy on the cache alone."""
+"""Finds the novel classes in all images by prototypes and heads, with NumPy and the cache only."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from owlabel.novel.shots import occurrence_key
 from owlabel.project.store import CandidateRow, ImageRecord, Project
 
 CLAIMED_SHARE = 0.5
-"""A candidate is explained by a class that claims this share of its area within its box."""
+"""A class explains a candidate if it labels this share of the candidate's area in its box."""
 
 
 @dataclass(frozen=True)
 class RelabelJob:
-    """Label every embedded image as the window does; store where novel classes occur.
+    """Label every embedded image as the window does, and store where novel classes occur.
 
-    The candidates that a class explains are stored with it.
+    The job also stores which candidates each class explains.
 
     Attributes
     ----------
     head_hash : str
-        The base head, in whose embeddings the prototypes live.
+        The base head; the prototypes lie in its embedding space.
     prototypes : sequence of (class id, sequence of N floats)
-        One for each novel class without a head; none takes all claims back.
+        One for each novel class without a head; without any, all claims are removed.
     lambda_novel : float
-        Squared distance within which a prototype claims, >= 0.
+        Squared distance threshold of NPM, >= 0.
     key : str or None
-        Where the occurrences are stored; made from the other fields unless given.
+        Key of the stored occurrences; computed from the other fields by default.
     heads : sequence of (class id, head hash)
         The PLM heads, in the order in which they were trained.
 
@@ -51,7 +51,7 @@ class RelabelJob:
     heads: Sequence[tuple[int, str]] = ()
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Scan the images that are new to the rule or have candidates; yield after each."""
+        """Scan the images that are new to the rule or have candidates; yields after each image."""
         rule, key = self._rule(), self.key or self.occurrence_key()
         with Project.open(context.project) as project:
             records = self._embedded(project)
@@ -68,14 +68,16 @@ class RelabelJob:
             return {"key": key, "found": {str(c): n for c, n in counts.items()}}
 
     def occurrence_key(self) -> str:
-        """Return a key that is the same for the same rule."""
+        """Return the key of the rule; equal rules have equal keys."""
         return occurrence_key(
             self.head_hash, self._rule().prototypes, self.lambda_novel, self.heads
         )
 
     def _rule(self) -> Rule:
-        found = [NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes]
-        return Rule(tuple(found), self.lambda_novel)
+        prototypes = (
+            NovelPrototype(int(c), np.asarray(v, np.float64), 1) for c, v in self.prototypes
+        )
+        return Rule(tuple(prototypes), self.lambda_novel)
 
     def _classes(self) -> list[int]:
         return sorted({int(c) for c, _ in [*self.prototypes, *self.heads]})
@@ -89,7 +91,7 @@ class RelabelJob:
         ]
 
     def _labels(self, project: Project, record: ImageRecord, rule: Rule) -> Labels | None:
-        """Return the model's labels (H, W) of an image, None where a cache file was lost."""
+        """Return the model's labels (H, W) of an image, or None if a cache file is missing."""
         if record.shape is None:
             return None
         embeddings = []
@@ -103,7 +105,7 @@ class RelabelJob:
 
 
 def _shot_sizes(project: Project, classes: Sequence[int]) -> dict[int, ShotSize | None]:
-    """Return how small the shots of each class are, from all human layers."""
+    """Return the size of the smallest shot of each class, from all human layers."""
     sizes: dict[int, list[ShotSize | None]] = {c: [] for c in classes}
     for record in project.images():
         if classes and record.revision_id is not None:
@@ -121,7 +123,7 @@ def _store_occurrences(
     shots: Mapping[int, ShotSize | None],
     candidates: Sequence[CandidateRow],
 ) -> None:
-    """Store which classes occur in the labels (H, W) of an image, and what they explain."""
+    """Store which classes occur in the labels (H, W) of an image, and the explained candidates."""
     sizes = {c: occurrence_pixels(labels == c, size) for c, size in shots.items()}
     claims = {row.id: claimant(labels, row, list(shots)) for row in candidates}
     changed = {row.id: claims[row.id] for row in candidates if claims[row.id] != row.claimed_by}

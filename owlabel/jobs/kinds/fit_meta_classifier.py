@@ -1,4 +1,4 @@
-"""Fitting the classifier of false candidates to what people have decided; NumPy on the cache."""
+"""Fits the meta classifier of false candidates to people's decisions, with NumPy and the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from owlabel.view.review_decisions import classifier_key, collect_rows, labelled
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """Gather the decided candidates of the data set, fit, store the coefficients as JSON.
+    """Collect the decided candidates of the data set, fit, and store the coefficients as JSON.
 
     Attributes
     ----------
@@ -28,15 +28,15 @@ class JudgeJob:
     checkpoint: str
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Look at all images that somebody labelled, then fit; yields after each image."""
+        """Collect from all labelled images, then fit; yields after each image."""
         with Project.open(context.project) as project:
             header = read_header(inside(project.folder, self.checkpoint))
             total, event = len(labelled_images(project)), last_event(project.database)
             rows = None
-            for done, found in enumerate(collect_rows(project, header), start=1):
-                rows = found
-                yield Progress(min(done, total), total, "looking at what was decided")
-            assert rows is not None  # the last that is yielded
+            for done, rows_so_far in enumerate(collect_rows(project, header), start=1):
+                rows = rows_so_far
+                yield Progress(min(done, total), total, "collecting decided candidates")
+            assert rows is not None  # `collect_rows` yields at least once
             classifier = rows.fit()
             decided = {
                 str(i): false

@@ -1,4 +1,4 @@
-"""The energy of the residual path (RPL) of the images of a project, where it is missing."""
+"""Computes the missing energy of the residual path (RPL) for the images of a project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader, read_header
 from owlabel.jobs.job import JobContext, Progress
-from owlabel.jobs.pending_images import nearest_first, read_or_note, waiting_images
+from owlabel.jobs.pending_images import nearest_first, read_or_store_error, waiting_images
 from owlabel.project.store import ImageRecord, Project
 from owlabel.project.tables.catalog import inside
 from owlabel.view.score_maps import residual_of
@@ -23,33 +23,34 @@ if TYPE_CHECKING:
 
 
 class Residuals:
-    """The residual block in use beside a model, if any: fills the cache, one image at a time.
+    """The residual block in use for a model, if any; fills the cache one image at a time.
 
     Parameters
     ----------
     project : Project
     header : CheckpointHeader
-        Of the model.
+        Header of the model.
     """
 
     def __init__(self, project: Project, header: CheckpointHeader) -> None:
         self._project, self._block = project, None
-        found = residual_of(project, header)
-        self.hash = "" if found is None else found.header.hash
-        if found is not None:
+        block_file = residual_of(project, header)
+        self.hash = "" if block_file is None else block_file.header.hash
+        if block_file is not None:
             from owlabel.models.device import chosen_device  # torch: only while a job runs
             from owlabel.models.residual_block import load_block
 
-            self._block = load_block(found.path, header.heads[0].hash)[0].to(chosen_device())
+            block = load_block(block_file.path, header.heads[0].hash)[0]
+            self._block = block.to(chosen_device())
 
     def missing(self, record: ImageRecord) -> bool:
-        """Tell whether the energy of an image is wanted and not there."""
+        """Return whether the energy of an image is needed but not in the cache."""
         return bool(self.hash) and not self._project.cache.has(self.hash, record.content_hash)
 
     def store(
         self, segmenter: Segmenter, record: ImageRecord, features: Features, shape: tuple[int, int]
     ) -> None:
-        """Compute and keep the energy of an image of this shape from its backbone features."""
+        """Compute the energy of an image of this shape from its backbone features and cache it."""
         if self._block is None:
             return
         from owlabel.models.residual_block import residual_energy
@@ -60,7 +61,7 @@ class Residuals:
 
 @dataclass(frozen=True)
 class ResidualJob:
-    """Fill the cache with the energy of the block in use; embedding does so for new images.
+    """Cache the energy of the block in use; the embedding job does so for new images.
 
     Attributes
     ----------
@@ -74,7 +75,7 @@ class ResidualJob:
     image_ids: Sequence[int] | None = None
 
     def run(self, context: JobContext) -> Generator[Progress, None, dict[str, Any]]:
-        """Compute until nothing is missing, the image in focus first; yields after each."""
+        """Compute all missing energies, beginning at the image in focus; yields after each."""
         from owlabel.models.device import chosen_device
         from owlabel.models.embed import image_features
         from owlabel.models.weights import load
@@ -89,7 +90,7 @@ class ResidualJob:
             yield Progress(0, total, "loading the model")
             segmenter = load(path)[0].to(chosen_device())
             for done, record in enumerate(nearest_first(waiting, project), start=1):
-                image = read_or_note(project, record)
+                image = read_or_store_error(project, record)
                 if image is not None:
                     features = image_features(segmenter, image)
                     residuals.store(segmenter, record, features, (image.shape[0], image.shape[1]))

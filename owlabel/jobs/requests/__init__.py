@@ -1,1 +1,1 @@
-"""What an annotator asks a job to do: one class for each kind of long work."""
+"""The settings of jobs that an annotator starts: one class for each kind of job."""

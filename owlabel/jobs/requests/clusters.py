@@ -1,4 +1,4 @@
-"""How the pixels and the OoD candidates of a data set can be clustered."""
+"""Settings for clustering the pixels and the OoD candidates of a data set."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from owlabel.clusters.auxiliary_settings import (
 )
 
 CLASSES_FROM = 4
-"""M where nobody says it: the project's classes, at least this many."""
+"""Smallest default of M; the default is the project's number of classes, at least this."""
 
 
 class ClusterRequest(CheckedFields):
-    """Group the pixels of all images, and the OoD candidates; see `AuxiliarySettings`."""
+    """Cluster the pixels of all images, and the OoD candidates; see `AuxiliarySettings`."""
 
     extractor: Extractor = "model"
     weights: Annotated[
@@ -56,19 +56,19 @@ class ClusterRequest(CheckedFields):
     ] = 8
 
     def settings(self, classes: int) -> dict[str, Any]:
-        """Return the fields of `AuxiliarySettings` for a project with so many classes.
+        """Return the fields of `AuxiliarySettings` for a project with this number of classes.
 
         Raises
         ------
         ValueError
-            If the values do not fit together, or there is no file of weights.
+            If the values do not fit together, or the weights file does not exist.
         """
         settings = self.model_dump(exclude={"kinds"})
         settings["classes"] = self.classes or max(classes, CLASSES_FROM)
         if self.weights:
             path = Path(self.weights).expanduser()
             if not path.is_file():
-                raise ValueError(f"there is no file of weights {self.weights}")
+                raise ValueError(f"the weights file {self.weights} does not exist")
             settings["weights"] = str(path.resolve())
         AuxiliarySettings(**settings)
         return settings

@@ -1,4 +1,4 @@
-"""What an OoD training can be asked to do."""
+"""Settings of an OoD training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METHODS = {
     "rpl_corocl": "RPL + CoroCL",
     "entropy": "Entropy maximisation",
 }
-"""Method to its name for people, in the order in which they are offered."""
+"""The displayed names of the methods, in the order in which they are offered."""
 SOURCES = {"project": "annotated here", "folder": "folder with masks", "coco": "COCO file"}
 USES = {"pasted": "pasted into these images", "whole": "in their own images"}
 Source = Annotated[
@@ -77,7 +77,7 @@ Epochs = Annotated[
 
 
 class OodRequest(CheckedFields):
-    """Train on OoD objects, so that the model knows what it does not know."""
+    """Train the model on OoD objects, so that it detects unknown objects."""
 
     method: Annotated[
         Literal["rpl", "rpl_corocl", "entropy"],
@@ -105,7 +105,7 @@ class OodRequest(CheckedFields):
 
     @property
     def method_name(self) -> str:
-        """The name of the method for people."""
+        """The displayed name of the method."""
         return METHODS[self.method]
 
     def payload(self, checkpoint: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class OodRequest(CheckedFields):
         Raises
         ------
         ValueError
-            If there is no proxy folder or COCO file at the path.
+            If the path is not a proxy folder or a COCO file.
         """
         course: dict[str, Any] = {
             "epochs": self.epochs,
@@ -133,7 +133,7 @@ class OodRequest(CheckedFields):
     def _resolved_path(self) -> str:
         path = Path(self.path).expanduser()
         if self.source == "folder" and not (path / "masks").is_dir():
-            raise ValueError(f"{path} is no proxy folder: it must hold images/ and masks/")
+            raise ValueError(f"{path} is not a proxy folder: it must contain images/ and masks/")
         if self.source == "coco" and not path.is_file():
-            raise ValueError(f"there is no COCO file {path}")
+            raise ValueError(f"the COCO file {path} does not exist")
         return str(path.resolve()) if self.path else ""

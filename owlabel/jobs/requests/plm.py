@@ -1,4 +1,4 @@
-"""What training a head for a novel class (PLM) can be asked to do."""
+"""Settings for training a head for a novel class (PLM)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class PlmRequest(CheckedFields):
         checkpoint : str
             The model in use, relative to the project's folder.
         model_name : str
-            Name of the model in use; the new model's name begins with it.
+            Name of the model in use; the new model's name starts with it.
         novel : LabelClass
-            The class of this name in the project.
+            The project's class with this name.
         shots : sequence of mapping
             ``image_id`` and ``revision_id`` of each image that holds the class.
         """

@@ -1,4 +1,4 @@
-"""What pre-training on the unlabelled folder can be asked to do."""
+"""Settings for pre-training on the unlabelled images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PretrainRequest(CheckedFields):
     ] = "model"
 
     def check(self, images: int) -> None:
-        """Refuse a project with too few images.
+        """Check that a project has enough images.
 
         Raises
         ------
@@ -52,6 +52,6 @@ class PretrainRequest(CheckedFields):
         """
         if images < 2:
             raise ValueError(
-                f"pre-training contrasts images with each other: at least two are needed, got "
+                f"pre-training contrasts images with each other: it needs at least two images, got "
                 f"{images}"
             )

@@ -1,4 +1,4 @@
-"""What learning masks from tags can be asked to do."""
+"""Settings for learning masks from tags."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The journal of acts: undo, redo, and what other processes did."""
+"""The journal of actions: undo, redo, and the actions of other processes."""

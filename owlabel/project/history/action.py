@@ -1,4 +1,4 @@
-"""What one action may change: labels, reviews, states, classes and settings."""
+"""The changes that an action can make: labels, reviews, states, tags, classes and settings."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def as_class(row: ClassRow) -> LabelClass:
 def _check_color(color: Color) -> list[int]:
     plain = [int(v) for v in color]
     if len(plain) != 3 or any(not 0 <= v <= 255 for v in plain):
-        raise ValueError(f"a colour has three values in 0 .. 255, got {color}")
+        raise ValueError(f"a colour must have three values in 0 .. 255, got {color}")
     return plain
 
 
 class Action:
-    """One action that is being carried out; made by `Project.action`, used inside its block.
+    """A running action, made by `Project.action` and used inside its block.
 
     Parameters
     ----------
     session : Session
-        The writer's session; the project commits it.
+        The writing session; the project commits it.
     revisions : Revisions
-        Reads the maps that edits rest on.
+        Reads the label maps that edits start from.
     event : EventRow
         The event of this action, already in the log of this transaction.
 
@@ -72,18 +72,20 @@ class Action:
         self._event = event
         self.changes: list[Change] = []
         self._fresh: dict[int, Labels] = {}
-        self._images: dict[int, ImageRow] = {}  # the session alone would forget and ask again
+        self._images: dict[
+            int, ImageRow
+        ] = {}  # the session holds weak references and would query again
 
     @property
     def seq(self) -> int:
-        """The number that this action has in the event log."""
+        """The number of this action in the event log."""
         return self._event.seq
 
     def labels_since(self, image_id: int, revision_id: int | None) -> Labels | None:
-        """Return the human layer (H, W) of an image, None where that is still the revision given.
+        """Return the human layer (H, W) of an image, or None if it is still the given revision.
 
-        An edit rests on labels that were read before its transaction; another process may have
-        written others meanwhile.
+        An edit starts from labels that were read before its transaction.  Another process may have
+        written newer labels since then.
         """
         image = self._image(image_id)
         if image.revision_id == revision_id:
@@ -93,15 +95,15 @@ class Action:
         return self._revisions.read(self._session, image.revision_id)
 
     def state(self, image_id: int) -> str:
-        """Return how far the work on an image is, whatever was read before this transaction."""
+        """Return the current state of an image, read inside this transaction."""
         return self._image(image_id).state
 
     def has_labels(self, image_id: int) -> bool:
-        """Tell whether somebody has labelled an image, whatever was read before."""
+        """Return whether an image has human labels, read inside this transaction."""
         return self._image(image_id).revision_id is not None
 
     def class_ids(self) -> set[int]:
-        """Return the ids of the active classes, whatever was read before."""
+        """Return the ids of the active classes, read inside this transaction."""
         return set(self._session.scalars(select(ClassRow.id).where(ClassRow.active)))
 
     def set_labels(self, image_id: int, labels: Labels) -> int:
@@ -112,17 +114,17 @@ class Action:
         image_id : int
             The image.
         labels : array of uint8, shape (H, W)
-            Class ids, VOID, or UNSET where nobody has said anything.
+            Class ids, VOID, or UNSET where nobody has labelled.
 
         Raises
         ------
         ValueError
-            If there is no such image or the map is not uint8 of the image's shape.
+            If no image has this id, or the map is not uint8 of the image's shape.
         """
         return self._set_map(image_id, "revision_id", labels)
 
     def set_review(self, image_id: int, labels: Labels | None, source: Labels | None) -> None:
-        """Freeze the composed labels of an image and who said them; None takes that back.
+        """Freeze the composed labels of an image and their sources; None removes the review.
 
         Parameters
         ----------
@@ -131,31 +133,31 @@ class Action:
         labels : array of uint8, shape (H, W), or None
             Class ids or VOID.
         source : array of uint8, shape (H, W), or None
-            Codes of who said it; None exactly where `labels` is None.
+            Values of `Source`; None if and only if `labels` is None.
 
         Raises
         ------
         ValueError
-            If only one of both is None, or a map is not uint8 of the image's shape.
+            If only one of the two is None, or a map is not uint8 of the image's shape.
         """
         if labels is None and source is None:
             for field in ("review_labels_id", "review_source_id"):
                 self._set_image(self._image(image_id), field, None)
         elif labels is None or source is None:
-            raise ValueError("a review needs labels and source, or neither")
+            raise ValueError("a review needs both labels and source, or neither")
         else:
             self._set_map(image_id, "review_labels_id", labels)
             self._set_map(image_id, "review_source_id", source)
 
     def set_state(self, image_id: int, state: str) -> None:
-        """Say how far the work on an image is; raises ValueError for an unknown state."""
+        """Set the state of an image; raises ValueError if the state is unknown."""
         if state not in STATES:
-            raise ValueError(f"a state is one of {', '.join(STATES)}, got {state!r}")
-        stored = "new" if state == "proposed" else state  # a model's work is no matter of history
+            raise ValueError(f"a state must be one of {', '.join(STATES)}, got {state!r}")
+        stored = "new" if state == "proposed" else state  # the history leaves out a model's work
         self._set_image(self._image(image_id), "state", stored)
 
     def set_tags(self, class_id: int, states: Mapping[int, str]) -> int:
-        """Say of images whether a class is in them; return in how many that changed something.
+        """Tag images with the state of a class; return how many tags changed.
 
         Parameters
         ----------
@@ -167,7 +169,7 @@ class Action:
         Raises
         ------
         ValueError
-            If there is no such class or image, or a state is another word.
+            If the class or an image does not exist, or a state is another word.
         """
         tags.check(self._session, class_id, states)
         before = tags.states(self._session, class_id, states)
@@ -177,14 +179,14 @@ class Action:
         return len(new)
 
     def set_proposal(self, proposal_id: int, state: str) -> None:
-        """Say what became of a proposal; raises ValueError for an unknown one or state."""
+        """Set the state of a proposal; raises ValueError if proposal or state is unknown."""
         if state not in PROPOSAL_STATES:
-            raise ValueError(f"a state is one of {', '.join(PROPOSAL_STATES)}, got {state!r}")
+            raise ValueError(f"a state must be one of {', '.join(PROPOSAL_STATES)}, got {state!r}")
         row = proposal_row(self._session, proposal_id)
         self._change("proposal", row.id, "state", row.state, state)
 
     def add_class(self, name: str, color: Color | None = None) -> LabelClass:
-        """Add a novel class; its id was never used in this project.
+        """Add a novel class with an id that this project has never used.
 
         Raises
         ------
@@ -195,7 +197,7 @@ class Action:
         ids = list(self._session.scalars(select(ClassRow.id)))
         new_id = max(ids, default=-1) + 1
         if new_id >= MAX_CLASSES:
-            raise ValueError(f"a project holds at most {MAX_CLASSES} classes")
+            raise ValueError(f"a project can have at most {MAX_CLASSES} classes")
         plain = _check_color(color or distinct_color(new_id))
         row = ClassRow(id=new_id, name=name, color=plain, novel=True, active=False)
         self._session.add(row)
@@ -215,7 +217,7 @@ class Action:
         Raises
         ------
         ValueError
-            If there is no such class, or the name is taken or malformed.
+            If no class has this id, or the name is taken or malformed.
         """
         row = self._session.get(ClassRow, class_id)
         if row is None:
@@ -237,7 +239,7 @@ class Action:
         self._change("setting", key, "value", None if row is None else row.value, value)
 
     def committed(self) -> None:
-        """Keep the new maps in memory; the project calls it after the commit."""
+        """Keep the new maps in memory; the project calls this after the commit."""
         for revision_id, labels in self._fresh.items():
             self._revisions.remember(revision_id, labels)
 
@@ -245,7 +247,7 @@ class Action:
         cleaned = clean_name(name)
         taken = class_table(self._session).find(cleaned)
         if taken is not None and taken.id != but:
-            raise ValueError(f"there is a class named {taken.name!r} already")
+            raise ValueError(f"there is already a class named {taken.name!r}")
         return cleaned
 
     def _image(self, image_id: int) -> ImageRow:
@@ -259,7 +261,7 @@ class Action:
         image = self._image(image_id)
         if (image.height, image.width) != labels.shape:
             raise ValueError(
-                f"{image.relative} is {image.height} x {image.width}, its labels {labels.shape}"
+                f"{image.relative} is {image.height} x {image.width}, its labels are {labels.shape}"
             )
         row = self._add_revision(image_id, getattr(image, field), labels)
         self._set_image(image, field, row.id)

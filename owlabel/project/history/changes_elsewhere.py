@@ -1,4 +1,4 @@
-"""What other processes have done to a project since somebody looked."""
+"""The changes that other processes have made to a project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def last_event(database: Database) -> int:
 
 
 def events_of_others(database: Database, since: int, own: Set[int]) -> list[Event]:
-    """Return the events after a `seq` but for some; undo and redo with what they flipped."""
+    """Return the events after `since` except `own`; undo and redo include what they flipped."""
     with database.reading() as session:
         newer = select(EventRow.seq).where(EventRow.seq > since).order_by(EventRow.seq)
         others = [seq for seq in session.scalars(newer) if seq not in own]

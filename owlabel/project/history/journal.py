@@ -1,7 +1,7 @@
-"""Actions, and undo and redo of them: one transaction, one event, a journal of changed fields.
+"""Actions with undo and redo: one transaction, one event, and a journal of changed fields each.
 
-The log only grows.  Each event keeps the top of the undo and of the redo stack after it, so both
-stacks are chains through the log: no walk is needed, and any process can go on after any other.
+The log only grows.  Each event stores the tops of the undo and the redo stack after it, so both
+stacks are chains through the log.  No search is needed, and any process can continue after another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FIELDS = {
     "tag": {"states"},
     "proposal": {"state"},
 }
-"""What a journal may change: nothing else, whatever a database from elsewhere says."""
+"""The only fields that a journal may change, even if a database from elsewhere names others."""
 _ROWS: dict[str, type[ImageRow | ClassRow | ProposalRow]] = {
     "image": ImageRow,
     "label_class": ClassRow,
@@ -42,7 +42,7 @@ _ROWS: dict[str, type[ImageRow | ClassRow | ProposalRow]] = {
 
 
 def check_payload(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload as a plain dict; raises ValueError unless it is JSON of plain values."""
+    """Return the payload as a plain dict; raises ValueError unless it is plain JSON values."""
     if kind in (UNDO, REDO) or not kind:
         raise ValueError(f"an action needs a kind other than undo and redo, got {kind!r}")
     try:
@@ -66,7 +66,7 @@ def heads(row: EventRow | None) -> tuple[int | None, int | None]:
 
 
 def begin(session: Session, kind: str, payload: Mapping[str, Any], label: str) -> EventRow:
-    """Append the event of an action: it is the new top of the undo stack and nothing can be redone.
+    """Append the event of an action as the new top of the undo stack; the redo stack is emptied.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def begin(session: Session, kind: str, payload: Mapping[str, Any], label: str) -
 
 
 def record(session: Session, seq: int, change: Change) -> None:
-    """Carry out one change of a field and write it into the journal."""
+    """Apply one change of a field and write it to the journal."""
     _assign(session, change, change.after)
     session.add(
         ChangeRow(
@@ -99,7 +99,10 @@ def record(session: Session, seq: int, change: Change) -> None:
 
 def _assign(session: Session, change: Change, value: Any) -> None:
     if change.field not in _FIELDS.get(change.table, ()):
-        raise ProjectError(f"the journal names {change.table}.{change.field}, which it may not")
+        raise ProjectError(
+            f"the journal changes {change.table}.{change.field}, which is not allowed; restore a "
+            "copy of the project"
+        )
     if change.table == "setting":
         _assign_setting(session, change.row, value)
         return
@@ -108,9 +111,12 @@ def _assign(session: Session, change: Change, value: Any) -> None:
         return
     row = session.get(_ROWS[change.table], int(change.row))
     if row is None and change.table == "proposal":
-        return  # open proposals make way for newer ones; what was painted stands in the image
+        return  # newer proposals replace open ones; painted pixels stay in the image
     if row is None:
-        raise ProjectError(f"the journal names {change.table} {change.row}, which is missing")
+        raise ProjectError(
+            f"the journal changes {change.table} {change.row}, which is missing; restore a copy of "
+            "the project"
+        )
     setattr(row, change.field, value)
 
 
@@ -126,7 +132,7 @@ def _assign_setting(session: Session, key: str, value: Any) -> None:
 
 
 def changes_of(session: Session, seqs: Iterable[int]) -> dict[int, tuple[Change, ...]]:
-    """Return the journal of some events, each in the order in which it was written."""
+    """Return the changes of some events, each in the order in which they were written."""
     wanted = sorted(seqs)
     if not wanted:
         return {}
@@ -153,7 +159,7 @@ def events(session: Session, since: int = 0) -> list[Event]:
 
 
 def event_with_flips(session: Session, seq: int) -> Event:
-    """Return an event; an undo or a redo has the changes of what it flipped."""
+    """Return an event; an undo or redo includes the changes of the event that it flipped."""
     row = session.get_one(EventRow, seq)
     source = seq if row.target is None else row.target
     return as_event(row, changes_of(session, [source]).get(source, ()))
@@ -162,9 +168,9 @@ def event_with_flips(session: Session, seq: int) -> Event:
 def trailing(
     session: Session, kinds: Sequence[str], image_id: int, since: int, own: Set[int]
 ) -> list[Event]:
-    """Return the effective events of these kinds that end the log, newest first.
+    """Return the effective events of these kinds at the end of the log, newest first.
 
-    Events after `since` that are not `own` are passed over unless they are of the image.
+    Events after `since` that are not in `own` are skipped unless they concern the image.
     """
     events = []
     top, _ = heads(last(session))
@@ -180,7 +186,7 @@ def trailing(
 
 
 def undo(session: Session) -> Event | None:
-    """Flip the last effective event back; None if there is none."""
+    """Undo the last effective event; None if there is none."""
     newest = last(session)
     top, _ = heads(newest)
     if newest is None or top is None:
@@ -190,7 +196,7 @@ def undo(session: Session) -> Event | None:
 
 
 def redo(session: Session) -> Event | None:
-    """Do again what was undone last; None if there is nothing."""
+    """Redo the event that was undone last; None if there is none."""
     _, top = heads(last(session))
     if top is None:
         return None
@@ -201,7 +207,7 @@ def redo(session: Session) -> Event | None:
 
 
 def _flip(session: Session, kind: str, target: int, stacks: tuple[int | None, int | None]) -> Event:
-    """Append an undo or redo event; it carries the payload and label of what it flips."""
+    """Append an undo or redo event with the payload and label of the event that it flips."""
     flipped = session.get_one(EventRow, target)
     changes = changes_of(session, [target]).get(target, ())
     for change in reversed(changes) if kind == UNDO else changes:

@@ -1,4 +1,4 @@
-"""One SQLite database: connections, and transactions that end in a commit or leave no trace."""
+"""One SQLite database: connections, and transactions that commit or leave no trace."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from owlabel.project.storage.records import ProjectError
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process before it gives up."""
 _REASONS = (
-    ("locked", "another process has kept it locked for {wait:.0f} s; close the other program"),
-    ("readonly", "it cannot be written; check the rights of the folder"),
+    ("locked", "another process has locked it for {wait:.0f} s; close the other program"),
+    ("readonly", "it cannot be written; check the permissions of the folder"),
     ("full", "the disk is full; nothing was changed, free some space and try again"),
-    ("unable to open", "the database cannot be opened; check the folder and its rights"),
+    ("unable to open", "the database cannot be opened; check the folder and its permissions"),
     ("malformed", "the database is damaged; restore a copy of the folder"),
-    ("not a database", "the file is no database; restore a copy of the folder"),
+    ("not a database", "the file is not a database; restore a copy of the folder"),
     ("disk i/o", "the disk reports an error; nothing was changed"),
 )
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver shall not begin transactions by itself
+    connection.isolation_level = None  # the driver must not begin transactions by itself
     for pragma in (
         f"busy_timeout={int(BUSY_SECONDS * 1000)}",
         "journal_mode=WAL",
         "synchronous=FULL",  # an acknowledged action survives a power cut
         "foreign_keys=ON",
-        "trusted_schema=OFF",  # a project from elsewhere may hold views and triggers
+        "trusted_schema=OFF",  # a project from elsewhere may contain views and triggers
     ):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -46,7 +46,7 @@ def _begin(connection: Connection) -> None:
 
 
 def make_engine(path: Path) -> Engine:
-    """Return an engine on the SQLite file; its options say whether a transaction writes."""
+    """Return an engine for the SQLite file; the option "writer" makes a transaction write."""
     url = URL.create("sqlite", database=str(path))
     engine = create_engine(url, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _configure)
@@ -55,12 +55,12 @@ def make_engine(path: Path) -> Engine:
 
 
 def named(error: Exception, path: Path) -> ProjectError:
-    """Return the project error that says in words what the database reported."""
+    """Return a ProjectError that explains an error of the database."""
     text = str(getattr(error, "orig", None) or error)
     for sign, words in _REASONS:
         if sign in text.lower():
             return ProjectError(f"{path}: {words.format(wait=BUSY_SECONDS)} ({text})")
-    return ProjectError(f"{path}: the database refused: {text}")
+    return ProjectError(f"{path}: the database reported an error: {text}")
 
 
 class Database:
@@ -69,7 +69,7 @@ class Database:
     Parameters
     ----------
     path : Path
-        The file, which exists or is made.
+        The file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,15 +79,15 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Give a session that sees one state of the database; raises ProjectError."""
+        """Yield a session that sees one state of the database; raises ProjectError."""
         with self._session(self.engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Give the one writer's session; committed and on disk when the block is left.
+        """Yield the session of the only writer; it is committed to disk when the block ends.
 
-        An exception inside the block, or one while committing, leaves the old state.
+        An exception in the block or in the commit leaves the old state.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Database:
                 committing = True
                 session.commit()
         except BaseException:
-            if committing:  # the connection may still hold the writer's lock: close it
+            if committing:  # the connection may still hold the write lock: close it
                 self.engine.dispose()
             raise
 
@@ -116,5 +116,5 @@ class Database:
             raise named(error, self.path) from error
 
     def close(self) -> None:
-        """Close all connections; the last one folds the write-ahead log into the file."""
+        """Close all connections; the last one merges the write-ahead log into the file."""
         self.engine.dispose()

@@ -1,6 +1,6 @@
-"""The feature cache: one safetensors file per head and image.  Losing any of it costs only time.
+"""The feature cache: one safetensors file per head and image.  Lost files can be recomputed.
 
-A file's time of change is when it was used last: `read` brings it up to date.
+The modification time of a file is the time of its last use: `read` updates it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _NAME = re.compile(r"[0-9A-Za-z_-]{1,80}")
 _HEADER_LIMIT = 1 << 20
 GIB = 1 << 30
 TRIM_TO = 0.9
-"""Share of the limit that is left after files had to go, so that they do not go one by one."""
+"""Share of the limit that is left after trimming, so that not every new file trims again."""
 
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What `FeatureCache.trim` has done.
+    """Result of `FeatureCache.trim`.
 
     Attributes
     ----------
     files, freed : int
-        Files and bytes that went.
+        Files and bytes that were deleted.
     left, kept : int
-        Bytes and files that are left.
+        Bytes and files that remain.
     """
 
     files: int
@@ -47,35 +47,37 @@ class Trimmed:
 
 
 class FeatureCache:
-    """Arrays that a model computed for an image, keyed by what both are.
+    """Arrays that a model computed for an image, keyed by the hashes of head and image.
 
     Parameters
     ----------
     folder : Path
-        Holds ``<head hash>/<image hash>.safetensors``.
+        Contains ``<head hash>/<image hash>.safetensors``.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, head_hash: str, image_hash: str) -> Path:
-        """Return the file's path; raises ValueError where a key is no plain name."""
+        """Return the file's path; raises ValueError if a key is not a plain name."""
         for key in (head_hash, image_hash):
             if not _NAME.fullmatch(key):
-                raise ValueError(f"a cache key has letters, digits, - and _ only, got {key!r}")
+                raise ValueError(
+                    f"a cache key may only have letters, digits, - and _ (at most 80), got {key!r}"
+                )
         return self.folder / head_hash / f"{image_hash}.safetensors"
 
     def has(self, head_hash: str, image_hash: str) -> bool:
-        """Tell whether there is a file; only `read` finds out whether it is whole."""
+        """Return whether the file exists; only `read` checks that it is complete."""
         return bool(image_hash) and self.path(head_hash, image_hash).is_file()
 
     def read(self, head_hash: str, image_hash: str) -> dict[str, NDArray[Any]] | None:
-        """Return the arrays, or None where there are none; a damaged file is deleted."""
+        """Return the arrays, or None if there are none; a damaged file is deleted."""
         content = self._load(head_hash, image_hash)
         return None if content is None else content[0]
 
     def metadata(self, head_hash: str, image_hash: str) -> dict[str, str] | None:
-        """Return what was written beside the arrays, or None where there is nothing whole."""
+        """Return the metadata of the arrays, or None if the file is missing or damaged."""
         content = self._load(head_hash, image_hash)
         return None if content is None else content[1]
 
@@ -93,7 +95,7 @@ class FeatureCache:
         except (ValueError, KeyError, TypeError, SafetensorError):
             path.unlink(missing_ok=True)
             return None
-        with suppress(OSError):  # gone meanwhile, or a disk that may only be read
+        with suppress(OSError):  # deleted meanwhile, or a read-only disk
             os.utime(path)
         return arrays, metadata
 
@@ -104,12 +106,12 @@ class FeatureCache:
         arrays: Mapping[str, NDArray[Any]],
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the arrays under a new name, then rename: a reader sees all or nothing.
+        """Write the arrays under a temporary name, then rename: a reader sees all or nothing.
 
         Raises
         ------
         OSError
-            If the disk is full or cannot be written; no part of a file stays.
+            If the disk is full or cannot be written; no partial file remains.
         """
         path = self.path(head_hash, image_hash)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,30 +124,30 @@ class FeatureCache:
             partial.unlink(missing_ok=True)
 
     def bytes_of(self, head_hash: str, image_hash: str) -> int:
-        """Return how large the file is, 0 where there is none."""
+        """Return the size of the file in bytes, 0 if it does not exist."""
         try:
             return self.path(head_hash, image_hash).stat().st_size
         except OSError:
             return 0
 
     def size(self) -> int:
-        """Return how many bytes the cache has on disk."""
+        """Return the size of the cache on disk in bytes."""
         return sum(size for _, size, _ in self._files())
 
     def trim(self, limit: int, may_go: Callable[[str, str], bool]) -> Trimmed:
-        """Delete what was not used for longest where the cache is larger than `limit` bytes.
+        """Delete the least recently used files if the cache is larger than `limit` bytes.
 
         Parameters
         ----------
         limit : int
-            Bytes; nothing happens up to here.
+            In bytes; a cache of at most this size is not changed.
         may_go : callable
-            Takes the hashes of a head and of an image; False where they are in use.
+            ``may_go(head hash, image hash) -> bool``: False for files in use.
 
         Returns
         -------
         Trimmed
-            `left` is above `limit` where what is in use needs more.
+            `left` is above `limit` if the files in use need more.
         """
         files = list(self._files())
         left = sum(size for _, size, _ in files)
@@ -159,9 +161,9 @@ class FeatureCache:
         return Trimmed(count, freed, left - freed, len(files) - count)
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield time of last use, bytes and path of every file."""
+        """Yield time of last use, size in bytes and path of every file."""
         for path in self.folder.glob("*/*.safetensors"):
-            with suppress(OSError):  # gone meanwhile
+            with suppress(OSError):  # deleted meanwhile
                 facts = path.lstat()
                 yield facts.st_mtime, facts.st_size, path
 
@@ -174,10 +176,10 @@ def _with_checksum(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) ->
 
 
 def _checked_metadata(data: bytes) -> dict[str, str]:
-    """Return the metadata of a whole file; raises ValueError or KeyError for any other."""
+    """Return the metadata of a complete file; raises ValueError or KeyError if it is damaged."""
     size = int.from_bytes(data[:8], "little")
     if not 0 < size <= min(_HEADER_LIMIT, len(data)):
-        raise ValueError("the header is cut")
+        raise ValueError("the header is truncated")
     metadata = dict(json.loads(data[8 : 8 + size])["__metadata__"])
     if int(metadata.pop("crc32")) != zlib.crc32(memoryview(data)[8 + size :]):
         raise ValueError("the checksum differs")

@@ -1,4 +1,4 @@
-"""Bring a database to the newest revision, after a backup; refuse one that is newer than we are."""
+"""Backs up and migrates a database to the newest revision; rejects a newer database."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def found_revision(path: Path) -> str | None:
-    """Return the revision of a database file without changing it, None for an empty database.
+    """Return the revision of a database file without changing it, or None if it has none.
 
     Raises
     ------
     ProjectError
-        If the file cannot be read or is no database.
+        If the file cannot be read or is not a database.
     """
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
@@ -37,14 +37,14 @@ def found_revision(path: Path) -> str | None:
 
 
 def known_revisions() -> list[str]:
-    """Return all revisions that this program knows, newest first."""
+    """Return all revisions known to this program, newest first."""
     from alembic.script import ScriptDirectory
 
     return [script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()]
 
 
 def back_up(path: Path, revision: str) -> Path:
-    """Copy the database beside itself and return the copy's path; an earlier copy is replaced."""
+    """Copy the database into its own folder and return the path; an earlier copy is replaced."""
     target = path.with_name(f"{path.stem}-{revision}.backup")
     partial = target.with_name(f".{target.name}.tmp")
     partial.unlink(missing_ok=True)
@@ -70,12 +70,12 @@ def upgrade(engine: Engine) -> None:
 
 
 def ensure(path: Path, engine: Engine) -> None:
-    """Bring an existing project's database to `REVISION`.
+    """Migrate the database of an existing project to `REVISION`.
 
     Raises
     ------
     ProjectError
-        If it is no project's database, or a newer program wrote it; it is untouched then.
+        If it is not a project's database, or a newer program wrote it.  It is not changed then.
     """
     revision = found_revision(path)
     if revision == REVISION:
@@ -84,11 +84,13 @@ def ensure(path: Path, engine: Engine) -> None:
         raise ProjectError(f"{path} is not the database of a project")
     if revision not in known_revisions():
         raise ProjectError(
-            f"{path} was written by a newer version (database {revision}, this program knows up "
-            f"to {REVISION}); update the program"
+            f"{path} was written by a newer version (database {revision}, this program reads up "
+            f"to {REVISION}); update OWLabel"
         )
     back_up(path, revision)
     try:
         upgrade(engine)
     except DBAPIError as error:
-        raise ProjectError(f"{path} could not be brought from {revision}: {error.orig}") from error
+        raise ProjectError(
+            f"{path} could not be migrated from {revision} to {REVISION}: {error.orig}"
+        ) from error

@@ -1,4 +1,4 @@
-"""What a project hands out: plain frozen records, and the error it raises."""
+"""The frozen records that a project returns, and the error that it raises."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from owlabel.ood.candidates import Candidate
 
 STATES = ("new", "proposed", "edited", "reviewed")
-"""States of an image, in the order in which work goes on."""
+"""States of an image, in the order of the work."""
 
 
 class ProjectError(ValueError):
-    """A project that cannot be opened, read or written; the message says which and why."""
+    """A project cannot be opened, read or written; the message names it and the reason."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class ImageRecord:
     Attributes
     ----------
     id : int
-        Stable for the life of the project.
+        Never changes.
     path : Path
         Absolute path of the image file, which is never written.
     relative : str
-        The same below the images' folder, with ``/``.
+        Path below the image folder, with ``/``.
     content_hash : str
-        Hash of the file's bytes (`owlabel.images.files.content_hash`); "" where it was unreadable.
+        Hash of the file's bytes (`owlabel.images.files.content_hash`); "" if it was unreadable.
     shape : tuple of int or None
-        (H, W) in pixels, None where the file could not be read.
+        (H, W) in pixels; None if the file could not be read.
     error : str or None
         Why the image cannot be used.
     state : str
         One of `STATES`.
     revision_id : int or None
-        The newest human label map, None where nobody has said anything.
+        The newest human label map; None if nobody has labelled.
     """
 
     id: int
@@ -107,19 +107,19 @@ class Event:
     Attributes
     ----------
     seq : int
-        Order of the log; times only inform.
+        Position in the log; times are for information only.
     kind : str
-        What happened; "undo" and "redo" are reserved.
+        Kind of the action; "undo" and "redo" are reserved.
     payload : mapping
-        Plain JSON values that say how, enough to do it again.
+        Plain JSON values that are enough to repeat the action.
     label : str
-        For people, e.g. "Paint car".
+        Text to display, e.g. "Paint car".
     target : int or None
-        Undo and redo: the `seq` of the event that was flipped.
+        For undo and redo the `seq` of the event that was flipped.
     created : float
         Seconds since 1970, UTC.
     changes : tuple of Change
-        What an undo takes back, in the order in which it was done.
+        The changes that an undo reverts, in the order in which they were made.
     """
 
     seq: int
@@ -135,7 +135,7 @@ class Event:
 class CandidateRow:
     """A candidate in the queue; `claimed_by` is the novel class that explains it, or None.
 
-    `features` (n,) are those of `owlabel.ood.segment_features`, None where not computed yet.
+    `features` (n,) are those of `owlabel.ood.segment_features`, None if not computed yet.
     """
 
     id: int

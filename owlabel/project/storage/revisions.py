@@ -1,8 +1,8 @@
-"""Label maps in the database: PNG patches upon a parent, checked by a chain of sha256.
+"""Label maps in the database: PNG patches on a parent map, checked by a chain of sha256.
 
-An edit changes a small part of a large map, so a revision keeps only the box that changed.  The
-digest of a revision covers its parent's digest, so a map that is read without complaint is, bit by
-bit, the one that was written.
+An edit changes a small part of a large map, so a revision stores only the box that changed.  The
+digest of a revision covers its parent's digest, so a map that is read without an error is bit by
+bit the map that was written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from owlabel.project.storage.records import ProjectError
 from owlabel.project.storage.schema import RevisionRow
 
 MAX_DEPTH = 16
-"""Longest chain of patches; then the whole map is written again."""
+"""Longest chain of patches; after it the whole map is written again."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNSET = np.uint8(UNSET)
 _PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS or 0
@@ -41,11 +41,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def encode_png(labels: Labels) -> bytes:
     """Return an 8-bit grey PNG of a label map, shape (H, W).
 
-    Label maps are runs: no row filter and zlib's run-length strategy take 3.4 ms at 2048x1024,
-    where the encoders of imaging libraries take 8 to 12 ms for no smaller file.
+    Label maps consist of runs.  Without a row filter, zlib's run-length strategy takes 3.4 ms at
+    2048x1024; the encoders of imaging libraries take 8 to 12 ms and the file is not smaller.
     """
     height, width = labels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # (H, 1 + W), each row led by filter 0
+    rows = np.zeros((height, width + 1), np.uint8)  # (H, 1 + W), each row begins with filter 0
     rows[:, 1:] = labels
     packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     packed = packer.compress(rows.data) + packer.flush()
@@ -59,8 +59,8 @@ def decode_png(png: bytes, shape: tuple[int, int]) -> Labels:
     Raises
     ------
     ProjectError
-        If it is no PNG, damaged, or of another kind or shape; the shape is checked first, so that
-        a hostile file cannot ask for memory.
+        If it is damaged, not a PNG, or has another mode or shape.  The shape is checked first, so
+        that a hostile file cannot make the program allocate much memory.
     """
     large = shape[0] * shape[1] > _PILLOWS_LIMIT
     try:
@@ -69,14 +69,16 @@ def decode_png(png: bytes, shape: tuple[int, int]) -> Labels:
             Image.open(io.BytesIO(png), formats=["PNG"]) as image,
         ):
             if image.size != shape[::-1] or image.mode != "L":
-                raise ProjectError(f"a label map is {image.mode} {image.size[::-1]}, not L {shape}")
+                raise ProjectError(
+                    f"a label map must be L {shape}, got {image.mode} {image.size[::-1]}"
+                )
             return np.array(image)
     except (UnidentifiedImageError, OSError, SyntaxError, zlib.error, *_BOMBS) as error:
         raise ProjectError(f"a label map is damaged: {error}") from error
 
 
 def changed_box(before: Labels | np.uint8, after: Labels) -> Box:
-    """Return (row0, col0, row1, col1) around all pixels that differ; (0, 0, 0, 0) if none does."""
+    """Return the box (row0, col0, row1, col1) of all pixels that differ, (0, 0, 0, 0) if none."""
     differs = before != after  # (H, W)
     rows = np.flatnonzero(differs.any(axis=1))
     if rows.size == 0:
@@ -105,12 +107,12 @@ def _digest(row: RevisionRow, parent: str) -> str:
 
 
 class Revisions:
-    """Reads and writes label maps; keeps the last few decoded, for they never change.
+    """Reads and writes label maps; keeps the last few decoded, because they never change.
 
     Parameters
     ----------
     kept : int
-        How many maps are kept in memory.
+        Number of maps kept in memory.
     """
 
     def __init__(self, kept: int = 12) -> None:
@@ -118,7 +120,7 @@ class Revisions:
         self._lock = threading.Lock()
 
     def remember(self, revision_id: int, labels: Labels) -> None:
-        """Keep a committed map in memory; it must not be written to any more."""
+        """Keep a committed map in memory and make it read-only."""
         labels.flags.writeable = False
         with self._lock:
             self._maps[revision_id] = labels
@@ -133,7 +135,7 @@ class Revisions:
         Raises
         ------
         ProjectError
-            If there is no such revision, or one that it rests on was altered.
+            If the revision does not exist, or one in its chain was altered.
         """
         known = self._recall(revision_id)
         if known is not None:
@@ -183,10 +185,10 @@ class Revisions:
         labels: Labels,
         fresh: Mapping[int, Labels],
     ) -> RevisionRow:
-        """Write a map that follows `parent`; returns the parent itself if nothing differs.
+        """Write a map that follows `parent`; return the parent itself if nothing differs.
 
-        Not kept in memory: call `remember` after the commit.  `fresh` holds the maps that the same
-        transaction wrote before.
+        The map is not kept in memory: call `remember` after the commit.  `fresh` holds the maps
+        that the same transaction has already written.
         """
         base = self._base(session, parent, labels.shape, fresh)
         if parent is None or base is None:
@@ -195,7 +197,7 @@ class Revisions:
         if box[2] == 0:
             return parent
         if parent.depth + 1 >= MAX_DEPTH or 2 * _area(box) > labels.size:
-            parent, box = None, changed_box(_UNSET, labels)  # keeps reading it back quick
+            parent, box = None, changed_box(_UNSET, labels)  # keeps reading fast
         return self._insert(session, image_id, parent, labels, box)
 
     def _base(
@@ -205,7 +207,7 @@ class Revisions:
         shape: tuple[int, ...],
         fresh: Mapping[int, Labels],
     ) -> Labels | None:
-        """Return the map to patch, None where there is none of this shape."""
+        """Return the map to patch, or None if there is none of this shape."""
         if parent is None or (parent.height, parent.width) != shape:
             return None
         known = fresh.get(parent.id)
@@ -235,8 +237,8 @@ class Revisions:
 def _patch(labels: Labels, row: RevisionRow) -> None:
     """Write the revision's box into `labels`, in place."""
     if len(row.png) < 24:
-        raise ProjectError(f"label revision {row.id} is cut short")
-    width, height = struct.unpack(">II", row.png[16:24])  # of the header; decoding checks it
+        raise ProjectError(f"label revision {row.id} is truncated; restore a copy of the project")
+    width, height = struct.unpack(">II", row.png[16:24])  # from the header; decoding checks it
     if row.row < 0 or row.col < 0 or (row.height, row.width) != labels.shape:
         raise ProjectError(f"label revision {row.id} does not fit its image")
     if row.row + height > row.height or row.col + width > row.width:

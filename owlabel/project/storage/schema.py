@@ -25,26 +25,26 @@ from sqlalchemy.types import TypeDecorator
 from owlabel.project.storage.records import ProjectError
 
 REVISION = "0004"
-"""The newest migration; a database at this revision is opened without loading alembic."""
+"""The newest migration; a database at this revision opens without loading alembic."""
 
 
 class Json(TypeDecorator[Any]):
-    """Plain JSON values as text; SQLite would turn a column of type JSON into numbers it rounds."""
+    """Plain JSON values as text, because SQLite would round the numbers of a JSON column."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str:
-        """Return the text of a value; None is ``null``."""
+        """Return the JSON text of a value; None becomes ``null``."""
         return json.dumps(value, allow_nan=False)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Return the value of a text; raises ProjectError where it was damaged."""
+        """Return the value of a JSON text; raises ProjectError if it is damaged."""
         return from_texts([value])[0]
 
 
 def from_texts(texts: Sequence[str]) -> list[Any]:
-    """Return the values of texts of `Json`; many at once are ten times quicker than one by one.
+    """Return the values of many `Json` texts at once, ten times faster than one by one.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def from_texts(texts: Sequence[str]) -> list[Any]:
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that a later migration can find it."""
+    """Base of all tables; it names every constraint, so that later migrations can find it."""
 
     metadata = MetaData(
         naming_convention={
@@ -75,7 +75,7 @@ class Base(DeclarativeBase):
 
 
 class MetaRow(Base):
-    """Facts outside the history: name, images' folder, the image in focus."""
+    """Facts outside the history: name, image folder, the image in focus."""
 
     __tablename__ = "meta"
     key: Mapped[str] = mapped_column(String, primary_key=True)
@@ -102,7 +102,7 @@ class ClassRow(Base):
 
 
 class RevisionRow(Base):
-    """A label map: a patch, as PNG, upon its parent or upon a map that is all UNSET."""
+    """A label map: a PNG patch on its parent, or on a map that is UNSET everywhere."""
 
     __tablename__ = "revision"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -118,7 +118,7 @@ class RevisionRow(Base):
 
 
 class ImageRow(Base):
-    """An image file; `state` is what people said, `proposed` what a model has done."""
+    """An image file; people set `state`, and `proposed` is set once a model has run on it."""
 
     __tablename__ = "image"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -153,7 +153,7 @@ class ModelRow(Base):
 
 
 class EventRow(Base):
-    """The append-only log.  The heads of both stacks after each event make undo O(1)."""
+    """The append-only event log.  Each event stores the tops of both stacks, so undo is O(1)."""
 
     __tablename__ = "event"
     seq: Mapped[int] = mapped_column(primary_key=True)
@@ -167,7 +167,7 @@ class EventRow(Base):
 
 
 class ChangeRow(Base):
-    """The journal: what each action changed."""
+    """The journal: the changes of each action."""
 
     __tablename__ = "change"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -180,9 +180,9 @@ class ChangeRow(Base):
 
 
 class CandidateEntry(Base):
-    """A candidate segment of one image under one head.  Ids are not used twice.
+    """A candidate segment of one image under one head.  Ids are never reused.
 
-    `mask` is where it lies on the grid, `features` are float64
+    `mask` is its mask on the grid, `features` are float64
     (`owlabel.project.tables.candidate_details`).
     """
 
@@ -207,7 +207,7 @@ class CandidateEntry(Base):
 
 
 class FindingRow(Base):
-    """Pixels of a novel class in an image; class_id -1 says that the image was looked at."""
+    """Pixels of a novel class in an image; class_id -1 marks the image as scanned."""
 
     __tablename__ = "finding"
     key: Mapped[str] = mapped_column(String, primary_key=True)
@@ -229,7 +229,7 @@ class ShotMeanRow(Base):
 
 
 class TagRow(Base):
-    """Whether a class is "present" in an image or "absent" from it; no row: nobody has said."""
+    """Whether a class is "present" in an image or "absent" from it; no row means unknown."""
 
     __tablename__ = "tag"
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), primary_key=True)
@@ -242,7 +242,7 @@ class TagRow(Base):
 class ProposalRow(Base):
     """A mask that a model proposes: a PNG of its box (`row`, `col`, `height`, `width`), 1 inside.
 
-    Ids are not used twice, for the journal names them.
+    Ids are never reused, because the journal refers to them.
     """
 
     __tablename__ = "proposal"
@@ -263,7 +263,7 @@ class ProposalRow(Base):
 
 
 class JobEntry(Base):
-    """A job: what it is, how far it is, who runs it."""
+    """A job: its kind and payload, its progress and its worker."""
 
     __tablename__ = "job"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -287,7 +287,7 @@ class JobEntry(Base):
 
 
 class JobMetricRow(Base):
-    """Numbers that a job reported at one step."""
+    """The numbers that a job reported at one step."""
 
     __tablename__ = "job_metric"
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""What is kept beside a candidate: where it lies on the grid, and its features; recomputable."""
+"""Details of a candidate: its mask on the grid and its features.  Both can be recomputed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _BOX = struct.Struct("<4H")
 
 @dataclass(frozen=True)
 class Details:
-    """One candidate as the classifier of false ones sees it.
+    """A candidate as input of the meta classifier, which finds false candidates.
 
     Attributes
     ----------
     id, image_id : int
-        Of the candidate's row and of its image.
+        Ids of the candidate's row and of its image.
     peak : tuple of int
         (row, col) in pixels of the image.
     mask : bytes or None
-        See `pack_mask`; None where an older version found it.
+        See `pack_mask`; None if an older version stored the candidate.
     features : ndarray of float64, shape (n,), or None
         See `owlabel.ood.segment_features`.
     """
@@ -47,23 +47,23 @@ class Details:
 
 
 def pack_mask(inside: NDArray[np.bool_]) -> bytes:
-    """Return a mask (h, w) as bytes: the box of what is set, and its pixels, one bit each.
+    """Return a mask (h, w) as bytes: its bounding box and the pixels in it, one bit each.
 
     Raises
     ------
     ValueError
-        If nothing is set.
+        If the mask is empty.
     """
     rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if not rows.size:
-        raise ValueError("an empty mask cannot be kept")
+        raise ValueError("an empty mask cannot be stored")
     top, left = int(rows[0]), int(cols[0])
     box = inside[top : rows[-1] + 1, left : cols[-1] + 1]
     return _BOX.pack(top, left, *box.shape) + np.packbits(box).tobytes()
 
 
 def put_mask(segments: Segments, packed: bytes, number: int) -> bool:
-    """Write `number` where a packed mask is set; False where it does not fit into the map."""
+    """Write `number` into the pixels of a packed mask; return False if it does not fit the map."""
     if len(packed) < _BOX.size:
         return False
     top, left, rows, cols = _BOX.unpack_from(packed)
@@ -81,23 +81,23 @@ def pack_features(features: Doubles) -> bytes:
 
 
 def unpack_features(stored: bytes | None) -> Doubles | None:
-    """Return the features of some bytes, (n,), None where there are none or they are cut."""
+    """Return the features in some bytes, (n,), or None if they are missing or truncated."""
     if stored is None or len(stored) % 8:
         return None
     return np.frombuffer(stored, "<f8").astype(np.float64)
 
 
 def details(database: Database, head_hash: str, image_id: int) -> list[Details]:
-    """Return the candidates of an image under a head, by id; none where the image is gone."""
+    """Return the candidates of an image under a head, by id; none if the image is gone."""
     query = _columns(_there(head_hash)).where(CandidateEntry.image_id == image_id)
     with database.reading() as session:
         return [_unpacked(row) for row in session.execute(query.order_by(CandidateEntry.id))]
 
 
 def spread(database: Database, head_hash: str, most: int) -> tuple[list[Details], int]:
-    """Return about so many candidates of a data set, spread by their ids, and how many there are.
+    """Return about `most` candidates of a project, evenly spread by id, and the total number.
 
-    All of them where there are no more.
+    If there are at most `most`, all are returned.
     """
     there = _there(head_hash)
     with database.reading() as session:
@@ -110,7 +110,7 @@ def spread(database: Database, head_hash: str, most: int) -> tuple[list[Details]
 
 
 def unfinished(database: Database, head_hash: str, columns: int) -> list[int]:
-    """Return the images with a candidate whose mask, or that many features, are not stored."""
+    """Return the images with a candidate that lacks its mask or has not `columns` features."""
     query = _there(head_hash).with_only_columns(CandidateEntry.image_id).distinct()
     with database.reading() as session:
         features, mask = CandidateEntry.features, CandidateEntry.mask
@@ -119,7 +119,7 @@ def unfinished(database: Database, head_hash: str, columns: int) -> list[int]:
 
 
 def _there(head_hash: str) -> Select[Any]:
-    """Return the query for all candidates, under a head, of images that are there."""
+    """Return the query for all candidates under a head in existing images."""
     query = select(CandidateEntry.id).join(ImageRow, ImageRow.id == CandidateEntry.image_id)
     return query.where(CandidateEntry.head_hash == head_hash, ~ImageRow.gone)
 
@@ -137,7 +137,7 @@ def _unpacked(row: Any) -> Details:
 
 
 def store(database: Database, rows: Iterable[Details]) -> None:
-    """Store mask and features of candidates; rows that are gone are passed over."""
+    """Store mask and features of candidates; rows that are gone are skipped."""
     with database.writing() as session:
         for row in rows:
             features = None if row.features is None else pack_features(row.features)
@@ -149,13 +149,13 @@ def store(database: Database, rows: Iterable[Details]) -> None:
 
 
 def store_judge(database: Database, key: str, value: dict[str, Any]) -> None:
-    """Store a fitted classifier as plain JSON under its key, in place of an earlier one."""
+    """Store a fitted meta classifier as plain JSON under its key, replacing an earlier one."""
     with database.writing() as session:
         session.merge(MetaRow(key=f"judge {key}", value=value))
 
 
 def judge(database: Database, key: str) -> dict[str, Any] | None:
-    """Return the classifier stored under a key, None where there is none."""
+    """Return the meta classifier stored under a key, or None."""
     with database.reading() as session:
         row = session.get(MetaRow, f"judge {key}")
         return None if row is None or not isinstance(row.value, dict) else row.value

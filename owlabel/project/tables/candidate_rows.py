@@ -1,4 +1,4 @@
-"""Candidates of the images of a project, as a model proposed them; no part of the history."""
+"""The OoD candidates that a model proposed in the images of a project; not in the history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Candidates:
         segments: NDArray[np.int32] | None = None,
         features: NDArray[np.float64] | None = None,
     ) -> None:
-        """Store the candidates of an image under a head in place of the earlier ones.
+        """Store the candidates of an image under a head, replacing earlier ones.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class Candidates:
         Raises
         ------
         ValueError
-            If there is no such image.
+            If no image has this id.
         """
         rows = [
             {
@@ -89,10 +89,9 @@ class Candidates:
         image_id: int | None = None,
         to_review: bool = False,
     ) -> list[CandidateRow]:
-        """Return candidates of images that are there: unclaimed first, then the highest rank.
+        """Return candidates of existing images: unclaimed ones first, then by rank, highest first.
 
-        The unclaimed ones come by rank from an index, so that the best of a million cost what the
-        best of a thousand do.
+        An index gives the unclaimed ones by rank, so the time does not grow with their number.
 
         Parameters
         ----------
@@ -100,9 +99,9 @@ class Candidates:
         limit : int
             The largest number of rows; -1 sets no limit.
         image_id : int, optional
-            Of this image only.
+            Only candidates of this image.
         to_review : bool
-            Of images that are not reviewed only.
+            Only candidates of images that are not reviewed.
         """
         entry = CandidateEntry
         query = (
@@ -130,7 +129,7 @@ class Candidates:
         return ranked
 
     def claim(self, claims: Mapping[int, int | None]) -> None:
-        """Store which class explains each candidate, by its row's id; None: no class does."""
+        """Store which class explains each candidate, by its row id; None for no class."""
         with self._database.writing() as session:
             store_claims(session, claims)
 
@@ -142,7 +141,7 @@ class Candidates:
 
 
 def store_claims(session: Session, claims: Mapping[int, int | None]) -> None:
-    """Store which class explains each candidate; ids without a row are passed over."""
+    """Store which class explains each candidate; ids without a row are skipped."""
     for candidate_id, class_id in claims.items():
         session.execute(
             update(CandidateEntry)

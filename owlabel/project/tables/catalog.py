@@ -1,4 +1,4 @@
-"""The images of a project: found by scanning the images' folder, followed when they are renamed."""
+"""The images of a project: scans the image folder and follows renamed files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from owlabel.project.storage.database import Database
 
 _opened = ImageRow.error.is_(None) | (ImageRow.content_hash != "")
-REPLACED = " has another content than when it was labelled; its labels were kept: look at it again"
+REPLACED = " has changed since it was labelled; its labels were kept: check them"
 NOTHING_NEW = {"new": 0, "gone": 0, "changed": 0, "renamed": 0}
-"""How many images a survey has found to be so."""
+"""Counts of a survey without any change."""
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is known of an image file without decoding it; `error` says why nothing else is."""
+    """Facts about an image file without decoding it; `error` says why it cannot be read."""
 
     relative: str
     file_size: int
@@ -38,7 +38,7 @@ class FileFacts:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Return the path below `root`; raises ProjectError for one that would leave it."""
+    """Return the path below `root`; raises ProjectError if it would leave `root`."""
     leaves = relative.startswith("/") or "\0" in relative or ".." in relative.split("/")
     if leaves or relative in ("", "."):
         raise ProjectError(f"a path of this project leaves its folder: {relative!r}")
@@ -46,7 +46,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def read_facts(path: Path, relative: str) -> FileFacts:
-    """Return the facts of one file; a file that cannot be read gives its reason."""
+    """Return the facts of one file, with the reason if it cannot be read."""
     try:
         status = path.stat()
     except OSError as error:
@@ -61,9 +61,9 @@ def read_facts(path: Path, relative: str) -> FileFacts:
 
 
 def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | str]:
-    """Scan the folder; a file of the known size and time is given by its relative path only.
+    """Scan the folder; a file with known size and time is returned as its relative path only.
 
-    What was in `known` in the order of the scan is there unchanged where the result equals it.
+    If the result equals the keys of `known`, nothing has changed.
 
     Raises
     ------
@@ -71,11 +71,11 @@ def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | st
         If the folder is missing.
     """
     if not root.is_dir():
-        raise ProjectError(f"the images' folder {root} is missing; put it back or move it there")
+        raise ProjectError(f"the image folder {root} is missing; move it back there")
     files: list[FileFacts | str] = []
     for relative in relative_paths(root):
         path = f"{root}/{relative}"
-        with suppress(OSError):  # gone meanwhile: looked at below, for the reason
+        with suppress(OSError):  # deleted meanwhile: `read_facts` returns the reason
             status = os.stat(path)
             if known.get(relative) == (status.st_size, status.st_mtime_ns):
                 files.append(relative)
@@ -85,10 +85,10 @@ def survey(root: Path, known: dict[str, tuple[int, int]]) -> list[FileFacts | st
 
 
 def known_files(session: Session) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file that the project has seen and that is there, in order.
+    """Return size and time of every existing file that the project knows, in order.
 
-    One that could not be opened is left out: it is looked at again, since rights may be given
-    without a trace.  One that could not be decoded is as broken as before while it is the same.
+    A file that could not be opened is left out and read again, because its permissions may have
+    changed.  A file that could not be decoded stays broken as long as it does not change.
     """
     query = select(ImageRow.relative, ImageRow.file_size, ImageRow.file_time)
     query = query.where(~ImageRow.gone, _opened).order_by(ImageRow.position)
@@ -96,21 +96,21 @@ def known_files(session: Session) -> dict[str, tuple[int, int]]:
 
 
 def all_known(session: Session, known: Mapping[str, object], files: list[FileFacts | str]) -> bool:
-    """Tell whether a survey found nothing but what is known, all of it, and in the same order."""
+    """Return whether a survey found exactly the known files, in the same order."""
     if list(known) != files:
         return False
     closed = select(ImageRow.id).where(~ImageRow.gone, ~_opened).limit(1)
-    return session.scalar(closed) is None  # one that could not be opened and is gone now
+    return session.scalar(closed) is None  # a file that could not be opened may be gone now
 
 
 def sync(database: Database, root: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Survey the folder and bring the rows up to date.
+    """Survey the folder and update the rows.
 
     Returns
     -------
     tuple
-        How many images are new, gone, changed and renamed; and which labelled ones have another
-        content of the same size now: their labels were kept.
+        How many images are new, gone, changed and renamed; and the labelled images whose content
+        changed at the same size.  Their labels were kept.
     """
     with database.reading() as session:
         known = known_files(session)
@@ -129,9 +129,9 @@ def sync(database: Database, root: Path) -> tuple[dict[str, int], tuple[str, ...
 
 
 def take(session: Session, files: list[FileFacts | str]) -> dict[str, int]:
-    """Bring the images' rows up to date with a survey; return how many are new, gone, changed.
+    """Update the rows of the images from a survey; return the counts as in `sync`.
 
-    An image is its content: labels follow a file that was renamed, also where names were swapped.
+    Images are identified by content: labels follow a renamed file, even if names were swapped.
     """
     rows = {row.relative: row for row in session.scalars(select(ImageRow))}
     facts = [item if isinstance(item, FileFacts) else _facts_of(rows[item]) for item in files]
@@ -175,7 +175,7 @@ def _name(image: ImageRow | FileFacts) -> str:
 
 
 def _match(rows: list[ImageRow], facts: list[FileFacts]) -> dict[str, ImageRow]:
-    """Return relative path to row: same name and content first, then content, then name."""
+    """Match rows by relative path: first by name and content, then by content, then by name."""
     matched: dict[str, ImageRow] = {}
     free = {row.id: row for row in rows}
     keys: tuple[Callable[[ImageRow | FileFacts], object], ...] = (
@@ -195,7 +195,7 @@ def _match(rows: list[ImageRow], facts: list[FileFacts]) -> dict[str, ImageRow]:
 def _free_names(
     session: Session, rows: list[ImageRow], facts: list[FileFacts], matched: dict[str, ImageRow]
 ) -> None:
-    """Take away names that another image gets now, so that no two rows ever share one."""
+    """Rename rows whose name goes to another image, so that no two rows ever share a name."""
     owner = {item.relative: matched.get(item.relative) for item in facts}
     for row in rows:
         if row.relative in owner and owner[row.relative] is not row:
@@ -211,7 +211,7 @@ def _fill(row: ImageRow, facts: FileFacts) -> None:
 
 
 def _refresh(row: ImageRow, facts: FileFacts) -> bool:
-    """Take new facts; labels keep their shape, so a file of another size becomes an error."""
+    """Update a row with new facts; a labelled image whose size changed becomes an error."""
     changed = row.content_hash != facts.content_hash or row.gone
     shape = (row.height, row.width)
     labelled = row.revision_id is not None or row.review_labels_id is not None
@@ -220,7 +220,7 @@ def _refresh(row: ImageRow, facts: FileFacts) -> bool:
     if labelled and facts.shape != shape:
         row.height, row.width = shape
         row.error = facts.error or (
-            f"{row.relative} is now {facts.shape}, but labelled as {shape}; put the old file back"
+            f"{row.relative} is now {facts.shape}, but labelled as {shape}; restore the old file"
         )
     return changed
 
@@ -228,7 +228,7 @@ def _refresh(row: ImageRow, facts: FileFacts) -> bool:
 def select_records(
     session: Session, root: Path, *, only: int | None = None, broken: bool = False
 ) -> list[ImageRecord]:
-    """Return the images in scan order; a missing image is listed only if people worked on it."""
+    """Return the images in scan order; missing images are listed only if people worked on them."""
     query = select(
         ImageRow.id, ImageRow.relative, ImageRow.content_hash, ImageRow.height, ImageRow.width,
         ImageRow.gone, ImageRow.error, ImageRow.state, ImageRow.proposed, ImageRow.revision_id,
@@ -246,7 +246,7 @@ def select_records(
             relative=relative,
             content_hash=content_hash,
             shape=None if height is None or width is None else (height, width),
-            error=f"{relative} is gone; put it back" if gone else error,
+            error=f"{relative} is missing; restore the file" if gone else error,
             state="proposed" if state == "new" and proposed else state,
             revision_id=revision_id,
         )
@@ -258,7 +258,7 @@ def select_records(
 
 
 def image_row(session: Session, image_id: int) -> ImageRow:
-    """Return an image's row; raises ValueError if there is none."""
+    """Return an image's row; raises ValueError if no image has this id."""
     row = session.get(ImageRow, image_id)
     if row is None:
         raise ValueError(f"no image has the id {image_id}")

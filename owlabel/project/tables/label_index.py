@@ -1,6 +1,6 @@
-"""Which classes people have labelled in which image, without decoding all label maps each time.
+"""The classes that people have labelled in each image, without decoding all label maps each time.
 
-A revision never changes, so it is read once; the result is kept in the database.
+A revision never changes, so it is decoded once and the result is stored in the database.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 KEY = "classes of revisions"
 STORE_EVERY = 50
-"""Revisions after which what was found is written: not after every click."""
+"""Newly scanned revisions after which the index is written, so that not every click writes."""
 
 
 class LabelIndex:
-    """The classes that the human layer or the reviewed labels of each image hold.
+    """The classes in the human layer or the reviewed labels of each image.
 
     Parameters
     ----------
@@ -33,17 +33,19 @@ class LabelIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._revisions = Revisions(kept=1)  # its own: the annotator's last maps stay in memory
+        self._revisions = Revisions(
+            kept=1
+        )  # its own cache, so that the annotator's maps stay in memory
         self._known: dict[int, frozenset[int]] | None = None
         self._stored = 0
 
     def scan(self, seconds: float | None = None) -> int:
-        """Read the revisions that are new; return how many are left.
+        """Decode the new revisions; return how many are left.
 
         Parameters
         ----------
         seconds : float, optional
-            Stop after this long, but read at least one; None reads all.
+            Stop after this time, but decode at least one; None decodes all.
 
         Raises
         ------
@@ -61,9 +63,9 @@ class LabelIndex:
         return len(waiting)
 
     def classes(self) -> dict[int, frozenset[int]]:
-        """Return image id to the ids of the classes that people labelled in it, as far as known.
+        """Return for each image id the ids of the classes labelled in it, as far as scanned.
 
-        Images without any are left out; void is no class.
+        Images without labels are left out; void does not count as a class.
         """
         known = self._load()
         by_image = {}
@@ -74,7 +76,7 @@ class LabelIndex:
         return by_image
 
     def _current(self) -> dict[int, list[int]]:
-        """Return image id to the revisions that say what people labelled in it."""
+        """Return for each image id the revisions of its human and its reviewed labels."""
         labels, reviewed = ImageRow.revision_id, ImageRow.review_labels_id
         query = select(ImageRow.id, labels, reviewed).where(
             ~ImageRow.gone, or_(labels.is_not(None), reviewed.is_not(None))
@@ -93,7 +95,7 @@ class LabelIndex:
         self._load()[revision_id] = frozenset(c for c in present(labels) if c < MAX_CLASSES)
 
     def _load(self) -> dict[int, frozenset[int]]:
-        """Return revision to classes; what was stored in another form is found anew."""
+        """Return the classes by revision; a stored index in another form is ignored."""
         if self._known is None:
             with self._database.reading() as session:
                 row = session.get(MetaRow, KEY)
@@ -103,7 +105,7 @@ class LabelIndex:
         return self._known
 
     def _store(self) -> None:
-        """Write what is known of the revisions in use."""
+        """Store the classes of the revisions in use."""
         known = self._load()
         used = {r for revisions in self._current().values() for r in revisions}
         value = {str(r): sorted(ids) for r, ids in known.items() if r in used}

@@ -1,7 +1,7 @@
-"""In which images novel classes occur, as a rule has it; no part of the history.
+"""The images in which novel classes occur according to a rule; not in the history.
 
-A rule (prototypes, reach, heads) has a key.  An image that the rule was applied to has a row of the
-class `SCANNED`, and one row for each novel class, with 0 pixels where it does not occur.
+A rule (prototypes, threshold, heads) has a key.  An image to which the rule was applied has one row
+for the class `SCANNED` and one row for each novel class, with 0 pixels if it does not occur.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Occurrences:
         pixels: Mapping[int, int],
         claims: Mapping[int, int | None] | None = None,
     ) -> None:
-        """Store the pixels of each novel class in an image, and which candidates it explains.
+        """Store the pixel counts of novel classes in an image, and the candidates they explain.
 
         Parameters
         ----------
         key : str
-            Of the rule.
+            Key of the rule.
         image_id : int
         pixels : mapping
-            Class id to pixels; 0 where the class does not occur.
+            Pixel counts by class id; 0 if the class does not occur.
         claims : mapping, optional
             See `Candidates.claim`.
         """
@@ -60,7 +60,7 @@ class Occurrences:
             store_claims(session, claims or {})
 
     def image_counts(self, key: str) -> dict[int, int]:
-        """Return class id to the number of images in which it occurs, 0 for nowhere."""
+        """Return for each class id the number of images in which it occurs."""
         images = func.count(case((FindingRow.pixels > 0, 1))).label("images")
         query = (
             select(FindingRow.class_id, images)
@@ -71,7 +71,7 @@ class Occurrences:
             return {row.class_id: row.images for row in session.execute(query)}
 
     def scanned(self, key: str) -> set[int]:
-        """Return the ids of the images that the rule was applied to."""
+        """Return the ids of the images to which the rule was applied."""
         scanned = FindingRow.key == key, FindingRow.class_id == SCANNED
         with self._database.reading() as session:
             return set(session.scalars(select(FindingRow.image_id).where(*scanned)))

@@ -1,7 +1,7 @@
 """Proposals: masks that a model proposes for review, with a class and a confidence.
 
-They are no labels.  Accepting one is an act that paints it into the human layer where nobody has
-said anything (`Session.accept_proposal`); nothing else makes a label of it.
+A proposal is not a label.  Only accepting it makes a label: the action paints it into the human
+layer where nobody has labelled (`Session.accept_proposal`).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 BoolArray = NDArray[np.bool_]
 
 SOURCES = ("weak_shot", "cluster")
-"""Who proposes: SimFormer from tags, or a group of unknown segments."""
+"""Sources of proposals: SimFormer from tags, or a cluster of unknown segments."""
 PROPOSAL_STATES = ("open", "accepted", "rejected")
 
 
 @dataclass(frozen=True)
 class NewProposal:
-    """A mask as a job proposes it.
+    """A mask that a job proposes.
 
     Attributes
     ----------
     class_id : int
         An active class of the project.
     mask : ndarray of bool, shape (H, W)
-        In pixels of the image; something must be set.
+        In pixels of the image; must not be empty.
     confidence : float
         0 .. 1.
     """
@@ -51,7 +51,7 @@ class NewProposal:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A stored proposal; `Proposals.mask` gives its pixels.
+    """A stored proposal without its mask, which `Proposals.mask` returns.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class Proposal:
     source : str
         One of `SOURCES`.
     origin : str
-        The job, or the name of the cluster.
+        The job's number, or the name of the cluster.
     box : tuple of int
         (row0, col0, row1, col1) around the mask, in pixels of the image.
     confidence : float
         0 .. 1.
     pixels : int
-        How many are set.
+        Number of pixels in the mask.
     state : str
         One of `PROPOSAL_STATES`.
     """
@@ -82,7 +82,7 @@ class Proposal:
 
 
 def proposal_row(session: Session, proposal_id: int) -> ProposalRow:
-    """Return a proposal's row; raises ValueError if there is none."""
+    """Return a proposal's row; raises ValueError if no proposal has this id."""
     row = session.get(ProposalRow, proposal_id)
     if row is None:
         raise ValueError(f"no proposal has the id {proposal_id}")
@@ -101,9 +101,9 @@ class Proposals:
         self._database = database
 
     def write(self, image_id: int, source: str, origin: str, items: Sequence[NewProposal]) -> None:
-        """Store proposals in place of the open ones of the same source and image.
+        """Store proposals, replacing the open ones of the same source and image.
 
-        What people accepted or rejected stays.
+        Accepted and rejected proposals stay.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Proposals:
             in the image.  Nothing is stored then.
         """
         if source not in SOURCES:
-            raise ValueError(f"a source is one of {', '.join(SOURCES)}, got {source!r}")
+            raise ValueError(f"a source must be one of {', '.join(SOURCES)}, got {source!r}")
         with self._database.writing() as session:
             image = image_row(session, image_id)
             allowed = present_in(session, image_id) if source == "weak_shot" else class_ids(session)
@@ -142,12 +142,12 @@ class Proposals:
                 session.execute(insert(ProposalRow), [row | same for row in rows])
 
     def restore(self, image_id: int, source: str, origin: str, item: NewProposal) -> int:
-        """Store one proposal beside the others, whatever the tags say; return its id (replays).
+        """Store one proposal without replacing others or checking tags; return its id (replays).
 
         Raises
         ------
         ValueError
-            As `write`.
+            As for `write`, except for tags.
         """
         with self._database.writing() as session:
             _check(item, image_row(session, image_id), class_ids(session), source)
@@ -165,11 +165,11 @@ class Proposals:
         *,
         to_review: bool = False,
     ) -> list[Proposal]:
-        """Return the open proposals, the most confident first; or those to review alone.
+        """Return the open proposals, the most confident first.
 
-        To review is what lies in images that are not reviewed, as `count` counts.
-        Images that are gone and classes that were taken back are left out, and so is what tags
-        gave once the class is not tagged present in its image any more.
+        With `to_review`, only those in images that are not reviewed, as in `count`.  Missing images
+        and removed classes are left out.  A proposal from tags is left out once its class is no
+        longer tagged present in the image.
         """
         query = _open(select(*_RECORD), source)
         if image_id is not None:
@@ -181,13 +181,13 @@ class Proposals:
             return [_record(row) for row in session.execute(query)]
 
     def count(self, source: str | None = None) -> int:
-        """Return how many of `open` lie in images that are not reviewed."""
+        """Return how many open proposals lie in images that are not reviewed."""
         query = _open(select(func.count()), source).where(ImageRow.state != "reviewed")
         with self._database.reading() as session:
             return int(session.scalar(query) or 0)
 
     def rejected(self, source: str, image_id: int) -> list[Proposal]:
-        """Return what people rejected in an image of what a source proposed, oldest first."""
+        """Return the rejected proposals of a source in an image, oldest first."""
         query = (
             select(*_RECORD)
             .where(
@@ -201,17 +201,17 @@ class Proposals:
             return [_record(row) for row in session.execute(query)]
 
     def get(self, proposal_id: int) -> Proposal:
-        """Return one proposal, whatever its state; raises ValueError if there is none."""
+        """Return one proposal in any state; raises ValueError if no proposal has this id."""
         with self._database.reading() as session:
             proposal_row(session, proposal_id)
             query = select(*_RECORD).where(ProposalRow.id == proposal_id)
             return _record(session.execute(query).one())
 
     def is_open(self, proposal_id: int) -> bool:
-        """Tell whether a proposal can still be accepted, rejected or corrected."""
+        """Return whether a proposal can still be accepted, rejected or corrected."""
         try:
             image_id = self.get(proposal_id).image_id
-        except ValueError:  # newer ones have taken its place
+        except ValueError:  # newer proposals have replaced it
             return False
         return any(p.id == proposal_id for p in self.open(image_id=image_id))
 
@@ -221,7 +221,7 @@ class Proposals:
         Raises
         ------
         ValueError
-            If there is no such proposal, or its image has another size now.
+            If no proposal has this id, or the size of its image has changed.
         ProjectError
             If the stored mask is damaged.
         """
@@ -235,7 +235,7 @@ class Proposals:
             if min(row.row, row.col) < 0 or bottom > image.height or right > image.width:
                 raise ValueError(
                     f"the proposal {row.id} does not fit into {image.relative} of "
-                    f"{image.height} x {image.width}: make the proposals again"
+                    f"{image.height} x {image.width}: compute the proposals again"
                 )
             mask = np.zeros((image.height, image.width), bool)
             mask[row.row : bottom, row.col : right] = inside
@@ -256,11 +256,11 @@ _RECORD = (
     ProposalRow.pixels,
     ProposalRow.state,
 )
-"""All but the mask."""
+"""All columns except the mask."""
 
 
 def _open(query: Any, source: str | None) -> Any:
-    """Return a query on proposals limited to the open ones, see `Proposals.open`."""
+    """Return a query limited to the open proposals, see `Proposals.open`."""
     tagged = and_(TagRow.image_id == ProposalRow.image_id, TagRow.class_id == ProposalRow.class_id)
     query = (
         query.select_from(ProposalRow)
@@ -294,11 +294,11 @@ def _record(row: Any) -> Proposal:
 def _check(item: NewProposal, image: ImageRow, allowed: set[int], source: str) -> None:
     mask, shape = item.mask, (image.height, image.width)
     if item.class_id not in allowed:
-        why = "is not tagged present in it" if source == "weak_shot" else "is none of the project"
+        why = "is not tagged present in it" if source == "weak_shot" else "is not in the project"
         raise ValueError(f"{image.relative}: the class {item.class_id} {why}")
     if mask.dtype != np.bool_ or mask.shape != shape:
         raise ValueError(
-            f"{image.relative} is {shape[0]} x {shape[1]}, a mask must be bool of that shape, "
+            f"{image.relative} is {shape[0]} x {shape[1]}: a mask must be bool of that shape, "
             f"got {mask.dtype} {mask.shape}"
         )
     if not mask.any():

@@ -1,6 +1,6 @@
-"""Mean embeddings of shots, by revision and head; no part of the history.
+"""Mean embeddings of shots, by revision and head; not in the history.
 
-A revision that was read has a row of the class `READ`, so that one without shots is not read again.
+A revision that was read has a row of the class `READ`.  So a revision without shots is read once.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ShotMeans:
         self._database = database
 
     def of_head(self, head_hash: str) -> dict[int, dict[int, NDArray[np.float64]]]:
-        """Return revision to class to the mean embedding, (N,), of every shot under a head.
+        """Return ``{revision: {class: mean embedding}}`` under a head; a mean has shape (N,).
 
-        A revision that was read and has no shot is there with an empty dict.
+        A revision that was read but has no shot maps to an empty dict.
         """
         means: dict[int, dict[int, NDArray[np.float64]]] = {}
         query = select(ShotMeanRow).where(ShotMeanRow.head_hash == head_hash)
@@ -45,7 +45,7 @@ class ShotMeans:
     def store(
         self, revision_id: int, head_hash: str, means: Mapping[int, NDArray[np.float64]]
     ) -> None:
-        """Store the mean embedding, (N,), of every shot of a revision under a head."""
+        """Store the mean embeddings, (N,) each, of the shots of a revision under a head."""
         of_revision = ShotMeanRow.revision_id == revision_id, ShotMeanRow.head_hash == head_hash
         with self._database.writing() as session:
             session.execute(delete(ShotMeanRow).where(*of_revision))

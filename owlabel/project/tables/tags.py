@@ -1,7 +1,7 @@
-"""Tags: which classes people say are present in an image, and which are absent from it.
+"""Tags: the classes that people mark as present in an image or absent from it.
 
-Nothing is said of a class in an image (it is "unknown") where there is no row.  The journal holds
-one entry for each class that an act changed, however many images it tagged.
+Without a row, the state of a class in an image is "unknown".  The journal holds one entry for each
+class that an action changed, for any number of images.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from owlabel.project.storage.database import Database
 
 TAG_STATES = ("present", "absent", "unknown")
-"""What can be said of a class in an image; "unknown" takes back what was said."""
+"""The states of a class in an image; "unknown" removes the tag."""
 FEW = 500
-"""Images that a query names one by one."""
+"""Most images that a query lists by id."""
 
 
 def check(session: Session, class_id: int, states: Mapping[int, str]) -> None:
-    """Raise ValueError unless class and images are there and each state is one of `TAG_STATES`."""
+    """Raise ValueError unless class and images exist and each state is one of `TAG_STATES`."""
     row = session.get(ClassRow, class_id)
     if row is None or not row.active:
         raise ValueError(f"no class has the id {class_id}")
     wrong = set(states.values()) - set(TAG_STATES)
     if wrong:
-        raise ValueError(f"a tag is one of {', '.join(TAG_STATES)}, got {min(wrong)!r}")
+        raise ValueError(f"a tag must be one of {', '.join(TAG_STATES)}, got {min(wrong)!r}")
     query = select(ImageRow.id).where(*_among(ImageRow.id, states))
     missing = set(states) - set(session.scalars(query))
     if missing:
@@ -40,27 +40,29 @@ def check(session: Session, class_id: int, states: Mapping[int, str]) -> None:
 
 
 def _among(column: InstrumentedAttribute[int], wanted: Collection[int]) -> list[Any]:
-    """Return a condition for few values; many are cheaper to find in the whole table."""
+    """Return a condition for few values; for many it is faster to read the whole table."""
     return [column.in_(wanted)] if len(wanted) <= FEW else []
 
 
 def states(session: Session, class_id: int, among: Collection[int]) -> dict[int, str]:
-    """Return image id to state of what was said of one class, at least of these images."""
+    """Return the tags of one class by image id, at least for these images."""
     near = _among(TagRow.image_id, among)
     query = select(TagRow.image_id, TagRow.state).where(TagRow.class_id == class_id, *near)
     return {row.image_id: row.state for row in session.execute(query)}
 
 
 def assign_tags(session: Session, class_id: int, values: object) -> None:
-    """Write image id to state, None for unknown, as the journal holds it.
+    """Store the tags of a class from the journal: states by image id, None for unknown.
 
     Raises
     ------
     ProjectError
-        If the journal was damaged.
+        If the journal is damaged.
     """
     if not isinstance(values, dict) or set(values.values()) - {"present", "absent", None}:
-        raise ProjectError(f"the journal holds tags that are none: {str(values)[:80]}")
+        raise ProjectError(
+            f"the journal holds malformed tags: {str(values)[:80]}; restore a copy of the project"
+        )
     rows = [{"image_id": int(i), "class_id": class_id, "state": s} for i, s in values.items()]
     removed = [{"image": row["image_id"]} for row in rows if row["state"] is None]
     stored = [row for row in rows if row["state"] is not None]
@@ -79,9 +81,9 @@ def assign_tags(session: Session, class_id: int, values: object) -> None:
 
 
 class Tags:
-    """What was said of the images of a project; `Project.action` changes it.
+    """The image tags of a project; `Project.action` changes them.
 
-    Images that are gone and classes that were taken back are left out until they return.
+    Missing images and removed classes are left out until they return.
 
     Parameters
     ----------
@@ -92,12 +94,12 @@ class Tags:
         self._database = database
 
     def of(self, image_id: int) -> dict[int, str]:
-        """Return class id to "present" or "absent" of one image."""
+        """Return "present" or "absent" by class id, for one image."""
         with self._database.reading() as session:
             return {c: state for _, c, state in _read(session, TagRow.image_id == image_id)}
 
     def by_class(self, class_id: int, among: Collection[int] | None = None) -> dict[int, str]:
-        """Return image id to "present" or "absent" of one class, at least of images `among`."""
+        """Return "present" or "absent" by image id, for one class, at least of images `among`."""
         near = [] if among is None else _among(TagRow.image_id, among)
         with self._database.reading() as session:
             rows = _read(session, TagRow.class_id == class_id, *near)
@@ -114,7 +116,7 @@ class Tags:
             return set(session.scalars(query))
 
     def all(self) -> dict[int, dict[int, str]]:
-        """Return image id to class id to "present" or "absent", of all tagged images."""
+        """Return ``{image id: {class id: state}}`` of all tagged images."""
         tags: dict[int, dict[int, str]] = {}
         with self._database.reading() as session:
             for image_id, class_id, state in _read(session):
@@ -122,7 +124,7 @@ class Tags:
         return tags
 
     def counts(self) -> dict[int, dict[str, int]]:
-        """Return class id to how many images are "present" and how many "absent"."""
+        """Return the numbers of images tagged "present" and "absent", by class id."""
         counts: dict[int, dict[str, int]] = {}
         query = (
             select(TagRow.class_id, TagRow.state, func.count().label("images"))
@@ -139,7 +141,7 @@ class Tags:
 
 
 def _read(session: Session, *where: ColumnElement[bool]) -> list[tuple[int, int, str]]:
-    """Return (image, class, state) of images that are there and active classes, in their order."""
+    """Return (image, class, state) of existing images and active classes, in image order."""
     query = (
         select(TagRow.image_id, TagRow.class_id, TagRow.state)
         .join(ImageRow, ImageRow.id == TagRow.image_id)
@@ -151,7 +153,7 @@ def _read(session: Session, *where: ColumnElement[bool]) -> list[tuple[int, int,
 
 
 def present_in(session: Session, image_id: int) -> set[int]:
-    """Return the ids of the classes that are tagged present in an image."""
+    """Return the ids of the classes tagged present in an image."""
     rows = _read(session, TagRow.image_id == image_id, TagRow.state == "present")
     return {class_id for _, class_id, _ in rows}
 

@@ -131,7 +131,8 @@ def test_a_plain_folder_with_folders_in_it(tmp_path: Path, picture, mask) -> Non
 def test_an_empty_folder_is_refused_in_words(tmp_path: Path, layout: str) -> None:
     with pytest.raises(
         ValueError,
-        match=r"does not exist|contains no|neither original|cannot read|no image with ground truth",
+        match=r"does not exist|contains no|neither original|no folder annotations|cannot read|"
+        r"no image with ground truth",
     ):
         layouts.read(layout, tmp_path)
 

@@ -199,7 +199,7 @@ def test_maps_are_found_and_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither image0\.npy nor image0\.png"):
         find_maps(maps, dataset, {"image0": SHAPE})
     np.save(maps / "image0.npy", np.zeros((3, 3)))
-    with pytest.raises(ValueError, match=r"is 3 x 3, its mask 6 x 10"):
+    with pytest.raises(ValueError, match=r"is 3 x 3, its mask is 6 x 10"):
         find_maps(maps, dataset, {"image0": SHAPE})
     np.save(maps / "image0.npy", np.array([object()] * 2), allow_pickle=True)
     with pytest.raises(ValueError, match="cannot be read"):

@@ -79,8 +79,8 @@ def test_other_weights_and_files_with_code_are_refused(tmp_path: Path) -> None:
     for name, reason in (
         ("harmful.pth", "not a weights file"),
         ("other.safetensors", "does not hold the weights of resnet18"),
-        ("list.pth", "no state dict"),
-        ("missing.pth", "there is no file"),
+        ("list.pth", "does not hold a state dict"),
+        ("missing.pth", "does not exist"),
     ):
         with pytest.raises(ValueError, match=reason) as refused:
             dense_features.imagenet("resnet18", tmp_path / name)

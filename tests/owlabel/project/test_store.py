@@ -225,7 +225,7 @@ def test_a_labelled_image_that_is_gone_is_listed_with_its_reason(
             action.set_state(1, "edited")
         (images / "image1.png").unlink()
         project.sync_images()
-        assert "gone" in str(project.image(1).error)
+        assert "is missing" in str(project.image(1).error)
 
 
 def test_a_broken_image_is_listed_with_its_reason(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.classes import MAX_CLASSES, UNSET, Labels
-from owlabel.jobs.pending_images import read_or_note
+from owlabel.jobs.pending_images import read_or_store_error
 from owlabel.metrics import ConfusionMatrix
 from owlabel.models.embed import embed_image
 from owlabel.models.segmenter import Segmenter
@@ -66,7 +66,7 @@ def human_labelled(project: Project) -> Iterator[tuple[Labels, NDArray[np.uint8]
     for record in project.images():
         if record.error is None and record.revision_id is not None:
             human = project.human_labels(record.id)
-            image = read_or_note(project, record) if (human < MAX_CLASSES).any() else None
+            image = read_or_store_error(project, record) if (human < MAX_CLASSES).any() else None
             if image is not None and image.shape[:2] == human.shape:
                 yield human, image
 

@@ -17,7 +17,7 @@ from PIL import Image
 from owlabel.checkpoints.header import CheckpointHeader
 from owlabel.classes import MAX_CLASSES, UNSET, VOID, Labels, present
 from owlabel.images import files as images
-from owlabel.jobs.pending_images import read_or_note, thinned
+from owlabel.jobs.pending_images import read_or_store_error, thinned
 from owlabel.metrics import ConfusionMatrix
 from owlabel.models.mask.mask_former import MaskFormer
 from owlabel.models.segmenter import Segmenter
@@ -72,7 +72,7 @@ class MaskProposer:
 
         Nothing comes for an image that is gone or was replaced meanwhile.
         """
-        image = read_or_note(self.project, record)
+        image = read_or_store_error(self.project, record)
         if image is None or image.shape[:2] != record.shape:
             return
         frames, shape = self.data.frames, image.shape[:2]

@@ -25,7 +25,11 @@ def test_the_payload_of_a_request_gives_its_settings() -> None:
         ({"samples": "3"}, 8, "samples must be a whole number, got '3'"),
         ({"magic": 1}, 8, "unknown field 'magic'"),
         ({}, 201, "kinds must be at least 0 and at most 200, got 201"),
-        ({"extractor": "imagenet", "weights": "/gone.pth"}, 8, "no file of weights /gone.pth"),
+        (
+            {"extractor": "imagenet", "weights": "/gone.pth"},
+            8,
+            "the weights file /gone.pth does not exist",
+        ),
     ],
 )
 def test_a_wrong_payload_is_refused_in_words(

@@ -110,9 +110,9 @@ def test_what_is_no_mask_is_refused_and_nothing_is_lost(
 
 def test_an_unknown_source_class_or_number_is_refused(project: Project, deer: int) -> None:
     item = NewProposal(deer, box(0, 0, 2, 2), 0.9)
-    with pytest.raises(ValueError, match="a source is one of"):
+    with pytest.raises(ValueError, match="a source must be one of"):
         project.proposals.write(1, "guess", "", [item])
-    with pytest.raises(ValueError, match="none of the project"):
+    with pytest.raises(ValueError, match="is not in the project"):
         project.proposals.write(1, "cluster", "", [NewProposal(9, box(0, 0, 2, 2), 0.9)])
     with pytest.raises(ValueError, match="no proposal has the id 5"):
         project.proposals.mask(5)

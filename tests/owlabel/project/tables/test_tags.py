@@ -59,7 +59,7 @@ def test_what_was_so_before_is_no_change(project: Project, deer: int) -> None:
     [
         (7, {1: "present"}, "no class has the id 7"),
         (0, {9: "present"}, "no image has the id 9"),
-        (0, {1: "perhaps"}, "a tag is one of present, absent, unknown, got 'perhaps'"),
+        (0, {1: "perhaps"}, "a tag must be one of present, absent, unknown, got 'perhaps'"),
     ],
 )
 def test_what_is_not_there_cannot_be_tagged(

@@ -179,8 +179,8 @@ def test_without_objects_or_with_a_bad_folder_nothing_is_queued(
 ) -> None:
     (tmp_path / "empty").mkdir()
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"source": "folder", "path": str(tmp_path / "empty")}, "no proxy folder"),
-        ({"source": "coco", "path": str(tmp_path / "a.json")}, "no COCO file"),
+        ({"source": "folder", "path": str(tmp_path / "empty")}, "is not a proxy folder"),
+        ({"source": "coco", "path": str(tmp_path / "a.json")}, "the COCO file .* does not exist"),
         ({"method": "magic"}, "magic"),
         ({"method": "entropy", "lambda_ood": 1.5}, "1.5"),
         ({"ratio": 0.0}, "ratio"),
@@ -217,5 +217,5 @@ def test_the_command_refuses_a_bad_folder_in_one_line(session: Session, tmp_path
     words = ["train-ood", str(session.project.folder), "--proxy", str(tmp_path / "nowhere")]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
-    assert "is no proxy folder" in " ".join(done.stderr.split())
+    assert "is not a proxy folder" in " ".join(done.stderr.split())
     assert "Traceback" not in done.output

@@ -145,7 +145,7 @@ def test_one_image_and_bad_requests_are_refused(
 ) -> None:
     (tmp_path / "one").mkdir()
     lone = opened(segmenter, tmp_path / "one", 1)
-    with pytest.raises(ValueError, match="at least two are needed, got 1"):
+    with pytest.raises(ValueError, match="needs at least two images, got 1"):
         lone.training.pretrain(REQUEST)
     lone.close()
     changes: list[tuple[dict[str, Any], str]] = [

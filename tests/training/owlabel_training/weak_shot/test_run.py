@@ -232,7 +232,7 @@ def test_the_command_trains_and_says_which_class_lacks_what(weak: Path, tmp_path
         ("weak_shot.similarity='some'", "weak_shot: similarity must be one of cross, self, none"),
         ("weak_shot.lr=0", "weak_shot: lr must be"),
         ("base.checkpoint='none.safetensors'", "none.safetensors"),
-        ("model.architecture='vgg'", "no architecture is called 'vgg'"),
+        ("model.architecture='vgg'", "unknown architecture 'vgg'"),
     ],
 )
 def test_bad_input_is_one_line(weak: Path, tmp_path: Path, change: str, reason: str) -> None:

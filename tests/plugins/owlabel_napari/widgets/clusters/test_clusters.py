@@ -81,7 +81,7 @@ def test_a_missing_file_is_told(widget: Any) -> None:
     widget.form["extractor"].value = "imagenet"
     widget.form["weights"].value = "nowhere.pth"
     widget.build.click()
-    why = "there is no file of weights nowhere.pth"
+    why = "the weights file nowhere.pth does not exist"
     assert [text for _, text in told] == [why]
     assert widget.progress.text() == why
     assert "235" in widget.progress.styleSheet(), "red"
