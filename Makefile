@@ -16,7 +16,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest --no-header $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready
-	$(BIN)/python -m pip install -q "ruff>=0.9" "mypy>=1.14"
+	$(BIN)/python -m pip install -q "ruff>=0.9" "mypy>=1.14" types-cachetools types-psutil
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,4 +1,4 @@
-"""Read image files: this module alone handles orientation, depth and colour.
+"""Read image files: format, depth and colour; `decoding` turns them by EXIF orientation.
 
 The content of a file decides its format, not its suffix.  Files are never written.
 """

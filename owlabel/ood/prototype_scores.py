@@ -1,4 +1,4 @@
-"""Anomaly scores of a metric head (DMLNet), whose prototypes are ``m_t = T e_t``.
+"""Anomaly scores of a metric head (DMLNet): EDS, MMSP, their mixture; prototypes ``m_t = T e_t``.
 
 The functions take NumPy arrays or torch tensors and return the same kind.  They compute in float64
 for float64 input and in float32 otherwise.  They raise ValueError unless the embedding has shape

@@ -1,4 +1,7 @@
-"""The changes that other processes have made to a project."""
+"""Find the events of other processes; `owlabel.session.core.acts` reacts to them.
+
+Labels that two processes wrote are merged in `owlabel.session.edits.labels.write_labels`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Proposals: masks that a model proposes for review, with a class and a confidence.
 
 A proposal is not a label.  Only accepting it makes a label: the action paints it into the human
-layer where nobody has labelled (`Session.accept_proposal`).
+layer where nobody has labelled (`session.proposals.accept`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The annotator's acts on settings, one for each key."""
+"""The annotator's acts on settings, one for each key; `view.project_settings` has the ranges."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LEFT, RIGHT = 1, 2
 
 
 class Pointer:
-    """Turn clicks into `Session.click`; brush strokes and drags stay napari's.
+    """Turn clicks into `session.labels.click`; brush strokes and drags stay napari's.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The widgets of the panel, one a file."""
+"""The widgets of the panel; a large tab has a folder."""

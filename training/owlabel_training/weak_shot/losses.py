@@ -1,4 +1,4 @@
-"""The losses of SimFormer on proposals: ClsLoss, MaskLoss and CompLoss, on every decoder layer.
+"""The losses of SimFormer (ClsLoss, MaskLoss, CompLoss) on each decoder layer; see `matching`.
 
 Targets of an image are the base classes that it holds, with masks, and its tagged novel classes,
 without.  A novel class has no mask here at all: there is none that a loss could read.

@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_in_plain_words(widget: Any, real: Session, qtbo
     qtbot.waitUntil(lambda: "No known class has a mask" in told.text())
     assert "deer: present in 2 images, at least 20 are advised" in told.text()
     assert "The project has only 4 images." in told.text()
-    with real.project.action("labels.paint", {}, "road") as action:
+    with real.project.action("paint", {}, "road") as action:
         action.set_labels(1, np.zeros((48, 64), np.uint8))
     real.labels.changed.emit(1)
     name = real.classes.base[0].name
