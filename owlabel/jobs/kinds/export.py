@@ -42,8 +42,8 @@ class ExportJob:
     abstain : float or None
         Absolute EDS score from which a base label becomes void (255); None keeps all labels.
     asked_by : str
-        Name of the process that asked for the export, see `worker_identity`.  A project from elsewhere may
-        contain exports that nobody here asked for.
+        Name of the process that asked for the export, see `worker_identity`.  A project from
+        elsewhere may contain exports that nobody here asked for.
     """
 
     folder: str
