@@ -142,7 +142,8 @@ def candidates(
     with open_session(project) as session:
         rows = [
             {
-                **dict(zip(("kind", "id"), item.key.split(), strict=True)),
+                "kind": item.kind,
+                "id": item.id,
                 "image": item.record.relative,
                 "row": item.peak[0],
                 "col": item.peak[1],

@@ -48,11 +48,19 @@ class QueueItem:
     false: float | None = None
 
     @property
+    def kind(self) -> str:
+        """The kind of item: "candidate" or "proposal"."""
+        return "candidate" if self.proposal is None else "proposal"
+
+    @property
+    def id(self) -> int:
+        """Id in the project's table of this kind."""
+        return self._row.id if self.proposal is None else self.proposal.id
+
+    @property
     def key(self) -> str:
-        """A unique name of the item, e.g. "candidate 12"."""
-        if self.proposal is not None:
-            return f"proposal {self.proposal.id}"
-        return f"candidate {self._row.id}"
+        """Name that no other item has, e.g. "candidate 12"."""
+        return f"{self.kind} {self.id}"
 
     @property
     def _row(self) -> CandidateRow:

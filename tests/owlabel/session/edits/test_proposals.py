@@ -155,7 +155,11 @@ def test_proposals_lead_the_queue_with_their_class(session: Session, deer: int) 
     unknown = len(session.queue.items())
     low, high = propose(session, deer, 1, 0.3), propose(session, deer, 2, 0.8)
     items = session.queue.items()
-    assert [i.proposal.id for i in items[:2]] == [high, low]
+    assert [(i.kind, i.id) for i in items[:3]] == [
+        ("proposal", high),
+        ("proposal", low),
+        ("candidate", items[2].segment.id),
+    ]
     assert items[0].class_name == "deer"
     assert items[0].box == (14, 20, 30, 40)
     assert items[0].score == 0.8
