@@ -120,7 +120,7 @@ def test_the_limit_of_the_cache_is_shown_and_set(toy: Any) -> None:
     folder = str(toy.images)
     assert "0.00 GiB of 20" in run(app, ["cache", folder]).stdout
     done = run(app, ["cache", folder, "--limit", "1e-9"])
-    assert "the model in use needs it" in done.stdout.replace("\n", " ")
+    assert "the model in use needs them" in done.stdout.replace("\n", " ")
     assert run(app, ["undo", folder]).stdout.strip() == "undone: set cache_limit_gib"
     assert "must be above 0 GiB" in run(app, ["cache", folder, "--limit", "0"]).stderr
 

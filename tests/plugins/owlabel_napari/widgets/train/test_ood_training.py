@@ -60,7 +60,7 @@ def test_a_bad_folder_is_told_at_once(widget: Any, tmp_path: Any) -> None:
     widget.form["path"].value = str(tmp_path)
     widget.start.click()
     assert len(told) == 1
-    assert "no proxy folder" in told[0][1]
+    assert "is not a proxy folder" in told[0][1]
 
 
 def test_curves_follow_the_epochs_and_cancel_is_offered(widget: Any) -> None:
