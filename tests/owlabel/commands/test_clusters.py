@@ -75,7 +75,7 @@ def test_bad_input_ends_in_one_line(project: Path, tmp_path: Path) -> None:
         (("build", "--extractor", "magic"), "extractor must be one of"),
         (("build", "--classes", "300"), "2 .. 254 clusters"),
         (("build", "--factor", "0"), "clusters_per_class must be greater than 0"),
-        (("build", "--extractor", "imagenet", "--weights", "no.pth"), "the weights file no.pth does not exist"),
+        (("build", "--extractor", "imagenet", "--weights", "no.pth"), "no.pth does not exist"),
         (("build", "--network", "alexnet"), "network must be one of"),
         (("build", "--extractor", "imagenet"), "needs the path of a weights file"),
     ):

@@ -306,7 +306,7 @@ def test_naming_without_clusters_or_a_wrong_one_is_refused(session: Session) -> 
     [
         ({"kinds": 999}, "kinds must be at least 0 and at most 200, got 999"),
         ({"extractor": "imagenet"}, "needs the path"),
-        ({"extractor": "imagenet", "weights": "nowhere.pth"}, "the weights file nowhere.pth does not exist"),
+        ({"extractor": "imagenet", "weights": "nowhere.pth"}, "nowhere.pth does not exist"),
         ({"classes": 300}, "clusters"),
         ({"samples": 1}, "samples must be at least 2"),
         ({"clusters_per_class": float("inf")}, "must be a finite number, got inf"),
