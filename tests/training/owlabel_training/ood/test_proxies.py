@@ -169,7 +169,7 @@ def test_coco_masks_of_every_kind(folder: Path, segmentation: Any) -> None:
     ("segmentation", "changes", "reason"),
     [
         ([[1, 2, 3]], {}, "three corners"),
-        ([[1, 2, 3, float("nan"), 5, 6]], {}, "no number"),
+        ([[1, 2, 3, float("nan"), 5, 6]], {}, "NaN or infinite"),
         ({"size": [60, 80], "counts": [5, 5]}, {}, "must add up to 4800 pixels"),
         ({"size": [6, 8], "counts": [48]}, {}, "a mask has size"),
         (packed_runs(), {"height": 61}, "the picture has size"),

@@ -283,7 +283,7 @@ def test_the_command_waits_for_the_job_and_tells_what_came_out(session: Session)
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
     assert "proposals: see `owlabel proposals`" in text
-    assert "IoU on 720 pixels of tagged classes that people labelled in 1 images" in text
+    assert "on 720 pixels of tagged classes that people labelled in 1 images" in text
     assert "box" in text
 
 

@@ -185,7 +185,7 @@ def test_a_whole_run_writes_model_pseudo_labels_and_the_retrained_model(
     truth = np.array(Image.open(weak / "labels" / "scene_03.png"))
     assert (pseudo[truth < 2] == truth[truth < 2]).all()
     assert set(np.unique(pseudo)) <= {0, 1, 2, 3, 255}
-    with pytest.raises(CheckpointError, match="holds no MaskFormer"):
+    with pytest.raises(CheckpointError, match="is not a MaskFormer"):
         load_mask_former(base)
 
 

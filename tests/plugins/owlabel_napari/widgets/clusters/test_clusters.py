@@ -251,8 +251,8 @@ def test_pretraining_is_asked_for_with_the_clusters_of_the_form(pretraining: Any
     ((_, request),) = pretraining.session.calls
     assert (request.iterations, request.tuning, request.start) == (20, 30, "random")
     assert request.clusters.extractor == "handmade"
-    assert "at least two are needed" in told[0][1]
-    assert "at least two are needed" in pretraining.progress.text()
+    assert "it needs at least two images" in told[0][1]
+    assert "it needs at least two images" in pretraining.progress.text()
 
 
 def test_curve_and_result_are_scrolled_to(pretraining: Any, qtbot: Any) -> None:
