@@ -30,6 +30,8 @@ class ShotMemory:
     ----------
     rule : Rule
         The NPM rule: one prototype for each novel class without a trained head.
+    key : str
+        The key under which the occurrences of this rule are stored.
     lambda_novel : float
         Squared distance within which the rule claims a pixel for a novel class.
     occurrences : dict
@@ -107,6 +109,8 @@ class ShotMemory:
         trained = {h.class_id for h in self._header.heads}
         means = {c: shots for c, shots in self._means.items() if c not in trained}
         self.rule = Rule(prototypes(means), self.lambda_novel, self._header.prototype_length)
+        base = self._header.heads[0].hash
+        self.key = occurrence_key(base, self.rule.prototypes, lambda_novel, self.trained_heads)
         self.read_occurrences()
 
     def read_occurrences(self) -> None:
@@ -118,12 +122,6 @@ class ShotMemory:
         """Class id and hash of each PLM head of the model."""
         heads = self._header.heads[1:]
         return [(head.class_id, head.hash) for head in heads if head.class_id is not None]
-
-    @property
-    def key(self) -> str:
-        """The key under which the project stores the occurrences of this rule."""
-        base = self._header.heads[0].hash
-        return occurrence_key(base, self.rule.prototypes, self.lambda_novel, self.trained_heads)
 
     def images(self, class_id: int) -> list[int]:
         """Return the ids of the images that are shots of a class, sorted."""

@@ -28,7 +28,7 @@ class Settings(StoredSettings):
     def __init__(self, view: View, acts: Acts) -> None:
         super().__init__(view.project)
         self._acts = acts
-        self.read(view.header.lambda_novel)
+        vars(self).update(vars(view.settings))  # they have just been read
         view.settings = self
 
     def set(self, **values: Any) -> None:

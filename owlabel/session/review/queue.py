@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from psygnal import Signal
 
@@ -65,10 +66,11 @@ class ReviewQueue(CandidateQueue):
         nobody has labelled its peak pixel. `hidden` counts the candidates hidden as likely false.
         """
         names = self._view.classes.names
-        return self.ranked(limit, self._view.images.by_id, self._is_open, names)
+        is_open = partial(self._is_open, self.threshold)
+        return self.ranked(limit, self._view.images.by_id, is_open, names)
 
-    def _is_open(self, row: CandidateRow, record: ImageRecord) -> bool:
-        if record.state == "reviewed" or row.candidate.score < self.threshold:
+    def _is_open(self, threshold: float, row: CandidateRow, record: ImageRecord) -> bool:
+        if record.state == "reviewed" or row.candidate.score < threshold:
             return False
         if record.revision_id is None:
             return True

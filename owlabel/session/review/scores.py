@@ -29,18 +29,21 @@ class Scores(ScoreMaps):
         self._residual_in_use = residual_hash(view.project, view.header)
         self._energy_shown: tuple[int | None, str] = (None, "")
         super().__init__(view.project, view.reader)
-        self.read_settings()
+        self._read_mixture()
 
     def read_settings(self) -> bool:
         """Read mixture and residual block; return whether the residual block has changed."""
-        settings = self._settings
-        self.beta, self.gamma, self.mmsp_norm = settings.beta, settings.gamma, settings.mmsp_norm
+        self._read_mixture()
         before = self._residual_in_use
         self._residual_in_use = residual_hash(self._view.project, self._view.header)
         if self._residual_in_use == before:
             return False
         self.forget()
         return True
+
+    def _read_mixture(self) -> None:
+        settings = self._settings
+        self.beta, self.gamma, self.mmsp_norm = settings.beta, settings.gamma, settings.mmsp_norm
 
     @property
     def has_residual(self) -> bool:
