@@ -17,7 +17,6 @@ class ImageList:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self.read()
 
     def read(self) -> None:
         """Read all records from the database again."""
